@@ -1,0 +1,260 @@
+//! The items of the three feeds. Stored rendered by the control plane, in the transaction that
+//! bumps the generation; read by agents and edges.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use domain::{
+    id::{
+        ArchiveId, BuildId, CertificateId, DeploymentId, EnvironmentId, InstanceId, NodeId,
+        OrganizationId, ReleaseId, ServiceId,
+    },
+    instance::Desired,
+    name::{Name, VariableName},
+    quantity::{Bytes, Span},
+    spec::{Confinement, Probe, Resources, StopSignal, Timeouts},
+};
+
+use crate::feed::SecretRef;
+
+/// An item of `node/<id>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NodeItem {
+    /// Id `instance/<ins_…>`.
+    Instance(Box<InstanceItem>),
+    /// Id `build/<bld_…>`.
+    Build(Box<BuildItem>),
+}
+
+/// A container that the node shall run or end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceItem {
+    /// The instance.
+    pub id: InstanceId,
+    /// Run or stop.
+    pub desired: Desired,
+    /// Whose it is.
+    pub organization_id: OrganizationId,
+    /// Its private network is that of this environment.
+    pub environment_id: EnvironmentId,
+    /// What it is a copy of.
+    pub service_id: ServiceId,
+    /// `<name>.internal` on the private network.
+    pub service_name: Name,
+    /// The version.
+    pub release_id: ReleaseId,
+    /// The deployment that placed it.
+    pub deployment_id: DeploymentId,
+    /// `host/repository@sha256:…`, always by digest.
+    pub image: String,
+    /// Replaces the image's command when present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// The environment variables.
+    pub environment: BTreeMap<VariableName, Value>,
+    /// The port it listens on; none for a worker and for a one-shot command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Limits.
+    pub resources: Resources,
+    /// Confinement profile.
+    pub confinement: Confinement,
+    /// Serves until ended, or runs once.
+    pub run: RunMode,
+    /// SIGTERM or what the program wants instead.
+    pub stop_signal: StopSignal,
+    /// From the stop signal to SIGKILL.
+    pub draining: Span,
+    /// W3C trace context of the deployment that placed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// How long a container runs, and how its health is judged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum RunMode {
+    /// Until told to stop; restarted with backoff when it ends by itself.
+    Service {
+        /// Passes once first. TCP to the port when it has no path; absent for a worker.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        startup: Option<Probe>,
+        /// Decides `ready`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        readiness: Option<Probe>,
+        /// Decides about restarts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        liveness: Option<Probe>,
+    },
+    /// Once, at most this long; never restarted. Its exit code is the result.
+    Once {
+        /// Ended after this long.
+        timeout: Span,
+    },
+}
+
+/// A variable's value in an item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Value {
+    /// Not secret (`PORT`, `RAILHEAD_…`).
+    Literal(String),
+    /// Arrives in a secret frame.
+    Secret(SecretRef),
+}
+
+/// An image that the node shall build and push.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuildItem {
+    /// The build.
+    pub id: BuildId,
+    /// True when a person (or the deployment's end) asks to stop it.
+    pub cancel: bool,
+    /// Whose it is.
+    pub organization_id: OrganizationId,
+    /// What it is built for.
+    pub service_id: ServiceId,
+    /// The deployment that waits for it.
+    pub deployment_id: DeploymentId,
+    /// Where the source comes from.
+    pub source: BuildSource,
+    /// The folder that is built, from the source's top.
+    pub root: String,
+    /// From `root`.
+    pub dockerfile_path: String,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// Mounted for the build at `/run/secrets/<name>`.
+    pub secrets: BTreeMap<VariableName, SecretRef>,
+    /// `host/organization/service`, pushed with the build's id as tag; the digest is reported.
+    pub repository: String,
+    /// Time cap, from taking it up to the end of the push.
+    pub timeout: Span,
+    /// W3C trace context of the deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// Where a build's source comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum BuildSource {
+    /// A git repository.
+    Git {
+        /// As the user wrote it; checked by `domain::spec::check_repo`.
+        repo: String,
+        /// Branch, tag or commit; the default branch when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
+        /// An OpenSSH private key, for ssh repositories.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deploy_key: Option<SecretRef>,
+    },
+    /// A `.tar.gz` that was uploaded; `GET /node/v1/archives/<id>`.
+    Archive {
+        /// The archive.
+        id: ArchiveId,
+        /// Of its bytes, hexadecimal.
+        sha256: String,
+    },
+}
+
+/// An item of `routes/global`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum GlobalRouteItem {
+    /// Id `hostname/<name>`.
+    Hostname(HostnameItem),
+    /// Id `certificate/<crt_…>`.
+    Certificate(CertificateItem),
+    /// Id `edge/<nod_…>`.
+    Edge(EdgeItem),
+}
+
+/// A hostname and the service behind it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostnameItem {
+    /// Lower case, no trailing dot; `*.` in front for a wildcard.
+    pub hostname: String,
+    /// Where its requests go.
+    pub service_id: ServiceId,
+    /// Regions with instances, in no order; forwarding goes to these only.
+    pub regions: Vec<Name>,
+    /// Plain HTTP is answered by a redirect.
+    pub https_redirect: bool,
+    /// Limits of time.
+    pub timeouts: Timeouts,
+    /// Largest request body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_body: Option<Bytes>,
+}
+
+/// A certificate. Which hostname uses it follows from `names` (exact first, then wildcard).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CertificateItem {
+    /// The certificate.
+    pub id: CertificateId,
+    /// DNS names it is good for.
+    pub names: Vec<String>,
+    /// Leaf first, PEM.
+    pub chain: String,
+    /// The private key, PEM (PKCS#8), in a secret frame.
+    pub key: SecretRef,
+}
+
+/// An edge of the platform, for forwarding between regions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EdgeItem {
+    /// The edge.
+    pub node_id: NodeId,
+    /// Where it stands.
+    pub region: Name,
+    /// Where it takes forwarded requests over mTLS.
+    pub forward_address: SocketAddr,
+}
+
+/// An item of `routes/region/<region>`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RegionRouteItem {
+    /// Id `service/<svc_…>`.
+    Service(ServiceItem),
+    /// Id `agent/<nod_…>`.
+    Agent(AgentItem),
+}
+
+/// A service's endpoints in this region.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceItem {
+    /// The service.
+    pub service_id: ServiceId,
+    /// The deployment that these endpoints belong to: failures during a change are counted on it.
+    pub deployment_id: DeploymentId,
+    /// Where its instances answer. May be empty.
+    pub endpoints: Vec<Endpoint>,
+    /// How edges check health themselves: HTTP when there is a path, else by TCP connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_path: Option<String>,
+}
+
+/// Where one instance answers. An edge uses it once the node's agent has confirmed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The node whose agent confirms it.
+    pub node_id: NodeId,
+    /// The node's address and the host port.
+    pub address: SocketAddr,
+}
+
+/// An agent of this region, for edges that ask it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentItem {
+    /// The agent's node.
+    pub node_id: NodeId,
+    /// Where it answers edges over mTLS ([`crate::agent_api`]).
+    pub address: SocketAddr,
+}

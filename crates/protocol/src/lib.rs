@@ -1,0 +1,19 @@
+//! What nodes and the control plane say to each other (DESIGN §5): feeds of desired state,
+//! reports of observed state, joining, and what an edge asks an agent. Types and pure logic only;
+//! the sockets are in `link` and in the control plane.
+//!
+//! A version of these shapes is a promise: the samples in `fixtures/` are frozen, and a newer
+//! reader must read older samples.
+
+pub mod agent_api;
+pub mod feed;
+pub mod item;
+pub mod join;
+pub mod log;
+pub mod report;
+
+/// The version that this build speaks. The server also serves `PROTOCOL - 1` once that exists.
+pub const PROTOCOL: u32 = 1;
+
+/// Header with the version a node speaks.
+pub const PROTOCOL_HEADER: &str = "railhead-protocol";
