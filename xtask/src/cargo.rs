@@ -1,0 +1,55 @@
+//! Cargo as the person who called: under sudo it runs with that person's ids, so that the build
+//! folder stays theirs.
+
+use std::{env, path::PathBuf, process::Command};
+
+use anyhow::{Context as _, Result};
+
+use crate::command::command;
+
+/// The checkout: the folder above xtask's own.
+pub fn workspace() -> Result<PathBuf> {
+    let mut folder = env::current_dir().context("reading the current folder")?;
+    while !folder.join("xtask/Cargo.toml").is_file() {
+        folder = folder
+            .parent()
+            .context("not inside a checkout of Railhead; run ./dev from one")?
+            .to_owned();
+    }
+    Ok(folder)
+}
+
+/// Where cargo puts what it builds; `./dev` sets it.
+pub fn target_dir() -> Result<PathBuf> {
+    match env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => Ok(folder.into()),
+        None => Ok(workspace()?.join("target")),
+    }
+}
+
+/// `cargo …` in the checkout.
+pub fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Command> {
+    let mut words = as_caller();
+    words.push("cargo".to_owned());
+    words.extend(arguments.into_iter().map(str::to_owned));
+    let mut cargo = command(words);
+    cargo.current_dir(workspace()?);
+    Ok(cargo)
+}
+
+fn as_caller() -> Vec<String> {
+    let (Ok(uid), Ok(gid)) = (env::var("SUDO_UID"), env::var("SUDO_GID")) else {
+        return Vec::new();
+    };
+    [
+        "setpriv",
+        "--reuid",
+        &uid,
+        "--regid",
+        &gid,
+        "--init-groups",
+        "--",
+    ]
+    .map(str::to_owned)
+    .into()
+}
