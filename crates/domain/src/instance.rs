@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the plan wants of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = InstanceDesired))]
 #[serde(rename_all = "snake_case")]
 pub enum Desired {
     /// Be there.
@@ -15,6 +16,7 @@ pub enum Desired {
 
 /// What an agent last saw. A restart in place stays [`State::Running`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = InstanceState))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// In the plan, not yet seen by its agent.

@@ -9,6 +9,8 @@ pub mod hostname;
 pub mod id;
 pub mod instance;
 pub mod name;
+#[cfg(feature = "openapi")]
+mod openapi;
 pub mod quantity;
 pub mod reference;
 pub mod spec;

@@ -14,6 +14,7 @@ use crate::{
 
 /// Everything a user asks of one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ServiceSpec {
     /// What kind of program it is.
@@ -38,6 +39,7 @@ pub struct ServiceSpec {
 
 /// What kind of program a service is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceKind {
     /// Answers HTTP from the internet and the private network.
@@ -51,6 +53,7 @@ pub enum ServiceKind {
 
 /// Where an image comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(
     untagged,
     deny_unknown_fields,
@@ -65,6 +68,7 @@ pub enum Source {
 
 /// A git repository and what to take from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GitSource {
     /// `https://…`, `ssh://…` or `git@host:path`; `file://…` only below the operator's `build.file_roots`.
@@ -79,6 +83,7 @@ pub struct GitSource {
 
 /// A ready image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ImageSource {
     /// `registry.example.com/acme/api:1.4`, best with a digest.
@@ -91,6 +96,7 @@ fn root_folder() -> String {
 
 /// How an image is built.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct BuildSpec {
     /// The Dockerfile, from the source's root.
@@ -116,6 +122,7 @@ impl Default for BuildSpec {
 
 /// How a version is started, checked and replaced.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct DeploySpec {
     /// Replaces the image's command; an argument vector, never a shell line.
@@ -172,6 +179,7 @@ impl Default for DeploySpec {
 
 /// How the old version makes way for the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// New ones start and are verified while the old ones serve.
@@ -182,6 +190,7 @@ pub enum Strategy {
 
 /// One kind of health check. HTTP (any 2xx) when there is a path, else TCP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Probe {
     /// The HTTP path; TCP connect when absent.
@@ -210,6 +219,7 @@ fn probe_failures() -> u32 {
 
 /// The signal that asks a container to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum StopSignal {
     /// 15, the usual one.
@@ -234,6 +244,7 @@ impl StopSignal {
 
 /// What a container may do (BEHAVIOUR §1, confinement).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Confinement {
     /// No capabilities, not root.
@@ -244,6 +255,7 @@ pub enum Confinement {
 
 /// How many, where, how large.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ScaleSpec {
     /// Replicas per region. Empty: one replica in the platform's first region.
@@ -254,6 +266,7 @@ pub struct ScaleSpec {
 
 /// Limits of one replica; the scheduler reserves the same amounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Resources {
     /// CPU limit.
@@ -276,6 +289,7 @@ impl Default for Resources {
 
 /// How traffic reaches a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkSpec {
     /// The port the program listens on, given to it as `PORT`.
@@ -305,6 +319,7 @@ impl Default for NetworkSpec {
 
 /// Limits of time on one request at the edge; `0s` means none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// To connect to an instance.

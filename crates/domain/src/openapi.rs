@@ -1,0 +1,104 @@
+//! How ids, names and quantities look in an OpenAPI document: strings (or numbers) with a pattern
+//! and an example. Compiled only with the feature `openapi`, which the `api` crate asks for.
+
+use std::borrow::Cow;
+
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{ObjectBuilder, Schema, SchemaType, Type},
+    },
+};
+
+use crate::{
+    id,
+    name::{NAME_MAX, Name, VariableName},
+    quantity::{Bytes, MilliCpu, Span},
+};
+
+macro_rules! text {
+    ($type:ty, $name:expr, $description:expr, $pattern:expr, $example:expr) => {
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                ObjectBuilder::new()
+                    .schema_type(SchemaType::Type(Type::String))
+                    .description(Some($description))
+                    .pattern(Some($pattern))
+                    .examples([$example])
+                    .into()
+            }
+        }
+
+        impl ToSchema for $type {
+            fn name() -> Cow<'static, str> {
+                Cow::Borrowed($name)
+            }
+        }
+    };
+}
+
+macro_rules! ids {
+    ($($type:ident)*) => {$(
+        text!(
+            id::$type,
+            stringify!($type),
+            format!("An id: {}_ and 32 hexadecimal digits (UUIDv7).", id::$type::PREFIX),
+            format!("^{}_[0-9a-f]{{32}}$", id::$type::PREFIX),
+            format!("{}_019234567890700080000000000000aa", id::$type::PREFIX)
+        );
+    )*};
+}
+
+ids! {
+    OrganizationId UserId SessionId ApiTokenId ProjectId EnvironmentId ServiceId VariableId ReleaseId
+    DeploymentId BuildId InstanceId DomainId CertificateId RegionId NodeId JoinTokenId EvaluationId
+    JobId EventId AuditEventId ArchiveId DeployKeyId
+}
+
+text!(
+    Name,
+    "Name",
+    format!(
+        "Lower-case letters, digits and single hyphens; begins with a letter; at most {NAME_MAX} characters."
+    ),
+    "^[a-z](-?[a-z0-9])*$",
+    "web"
+);
+text!(
+    VariableName,
+    "VariableName",
+    "Letters, digits and underscores; begins with no digit; at most 128 characters.",
+    "^[A-Za-z_][A-Za-z0-9_]*$",
+    "DATABASE_URL"
+);
+text!(
+    Bytes,
+    "Bytes",
+    "An amount of bytes, with or without a unit.",
+    "^[0-9]+([KMGT]i?)?$",
+    "256Mi"
+);
+text!(
+    Span,
+    "Span",
+    "A length of time; a bare number means seconds.",
+    "^[0-9]+(ms|s|m|h|d|y)?$",
+    "30s"
+);
+
+impl PartialSchema for MilliCpu {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::Number))
+            .description(Some("CPU cores."))
+            .examples([0.5])
+            .into()
+    }
+}
+
+impl ToSchema for MilliCpu {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("MilliCpu")
+    }
+}
