@@ -1,0 +1,313 @@
+//! The configuration file: TOML, unknown keys refused, secrets in files of their own. Everything
+//! that can be wrong with it is found at the start, by `check-config` too.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::Url;
+
+use domain::quantity::{Bytes, Span};
+
+/// What is wrong with a configuration file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It can't be read.
+    #[error("can't read the configuration file {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no configuration.
+    #[error("the configuration file {path} is not valid: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// A value can't be.
+    #[error("the configuration file {path} is not valid: {reason}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Which, and what would do.
+        reason: String,
+    },
+}
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where users reach the API.
+    pub public_url: Url,
+    /// Where nodes reach the node API.
+    pub node_url: Url,
+    /// Default hostnames end in it; it is also the trust domain of node certificates.
+    pub platform_domain: String,
+    /// `/v1`, over TLS.
+    pub listen: SocketAddr,
+    /// `/node/v1`, over HTTP/2 and mTLS.
+    pub listen_node: SocketAddr,
+    /// `/metrics`, `/healthz` and `/readyz`, over plain HTTP: not for the internet.
+    pub listen_metrics: SocketAddr,
+    /// Where PostgreSQL is, once per role.
+    pub database: Database,
+    /// Where the keys are.
+    pub keys: Keys,
+    /// The image registry.
+    pub registry: Registry,
+    /// Builds.
+    #[serde(default)]
+    pub build: Build,
+    /// What one client may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Nodes.
+    #[serde(default)]
+    pub node: Node,
+    /// Where traces go.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+}
+
+/// Where PostgreSQL is. The URLs hold passwords, unless a socket or certificate replaces them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// Owns the schema; used by `migrate` only.
+    pub owner_url: SecretString,
+    /// Reconcilers and the node API; passes row-level security.
+    pub system_url: SecretString,
+    /// The API's tenant transactions; row-level security holds.
+    pub app_url: SecretString,
+    /// The log store's own database.
+    pub logs_url: SecretString,
+    /// Connections of each pool.
+    #[serde(default = "default_connections")]
+    pub connections: u32,
+}
+
+fn default_connections() -> u32 {
+    10
+}
+
+/// Where the keys are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// The key-encryption key: 32 bytes, hexadecimal.
+    pub encryption_key_file: PathBuf,
+}
+
+/// The image registry.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// `host:port`, as in image names.
+    pub host: String,
+}
+
+/// Builds.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Build {
+    /// `file://` repositories are allowed below these folders of the build nodes only.
+    pub file_roots: Vec<PathBuf>,
+}
+
+/// What one client may use.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Reading requests per token and minute. An address may make ten times as many.
+    pub reads_per_minute: u32,
+    /// Other requests per token and minute. An address may make ten times as many.
+    pub writes_per_minute: u32,
+    /// Attempts to sign in per address and minute.
+    pub logins_per_minute: u32,
+    /// Largest JSON body.
+    pub body: Bytes,
+    /// Largest archive of a working tree.
+    pub archive: Bytes,
+    /// A session ends after this long.
+    pub session: Span,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            reads_per_minute: 1_000,
+            writes_per_minute: 100,
+            logins_per_minute: 10,
+            body: Bytes::mebibytes(1),
+            archive: Bytes::mebibytes(256),
+            session: Span::seconds(12 * 3600),
+        }
+    }
+}
+
+/// Nodes.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Node {
+    /// Between two reports of a node.
+    pub report_interval: Span,
+    /// A node is late after at least this much silence.
+    pub late_after: Span,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            report_interval: Span::seconds(5),
+            late_after: Span::seconds(45),
+        }
+    }
+}
+
+/// Where traces go.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// OTLP over HTTP.
+    pub otlp_endpoint: Option<String>,
+    /// As `RUST_LOG`.
+    pub log_filter: Option<String>,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When it can't be read or says something that can't be.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let config: Self = toml::from_str(&text).map_err(|source| Error::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        config.check().map_err(|reason| Error::Value {
+            path: path.to_owned(),
+            reason,
+        })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (key, url) in [
+            ("public_url", &self.public_url),
+            ("node_url", &self.node_url),
+        ] {
+            if url.scheme() != "https" || url.host().is_none() {
+                return Err(format!("{key} must be an https:// address, not {url}"));
+            }
+        }
+        if !is_domain(&self.platform_domain) {
+            return Err(format!(
+                "platform_domain must be a lower-case DNS name such as apps.example.com, not \"{}\"",
+                self.platform_domain
+            ));
+        }
+        let limits = &self.limits;
+        if limits.reads_per_minute == 0
+            || limits.writes_per_minute == 0
+            || limits.logins_per_minute == 0
+        {
+            return Err("limits.*_per_minute must be at least 1".to_owned());
+        }
+        if self.database.connections == 0 {
+            return Err("database.connections must be at least 1".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn is_domain(text: &str) -> bool {
+    text.len() <= 200
+        && text.contains('.')
+        && text.split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        public_url = "https://127.0.0.1:8443"
+        node_url = "https://127.0.0.1:8444"
+        platform_domain = "railhead.test"
+        listen = "127.0.0.1:8443"
+        listen_node = "127.0.0.1:8444"
+        listen_metrics = "127.0.0.1:8445"
+        [database]
+        owner_url = "postgres://o@localhost/r"
+        system_url = "postgres://s@localhost/r"
+        app_url = "postgres://a@localhost/r"
+        logs_url = "postgres://l@localhost/l"
+        [keys]
+        encryption_key_file = "/etc/railhead/kek"
+        [registry]
+        host = "127.0.0.1:5000"
+    "#;
+
+    fn load(text: &str) -> Result<Config, Error> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Config::load(file.path())
+    }
+
+    #[test]
+    fn a_small_file_has_the_documented_defaults() {
+        let config = load(GOOD).unwrap();
+        assert_eq!(config.limits.reads_per_minute, 1_000);
+        assert_eq!(config.limits.writes_per_minute, 100);
+        assert_eq!(config.limits.logins_per_minute, 10);
+        assert_eq!(config.node.report_interval, Span::seconds(5));
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused_with_the_key_that_says_it() {
+        for (bad, key) in [
+            (
+                GOOD.replace("listen_metrics", "listen_metric"),
+                "listen_metric",
+            ),
+            (
+                GOOD.replace("https://127.0.0.1:8443", "http://127.0.0.1:8443"),
+                "public_url",
+            ),
+            (GOOD.replace("railhead.test", "Railhead"), "platform_domain"),
+            (
+                format!("{GOOD}\n[limits]\nlogins_per_minute = 0"),
+                "per_minute",
+            ),
+        ] {
+            let error = load(&bad).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn passwords_of_the_database_are_not_in_the_debug_text() {
+        let config = load(&GOOD.replace("postgres://s@", "postgres://s:hunter2@")).unwrap();
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,18 @@
+//! The control plane decides. It holds all intent in PostgreSQL and never talks to a node: nodes
+//! dial out to it and follow a feed. N replicas run side by side over one database.
+//!
+//! Inside: `http → app → store`; `reconcile` and `jobs` use `app` and `store`. SQL only in `store`,
+//! authorization only in `app`.
+
+pub mod admin;
+pub mod app;
+pub mod audit;
+pub mod config;
+pub mod http;
+pub mod identity;
+pub mod listen;
+pub mod state;
+pub mod store;
+
+pub use config::Config;
+pub use state::State;
