@@ -18,6 +18,49 @@ use domain::{
 
 use crate::feed::SecretRef;
 
+/// What every item of a feed can say, for who follows feeds without knowing what they are about.
+pub trait Item: serde::de::DeserializeOwned + Send + Sync + 'static {
+    /// The secrets it refers to: a node keeps these and erases all others.
+    fn secrets(&self) -> Vec<&SecretRef>;
+}
+
+impl Item for NodeItem {
+    fn secrets(&self) -> Vec<&SecretRef> {
+        match self {
+            Self::Instance(instance) => instance
+                .environment
+                .values()
+                .filter_map(|value| match value {
+                    Value::Literal(_) => None,
+                    Value::Secret(secret) => Some(secret),
+                })
+                .collect(),
+            Self::Build(build) => {
+                let deploy_key = match &build.source {
+                    BuildSource::Git { deploy_key, .. } => deploy_key.as_ref(),
+                    BuildSource::Archive { .. } => None,
+                };
+                build.secrets.values().chain(deploy_key).collect()
+            }
+        }
+    }
+}
+
+impl Item for GlobalRouteItem {
+    fn secrets(&self) -> Vec<&SecretRef> {
+        match self {
+            Self::Certificate(certificate) => vec![&certificate.key],
+            Self::Hostname(_) | Self::Edge(_) => Vec::new(),
+        }
+    }
+}
+
+impl Item for RegionRouteItem {
+    fn secrets(&self) -> Vec<&SecretRef> {
+        Vec::new()
+    }
+}
+
 /// An item of `node/<id>`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

@@ -5,10 +5,21 @@
 //! A version of these shapes is a promise: the samples in `fixtures/` are frozen, and a newer
 //! reader must read older samples.
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
 pub mod agent_api;
 pub mod feed;
 pub mod item;
 pub mod join;
+pub mod join_token;
 pub mod log;
 pub mod report;
 

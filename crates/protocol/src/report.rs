@@ -207,4 +207,7 @@ pub struct ReportAnswer {
     pub interval_ms: u64,
     /// The newest position of each feed: a node that is behind and has no open stream reconnects.
     pub feeds: BTreeMap<FeedName, Position>,
+    /// An operator's override of the brake: drops held up to this position are let go.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub release: BTreeMap<FeedName, Position>,
 }

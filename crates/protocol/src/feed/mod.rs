@@ -3,6 +3,13 @@
 //! `GET /node/v1/desired?feed=<name>&epoch=E&after=G` answers NDJSON [`Frame`]s. A reader applies
 //! nothing before `commit`, and commits only what passed limits, digest and signature.
 
+pub mod digest;
+pub mod lines;
+pub mod reader;
+pub mod signature;
+mod wire;
+pub mod writer;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -72,8 +79,8 @@ impl<'de> Deserialize<'de> for FeedName {
     }
 }
 
-/// One line of a feed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// One line of a feed. Read through [`wire`], because serde can't keep raw bytes inside a tagged enum.
+#[derive(Debug, Clone, Serialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum Frame {
     /// A change set begins, from the position asked for (or from nothing when `full`) to this one.
@@ -109,7 +116,7 @@ pub enum Frame {
 }
 
 /// Why an item left a feed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DropCause {
     /// A newer deployment replaced it.

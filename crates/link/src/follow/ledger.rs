@@ -1,0 +1,384 @@
+//! The last good state of one feed: received bytes go in, and what is verified is stored, then shown.
+//! No network here; all of it may block on the disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
+
+use domain::generation::Position;
+use protocol::{
+    feed::{
+        Commit, FeedName, SecretFrame, SecretRef,
+        digest::{Document, Rendered},
+        lines::Lines,
+        reader::{ChangeSet, Limits, Outcome, Reader},
+        signature::FeedKeys,
+    },
+    item::Item,
+};
+use tokio::sync::watch;
+
+use super::{
+    Error, Status,
+    state::{Entry, Items, Secrets, Standing, State},
+};
+use crate::{
+    brake::{self, Kept, KeptItems, Why},
+    node_key::NodeKey,
+    snapshot::{Record, Store, Stored},
+};
+
+/// What a piece of the stream led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Received {
+    /// A whole line was understood: the connection is good.
+    pub alive: bool,
+    /// A secret is missing and a full document may bring it.
+    pub wants_full: bool,
+}
+
+/// The last good state of one feed.
+#[derive(Debug)]
+pub struct Ledger<T> {
+    reader: Reader,
+    /// As of the last stored commit; what the reader goes back to when a commit can't be stored.
+    stored_reader: Reader,
+    lines: Lines,
+    kept: KeptItems,
+    refused: BTreeSet<String>,
+    missing_secrets: BTreeSet<SecretRef>,
+    store: Store,
+    state: watch::Sender<Arc<State<T>>>,
+    status: Arc<watch::Sender<Status>>,
+}
+
+impl<T: Item> Ledger<T> {
+    /// Loads the last good state from disk and shows it.
+    pub fn load(
+        feed: FeedName,
+        state_dir: &Path,
+        node_key: NodeKey,
+        keys: FeedKeys,
+        status: Arc<watch::Sender<Status>>,
+    ) -> Result<Self, Error> {
+        let limits = Limits::default();
+        let (store, stored, damage) = Store::open(state_dir, &feed, node_key)?;
+        if let Some(damage) = &damage {
+            tracing::error!(%feed, %damage, "a part of the feed's snapshot is lost");
+            status.send_modify(|status| status.damaged = true);
+        }
+        let reader = resume(feed, keys, limits, &stored);
+        let mut ledger = Self {
+            stored_reader: reader.clone(),
+            reader,
+            lines: Lines::new(limits.line_bytes),
+            kept: stored.kept,
+            refused: BTreeSet::new(),
+            missing_secrets: BTreeSet::new(),
+            store,
+            state: watch::Sender::default(),
+            status,
+        };
+        ledger.show_loaded();
+        Ok(ledger)
+    }
+
+    /// What consumers watch.
+    pub fn state(&self) -> watch::Receiver<Arc<State<T>>> {
+        self.state.subscribe()
+    }
+
+    /// The newest commit of the document.
+    pub fn applied(&self) -> Option<&Commit> {
+        self.reader.applied()
+    }
+
+    /// Whether everything should be sent again.
+    pub fn wants_full(&self) -> bool {
+        !self.missing_secrets.is_empty()
+    }
+
+    /// A new connection begins: nothing of the old one counts.
+    pub fn connected(&mut self, keys: FeedKeys) {
+        self.reader.disconnected();
+        self.reader.set_keys(keys);
+        self.lines = Lines::new(self.reader.limits().line_bytes);
+    }
+
+    /// Takes a piece of the stream; what becomes whole by it is verified, stored and shown.
+    pub fn receive(&mut self, bytes: &[u8]) -> Result<Received, Error> {
+        self.lines.push(bytes);
+        let mut received = Received::default();
+        while let Some(line) = self.lines.next_line()? {
+            let outcome = self.reader.read_line(line)?;
+            received.alive = true;
+            if let Outcome::Commit(set) = outcome {
+                let is_full = set.full;
+                self.apply(*set)?;
+                received.wants_full = self.wants_full() && !is_full;
+            }
+        }
+        Ok(received)
+    }
+
+    fn apply(&mut self, set: ChangeSet) -> Result<(), Error> {
+        let result = self.store_and_show(set);
+        if result.is_ok() {
+            self.stored_reader = self.reader.clone();
+        } else {
+            self.reader = self.stored_reader.clone();
+        }
+        result
+    }
+
+    fn store_and_show(&mut self, set: ChangeSet) -> Result<(), Error> {
+        let (before, after) = (self.stored_reader.document(), self.reader.document());
+        let mut view = View {
+            before,
+            before_kept: &self.kept,
+            after,
+            kept: brake::plan_kept(before, &self.kept, &set, after),
+            refused: self.refused.clone(),
+            items: self.state.borrow().items.clone(),
+        };
+        view.refresh(&touched(&set, before, &self.kept));
+        let (kept, refused, items) = (view.kept, view.refused, view.items);
+
+        let (secrets, missing) = self.secrets_for(&items, &set.secrets)?;
+        self.store.put_secrets(&set.secrets)?;
+        let stored = Stored::new(set.commit.clone(), after.clone(), kept.clone());
+        let deletes = set.deletes.into_iter().map(|(id, _)| id).collect();
+        let kept_change = (kept != self.kept).then(|| kept.clone());
+        let record = Record::new(set.commit, set.full, set.puts, deletes, kept_change);
+        self.store.save(record, &stored)?;
+
+        (self.kept, self.refused, self.missing_secrets) = (kept, refused, missing);
+        self.show(items, secrets);
+        Ok(())
+    }
+
+    /// Lets go of what the brake holds since `position` or before.
+    pub fn release(&mut self, position: Position) -> Result<(), Error> {
+        let kept = brake::plan_release(&self.kept, position);
+        let Some(commit) = self.reader.applied().cloned().filter(|_| kept != self.kept) else {
+            return Ok(());
+        };
+        let mut items = self.state.borrow().items.clone();
+        items.retain(|id, entry| entry.standing == Standing::Current || kept.contains_key(&**id));
+        let (secrets, missing) = self.secrets_for(&items, &[])?;
+        let document = self.reader.document().clone();
+        let stored = Stored::new(commit.clone(), document, kept.clone());
+        let record = Record::new(commit, false, vec![], vec![], Some(kept.clone()));
+        self.store.save(record, &stored)?;
+        let let_go = self.kept.len() - kept.len();
+        tracing::warn!(let_go, %position, "an operator's override lets go of held items");
+        (self.kept, self.missing_secrets) = (kept, missing);
+        self.show(items, secrets);
+        Ok(())
+    }
+
+    fn show_loaded(&mut self) {
+        let document = self.reader.document().clone();
+        let kept = std::mem::take(&mut self.kept);
+        let mut view = View {
+            before: &document,
+            before_kept: &kept,
+            after: &document,
+            kept: kept.clone(),
+            refused: BTreeSet::new(),
+            items: Items::new(),
+        };
+        let ids = document.iter().map(|(id, _)| id.to_owned());
+        view.refresh(&ids.chain(kept.keys().cloned()).collect());
+        let (items, refused) = (view.items, view.refused);
+        (self.kept, self.refused) = (view.kept, refused);
+        let (secrets, missing) = self.stored_secrets(&items);
+        self.missing_secrets = missing;
+        self.show(items, secrets);
+    }
+
+    /// Shows a state that is on disk, and erases the secrets that it no longer needs.
+    fn show(&mut self, items: Items<T>, secrets: Secrets) {
+        let commit = self.reader.applied().cloned();
+        let wanted: BTreeSet<SecretRef> = references(&items).cloned().collect();
+        self.state.send_replace(Arc::new(State {
+            commit: commit.clone(),
+            items,
+            secrets,
+        }));
+        if let Err(error) = self.store.retain_secrets(wanted.iter()) {
+            tracing::error!(%error, "secrets that are no longer needed could not be erased");
+        }
+        self.status.send_modify(|status| {
+            status.commit = commit;
+            status.held = brake::held(&self.kept);
+            status.orphaned = brake::count(&self.kept, Why::Orphaned);
+            status.refused = self.refused.len();
+            status.missing_secrets = self.missing_secrets.len();
+        });
+        self.alarm();
+    }
+
+    fn alarm(&self) {
+        let Some(feed) = self.reader.applied().map(|commit| &commit.feed) else {
+            return;
+        };
+        let held = brake::held(&self.kept);
+        if held > 0 {
+            tracing::error!(%feed, held, "the brake holds drops without a cause; look why they are gone, then override");
+        }
+        if let Some(example) = self.refused.first() {
+            let refused = self.refused.len();
+            tracing::error!(%feed, refused, example, "items can't be read by this version; their last good versions stay");
+        }
+    }
+
+    /// The values of all secrets that the items refer to, and the references without a value.
+    fn secrets_for(
+        &self,
+        items: &Items<T>,
+        arrived: &[SecretFrame],
+    ) -> Result<(Secrets, BTreeSet<SecretRef>), Error> {
+        let wanted: BTreeSet<&SecretRef> = references(items).collect();
+        let mut secrets = self.state.borrow().secrets.clone();
+        secrets.retain(|secret| wanted.contains(secret));
+        arrived
+            .iter()
+            .cloned()
+            .for_each(|secret| secrets.put(secret));
+        let missing = wanted
+            .into_iter()
+            .filter(|secret| secrets.get(secret).is_none());
+        let missing = missing.cloned().collect();
+        Ok((secrets, missing))
+    }
+
+    fn stored_secrets(&self, items: &Items<T>) -> (Secrets, BTreeSet<SecretRef>) {
+        let mut secrets = Secrets::default();
+        let mut missing = BTreeSet::new();
+        for secret in references(items) {
+            match self.store.secret(secret) {
+                Ok(Some(value)) => secrets.insert(secret.clone(), value),
+                Ok(None) => {
+                    missing.insert(secret.clone());
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a stored secret can't be opened; it is asked for again");
+                    missing.insert(secret.clone());
+                }
+            }
+        }
+        (secrets, missing)
+    }
+}
+
+fn resume(feed: FeedName, keys: FeedKeys, limits: Limits, stored: &Stored) -> Reader {
+    let fresh = Reader::new(feed.clone(), keys.clone(), limits);
+    let Some(commit) = stored.commit.clone() else {
+        return fresh;
+    };
+    Reader::resume(feed.clone(), keys, limits, stored.document.clone(), commit).unwrap_or_else(
+        |error| {
+            tracing::error!(%feed, %error, "the feed's snapshot is not what its commit says; starting without it");
+            fresh
+        },
+    )
+}
+
+/// The ids whose entries a change set may change.
+fn touched(set: &ChangeSet, before: &Document, kept: &KeptItems) -> BTreeSet<String> {
+    let puts = set.puts.iter().map(|(id, _)| id.clone());
+    let deletes = set.deletes.iter().map(|(id, _)| id.clone());
+    let mut ids: BTreeSet<String> = puts.chain(deletes).collect();
+    if set.full {
+        ids.extend(before.iter().map(|(id, _)| id.to_owned()));
+        ids.extend(kept.keys().cloned());
+    }
+    ids
+}
+
+fn references<T: Item>(items: &Items<T>) -> impl Iterator<Item = &SecretRef> {
+    items.values().flat_map(|entry| entry.item.secrets())
+}
+
+/// The state between two documents.
+struct View<'a, T> {
+    before: &'a Document,
+    before_kept: &'a KeptItems,
+    after: &'a Document,
+    kept: KeptItems,
+    refused: BTreeSet<String>,
+    items: BTreeMap<Arc<str>, Arc<Entry<T>>>,
+}
+
+impl<T: Item> View<'_, T> {
+    fn refresh(&mut self, ids: &BTreeSet<String>) {
+        for id in ids {
+            match self.after.get(id) {
+                Some(rendered) => self.take(id, rendered),
+                None => self.keep_or_drop(id),
+            }
+        }
+    }
+
+    /// The document's version, or the last good one if that can't be read.
+    fn take(&mut self, id: &str, rendered: &Rendered) {
+        let known = self.items.get(id).is_some_and(|entry| {
+            entry.standing == Standing::Current && entry.sha256 == *rendered.sha256()
+        });
+        if known {
+            return;
+        }
+        match Entry::read(rendered, Standing::Current) {
+            Ok(entry) => {
+                self.kept.remove(id);
+                self.refused.remove(id);
+                self.items.insert(id.into(), Arc::new(entry));
+            }
+            Err(error) => {
+                tracing::warn!(id, %error, "an item can't be read by this version");
+                self.refused.insert(id.to_owned());
+                self.keep_stale(id);
+            }
+        }
+    }
+
+    fn keep_stale(&mut self, id: &str) {
+        let stale = match self.before_kept.get(id) {
+            Some(kept) => Some(Kept {
+                why: Why::Stale,
+                ..kept.clone()
+            }),
+            None => self.before.get(id).map(|item| Kept {
+                item: item.clone(),
+                why: Why::Stale,
+                since: Position::default(),
+            }),
+        };
+        if let Some(stale) = stale {
+            self.kept.insert(id.to_owned(), stale);
+        }
+        self.keep_or_drop(id);
+    }
+
+    fn keep_or_drop(&mut self, id: &str) {
+        if self.after.get(id).is_none() {
+            self.refused.remove(id);
+        }
+        let entry = self
+            .kept
+            .get(id)
+            .and_then(|kept| Entry::read(&kept.item, kept.why.into()).ok());
+        match entry {
+            Some(entry) => {
+                self.items.insert(id.into(), Arc::new(entry));
+            }
+            None => {
+                self.kept.remove(id);
+                self.items.remove(id);
+            }
+        }
+    }
+}

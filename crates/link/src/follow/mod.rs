@@ -1,0 +1,277 @@
+//! Following a feed: the state from disk first, then a stream that is opened again and again for as
+//! long as the process lives. Cold start, reconnect and resync are this one path.
+
+mod ledger;
+mod state;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use domain::generation::Position;
+use protocol::{
+    feed::{Commit, FeedName, lines, reader},
+    item::Item,
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
+
+use crate::{
+    backoff::Backoff,
+    client::{self, Client, next_piece},
+    identity::Identity,
+    node_key::NodeKey,
+    snapshot,
+};
+use ledger::{Ledger, Received};
+
+pub use state::{Entry, Items, Secrets, Standing, State};
+
+/// The control plane says `idle` every 10 s: longer silence is a broken line.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Header with the newest signed commit, by which a restored control plane learns what it lost.
+pub const COMMITS_HEADER: &str = "railhead-commits";
+
+/// Why a feed is not followed at the moment. The last good state stays.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The control plane can't be asked.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// What it sent is refused.
+    #[error("a change set is refused: {0}")]
+    Refused(#[from] reader::Error),
+    /// What it sent is refused.
+    #[error("a change set is refused: {0}")]
+    Line(#[from] lines::TooLong),
+    /// What it sent can't be kept.
+    #[error("a change set can't be stored, so it is not applied: {0}")]
+    Snapshot(#[from] snapshot::Error),
+    /// Nothing came for too long.
+    #[error("nothing came for {} s, not even an idle frame", IDLE_TIMEOUT.as_secs())]
+    Silent,
+    /// A bug of ours, kept to this feed.
+    #[error("applying a change set panicked: {0}")]
+    Panicked(#[from] tokio::task::JoinError),
+    /// The commit does not fit a header.
+    #[error("the newest commit can't be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// How a feed stands, for reports, metrics and readiness.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// The newest commit applied; none before the first.
+    pub commit: Option<Commit>,
+    /// Drops that the brake holds.
+    pub held: usize,
+    /// Items that a new epoch does not know.
+    pub orphaned: usize,
+    /// Items that this build can't read.
+    pub refused: usize,
+    /// Secrets that items refer to but that have not come.
+    pub missing_secrets: usize,
+    /// A stream is open.
+    pub connected: bool,
+    /// A part of the snapshot was damaged at the start.
+    pub damaged: bool,
+}
+
+/// A feed whatever its items are. Clones are the same feed.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    name: FeedName,
+    status: Arc<watch::Sender<Status>>,
+    release: Arc<watch::Sender<Position>>,
+    reconnect: Arc<Notify>,
+}
+
+impl Feed {
+    fn new(name: FeedName) -> Self {
+        Self {
+            name,
+            status: Arc::default(),
+            release: Arc::default(),
+            reconnect: Arc::default(),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> &FeedName {
+        &self.name
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Changes of how it stands.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// An operator's override: what is held or orphaned since `position` or before is let go.
+    pub fn release(&self, position: Position) {
+        self.release.send_if_modified(|released| {
+            let is_newer = position > *released;
+            *released = position.max(*released);
+            is_newer
+        });
+    }
+
+    /// The control plane has something newer: don't wait for the end of a backoff.
+    pub(crate) fn hurry(&self) {
+        if !self.status.borrow().connected {
+            self.reconnect.notify_one();
+        }
+    }
+
+    fn set_connected(&self, connected: bool) {
+        self.status.send_if_modified(|status| {
+            let changed = status.connected != connected;
+            status.connected = connected;
+            changed
+        });
+    }
+}
+
+/// Names and values of a query or of headers.
+type Pairs = Vec<(&'static str, String)>;
+
+/// Follows one feed.
+#[derive(Debug)]
+pub struct Follower<T> {
+    feed: Feed,
+    state: watch::Receiver<Arc<State<T>>>,
+    ledger: Arc<Mutex<Ledger<T>>>,
+    identity: Identity,
+    client: Client,
+}
+
+impl<T: Item> Follower<T> {
+    pub(crate) fn load(
+        name: FeedName,
+        state_dir: &Path,
+        node_key: NodeKey,
+        identity: Identity,
+        client: Client,
+    ) -> Result<Self, Error> {
+        let feed = Feed::new(name.clone());
+        let keys = identity.credentials().feed_keys.clone();
+        let ledger = Ledger::load(name, state_dir, node_key, keys, feed.status.clone())?;
+        Ok(Self {
+            feed,
+            state: ledger.state(),
+            ledger: Arc::new(Mutex::new(ledger)),
+            identity,
+            client,
+        })
+    }
+
+    /// The last good state; its first value is from disk.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<Arc<State<T>>> {
+        self.state.clone()
+    }
+
+    /// The feed, for reports and metrics.
+    #[must_use]
+    pub fn feed(&self) -> Feed {
+        self.feed.clone()
+    }
+
+    /// Connects and follows for ever. To be spawned after the first reconcile from disk.
+    pub async fn run(self) {
+        let mut backoff = Backoff::default();
+        let mut released = self.feed.release.subscribe();
+        loop {
+            let ended = tokio::select! {
+                ended = self.stream(&mut backoff) => ended,
+                position = next(&mut released) => self.release(position).await,
+            };
+            self.feed.set_connected(false);
+            if let Err(error) = ended {
+                tracing::warn!(feed = %self.feed.name, %error, "the feed is interrupted; the last good state goes on");
+                tokio::select! {
+                    () = tokio::time::sleep(backoff.next_delay()) => {}
+                    () = self.feed.reconnect.notified() => {}
+                }
+            }
+        }
+    }
+
+    /// One connection, until it ends.
+    async fn stream(&self, backoff: &mut Backoff) -> Result<(), Error> {
+        let (query, headers) = self.request()?;
+        let opened = self.client.stream("/node/v1/desired", &query, &headers);
+        let (url, mut response) = opened.await?;
+        lock(&self.ledger).connected(self.identity.credentials().feed_keys.clone());
+        self.feed.set_connected(true);
+        loop {
+            let piece = timeout(IDLE_TIMEOUT, next_piece(&url, &mut response)).await;
+            let Some(piece) = piece.map_err(|_| Error::Silent)?? else {
+                // A replica that shuts down ends its streams in good order; another one takes over.
+                tokio::time::sleep(backoff.next_delay()).await;
+                return Ok(());
+            };
+            let received = self.blocking(move |ledger| ledger.receive(&piece)).await?;
+            if received.alive {
+                backoff.reset();
+            }
+            if received.wants_full {
+                tracing::warn!(feed = %self.feed.name, "secrets are missing: asking for the whole document");
+                return Ok(());
+            }
+        }
+    }
+
+    async fn release(&self, position: Position) -> Result<(), Error> {
+        self.blocking(move |ledger| ledger.release(position).map(|()| Received::default()))
+            .await?;
+        Ok(())
+    }
+
+    /// Runs on a thread that may wait for the disk.
+    async fn blocking(
+        &self,
+        work: impl FnOnce(&mut Ledger<T>) -> Result<Received, Error> + Send + 'static,
+    ) -> Result<Received, Error> {
+        let ledger = self.ledger.clone();
+        tokio::task::spawn_blocking(move || work(&mut lock(&ledger))).await?
+    }
+
+    fn request(&self) -> Result<(Pairs, Pairs), Error> {
+        let ledger = lock(&self.ledger);
+        let mut query = vec![("feed", self.feed.name.to_string())];
+        let mut headers = Vec::new();
+        if let Some(commit) = ledger.applied() {
+            headers.push((COMMITS_HEADER, serde_json::to_string(&[commit])?));
+            if !ledger.wants_full() {
+                query.push(("epoch", commit.epoch.0.to_string()));
+                query.push(("after", commit.generation.0.to_string()));
+            }
+        }
+        Ok((query, headers))
+    }
+}
+
+/// A panic under the lock leaves a ledger whose shown state is the last good one.
+fn lock<T>(ledger: &Mutex<Ledger<T>>) -> MutexGuard<'_, Ledger<T>> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn next(released: &mut watch::Receiver<Position>) -> Position {
+    if released.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    *released.borrow_and_update()
+}

@@ -1,0 +1,56 @@
+//! Renewal: from a third of the certificate's life on, until it works. A failure changes nothing but
+//! the log: the old certificate goes on being used, expired or not.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use protocol::join::{self, RenewRequest};
+
+use super::{Credentials, Error, Identity, Store};
+use crate::{backoff::Backoff, client::Client};
+
+/// How often the wall clock is asked whether it is time; a sleep of hours would miss its jumps.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Renews for ever.
+pub async fn keep_renewed(identity: Identity, store: Store, client: Client) {
+    let mut backoff = Backoff::default();
+    loop {
+        if Utc::now() < identity.credentials().validity.renew_at() {
+            tokio::time::sleep(LOOK).await;
+            continue;
+        }
+        match renew(&identity, &store, &client).await {
+            Ok(()) => backoff.reset(),
+            Err(error) => {
+                let not_after = identity.credentials().validity.not_after;
+                tracing::warn!(%error, %not_after, "the node's certificate could not be renewed; the old one is used on");
+                tokio::time::sleep(backoff.next_delay().max(LOOK / 10)).await;
+            }
+        }
+    }
+}
+
+/// Asks for the next certificate of the same key and uses it.
+pub(super) async fn renew(
+    identity: &Identity,
+    store: &Store,
+    client: &Client,
+) -> Result<(), Error> {
+    let current = identity.credentials();
+    let request = RenewRequest {
+        csr: current.csr()?,
+    };
+    let renewed: join::Identity = client
+        .post("/node/v1/renew", &request)
+        .await
+        .map_err(Error::Join)?;
+    let renewed = Credentials::new(renewed, current.key.clone())?;
+    if renewed.spiffe_id != current.spiffe_id {
+        return Err(Error::Foreign("it has another SPIFFE id than before"));
+    }
+    store.save(&renewed.identity)?;
+    tracing::info!(not_after = %renewed.validity.not_after, "the node's certificate is renewed");
+    identity.replace(renewed);
+    Ok(())
+}
