@@ -8,6 +8,7 @@
 
 mod cargo;
 mod command;
+mod dev;
 mod test;
 mod tidy;
 
@@ -26,12 +27,16 @@ struct Arguments {
 enum Task {
     /// Check the house rules: who may know whom, where SQL may stand, what no file may say.
     Tidy,
+    /// The local platform.
+    #[command(subcommand)]
+    Dev(dev::Task),
     /// Format check, clippy, tidy, every test.
     Test(test::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Dev(task) => dev::run(&task),
         Task::Tidy => tidy::run(),
         Task::Test(options) => test::run(&options),
     };

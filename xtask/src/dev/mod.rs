@@ -1,0 +1,144 @@
+//! The local platform behind `./dev`: two regions on one machine, made of the real parts. `plan` says what
+//! there is, `up` makes it so, the supervisor keeps it so, `down` takes exactly that away.
+
+mod api;
+mod base_image;
+mod bootstrap;
+mod cgroup;
+mod control_plane;
+mod down;
+mod engine;
+mod example;
+mod firewall;
+mod internet;
+mod mounts;
+mod netns;
+mod node;
+mod plan;
+pub mod postgres;
+pub mod process;
+mod redis;
+mod registry;
+mod secrets;
+mod slot;
+mod state;
+mod status;
+mod supervisor;
+mod trust;
+mod up;
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Subcommand;
+
+use self::plan::Plan;
+use crate::command::{CommandExt as _, command};
+
+/// What to do with the local platform.
+#[derive(Subcommand, Debug)]
+pub enum Task {
+    /// Build and start everything, and deploy the example.
+    Up,
+    /// End exactly what `up` started.
+    Down {
+        /// Remove its data too.
+        #[arg(long)]
+        wipe: bool,
+    },
+    /// What runs, and where.
+    Status {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The log of one process.
+    Logs {
+        /// As `status` names it, or `supervisor`.
+        name: String,
+        /// Go on with what comes.
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Keep a process stopped.
+    Hold {
+        /// As `status` names it.
+        name: String,
+    },
+    /// Let a held process run again.
+    Release {
+        /// As `status` names it.
+        name: String,
+    },
+    /// Runs in the background; `up` starts it.
+    #[command(hide = true)]
+    Supervise,
+}
+
+/// Does it.
+pub fn run(task: &Task) -> Result<()> {
+    let dir = plan::platform_dir()?;
+    match task {
+        Task::Up => up(&dir),
+        Task::Down { wipe } => down(&dir, *wipe),
+        Task::Status { json } => status::run(&running_or_planned(&dir)?, *json),
+        Task::Logs { name, follow } => logs(&running_or_planned(&dir)?, name, *follow),
+        Task::Hold { name } => process::hold(&running(&dir)?, name, true),
+        Task::Release { name } => process::hold(&running(&dir)?, name, false),
+        Task::Supervise => supervisor::run(&running(&dir)?),
+    }
+}
+
+/// Starts the platform in `dir`.
+pub fn up(dir: &Path) -> Result<()> {
+    let plan = Plan::new(dir.to_owned(), slot::claim(dir, last_slot(dir))?);
+    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    fs::write(dir.join("slot"), plan.slot.number().to_string())?;
+    up::run(&plan, &up::Settings::read()?)
+}
+
+/// Ends the platform in `dir`.
+pub fn down(dir: &Path, wipe: bool) -> Result<()> {
+    match slot::held(dir) {
+        Some(slot) => down::run(&Plan::new(dir.to_owned(), slot))?,
+        None => println!("The platform is not running."),
+    }
+    if wipe { down::wipe(dir) } else { Ok(()) }
+}
+
+fn running(dir: &Path) -> Result<Plan> {
+    match slot::held(dir) {
+        Some(slot) => Ok(Plan::new(dir.to_owned(), slot)),
+        None => bail!(
+            "the platform in {} is not running; start it with ./dev up",
+            dir.display()
+        ),
+    }
+}
+
+/// The platform as it runs, or as it would.
+fn running_or_planned(dir: &Path) -> Result<Plan> {
+    let slot = slot::held(dir)
+        .or_else(|| last_slot(dir))
+        .or_else(|| slot::Slot::new(0))
+        .context("no slot")?;
+    Ok(Plan::new(dir.to_owned(), slot))
+}
+
+fn last_slot(dir: &Path) -> Option<slot::Slot> {
+    let number = fs::read_to_string(dir.join("slot")).ok()?;
+    slot::Slot::new(number.trim().parse().ok()?)
+}
+
+fn logs(plan: &Plan, name: &str, follow: bool) -> Result<()> {
+    let log = plan.dir.join("log").join(format!("{name}.log"));
+    if !log.exists() {
+        bail!("no log of \"{name}\"; ./dev status lists the processes");
+    }
+    let mut show = command(if follow {
+        vec!["tail", "-n", "200", "-F"]
+    } else {
+        vec!["cat"]
+    });
+    show.arg(log).run()
+}
