@@ -4,7 +4,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream::SelectAll};
-use protocol::report::{Report, ReportAnswer, RoleReport};
+use protocol::{
+    feed::{Commit, FeedName},
+    report::{Report, ReportAnswer, RoleReport},
+};
 use rand::RngExt as _;
 use tokio::{
     sync::Notify,
@@ -33,13 +36,16 @@ impl Poke {
     }
 }
 
+/// The commit of a feed that a node works by, when that is later than storing it.
+pub type Acknowledge = Arc<dyn Fn(&FeedName) -> Option<Commit> + Send + Sync>;
+
 /// Sends reports.
-#[derive(Debug)]
 pub struct Reporter {
     client: Client,
     boot_id: String,
     version: String,
     feeds: Vec<Feed>,
+    acknowledge: Option<Acknowledge>,
     poke: Poke,
     sequence: u64,
     interval: Duration,
@@ -57,11 +63,20 @@ impl Reporter {
             boot_id: hex::encode(boot),
             version,
             feeds,
+            acknowledge: None,
             poke: Poke::default(),
             sequence: 0,
             interval: INTERVAL,
             failing: false,
         }
+    }
+
+    /// Reports these commits as applied, instead of the newest stored ones: an acknowledgement lets
+    /// the control plane end what the node used before.
+    #[must_use]
+    pub fn acknowledging(mut self, acknowledge: Acknowledge) -> Self {
+        self.acknowledge = Some(acknowledge);
+        self
     }
 
     /// For who learns first that something changed.
@@ -126,7 +141,10 @@ impl Reporter {
         for feed in &self.feeds {
             let status = feed.status();
             let kept = status.held + status.orphaned;
-            feeds.extend(status.commit);
+            feeds.extend(match &self.acknowledge {
+                Some(acknowledge) => acknowledge(feed.name()),
+                None => status.commit,
+            });
             if kept > 0 {
                 held.insert(feed.name().clone(), u64::try_from(kept).unwrap_or(u64::MAX));
             }

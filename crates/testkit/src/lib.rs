@@ -1,0 +1,9 @@
+//! Test doubles and helpers, for tests only: real PostgreSQL databases, waiting for states, a proxy
+//! that breaks connections, and nodes that speak the real protocol without containers or traffic.
+
+pub mod chaos_proxy;
+pub mod fake_agent;
+pub mod fake_edge;
+mod fake_node;
+pub mod postgres;
+pub mod wait;
