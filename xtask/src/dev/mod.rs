@@ -89,12 +89,22 @@ pub fn run(task: &Task) -> Result<()> {
     }
 }
 
-/// Starts the platform in `dir`.
-pub fn up(dir: &Path) -> Result<()> {
+fn up(dir: &Path) -> Result<()> {
+    up::run(&claim(dir)?, &up::Settings::read()?)
+}
+
+/// Starts a platform whose nodes send traces to port 4318 of its host address, and whose builds reach
+/// port 2222 there: where tests put an OTLP sink and a git server.
+pub fn up_for_tests(dir: &Path) -> Result<()> {
+    let plan = claim(dir)?;
+    up::run(&plan, &up::Settings::for_tests(&plan)?)
+}
+
+fn claim(dir: &Path) -> Result<Plan> {
     let plan = Plan::new(dir.to_owned(), slot::claim(dir, last_slot(dir))?);
     fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     fs::write(dir.join("slot"), plan.slot.number().to_string())?;
-    up::run(&plan, &up::Settings::read()?)
+    Ok(plan)
 }
 
 /// Ends the platform in `dir`.

@@ -27,6 +27,8 @@ pub mod port {
     pub const REGISTRY: u16 = 5000;
     /// Where an OTLP sink may listen.
     pub const OTLP: u16 = 4318;
+    /// Where tests serve git over ssh.
+    pub const TEST_GIT: u16 = 2222;
     /// Edge to edge.
     pub const FORWARD: u16 = 7443;
     /// Edge to agent, within a region.

@@ -14,7 +14,7 @@ use super::{
     api, base_image, bootstrap, control_plane, down, engine, example,
     firewall::Allowed,
     internet, mounts, netns, node,
-    plan::{Plan, Region},
+    plan::{Plan, Region, port},
     postgres::{self, Cluster},
     process::{self, Process},
     redis, registry,
@@ -39,6 +39,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What whole-system tests listen for.
+    pub fn for_tests(plan: &Plan) -> Result<Self> {
+        Ok(Self {
+            otlp: Some(format!("http://{}:{}", plan.host(), port::OTLP)),
+            build_allowed: vec![format!("{}:{}", plan.host(), port::TEST_GIT).parse()?],
+        })
+    }
+
     /// From the environment.
     pub fn read() -> Result<Self> {
         let listed = env::var("RAILHEAD_DEV_BUILD_ALLOW").unwrap_or_default();
