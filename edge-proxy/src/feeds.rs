@@ -1,0 +1,239 @@
+//! From the feeds' last good states to routes and certificates. Runs at start with what the disk
+//! has, and again at every commit. An item that can't be used is refused, counted and logged, and
+//! the last good one with its id serves on.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use link::follow::{Entry, State as FeedState};
+use protocol::{
+    feed::Commit,
+    item::{CertificateItem, GlobalRouteItem, RegionRouteItem},
+};
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use crate::{
+    route::{RouteTable, hostname},
+    state::State,
+    tls::{Certificate, CertificateStore, Tickets},
+    upstream::{
+        confirm::Memory,
+        endpoint::{Confirmed, Health},
+    },
+};
+
+/// How long an acknowledgement waits for new endpoints to be confirmed and probed.
+const SETTLE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The feeds' states as they come.
+#[derive(Debug, Clone)]
+pub struct Feeds {
+    /// `routes/global`.
+    pub global: watch::Receiver<Arc<FeedState<GlobalRouteItem>>>,
+    /// `routes/region/<own>`.
+    pub region: watch::Receiver<Arc<FeedState<RegionRouteItem>>>,
+}
+
+/// The commits that this edge serves by: what its report acknowledges.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Of `routes/global`.
+    pub global: Option<Commit>,
+    /// Of `routes/region/<own>`.
+    pub region: Option<Commit>,
+}
+
+type Good<T> = BTreeMap<Arc<str>, Arc<Entry<T>>>;
+/// Certificates by item, with the entry they were loaded from.
+type Loaded = BTreeMap<Arc<str>, (Arc<Entry<GlobalRouteItem>>, Arc<Certificate>)>;
+
+/// Compiles states and swaps them in.
+pub struct Applier {
+    state: Arc<State>,
+    feeds: Feeds,
+    tickets: Tickets,
+    global: Good<GlobalRouteItem>,
+    certificates: Loaded,
+}
+
+impl Applier {
+    /// Applies what the disk has; endpoints that were confirmed before the restart stay usable.
+    #[must_use]
+    pub fn start(state: Arc<State>, feeds: Feeds, tickets: Tickets, state_dir: &Path) -> Self {
+        let mut applier = Self {
+            state,
+            feeds,
+            tickets,
+            global: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+        };
+        applier.apply();
+        Memory::new(state_dir).recall(&applier.state.routes.load());
+        applier
+    }
+
+    /// Applies commits for as long as the edge lives, and says what is applied.
+    pub async fn run(mut self, applied: watch::Sender<Applied>) {
+        loop {
+            let newest = self.apply();
+            let settled = settle(&self.state);
+            tokio::select! {
+                () = settled => {
+                    applied.send_if_modified(|before| {
+                        std::mem::replace(before, newest.clone()) != newest
+                    });
+                    if !self.changed().await {
+                        return;
+                    }
+                }
+                more = changed(&mut self.feeds) => {
+                    if !more {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn changed(&mut self) -> bool {
+        changed(&mut self.feeds).await
+    }
+
+    fn apply(&mut self) -> Applied {
+        let global = Arc::clone(&self.feeds.global.borrow_and_update());
+        let region = Arc::clone(&self.feeds.region.borrow_and_update());
+        self.apply_certificates(&global);
+        self.apply_routes(&global, &region);
+        let newest = Applied {
+            global: global.commit.clone(),
+            region: region.commit.clone(),
+        };
+        self.measure(&newest);
+        newest
+    }
+
+    fn apply_certificates(&mut self, global: &FeedState<GlobalRouteItem>) {
+        let mut next = BTreeMap::new();
+        for (id, entry) in &global.items {
+            let GlobalRouteItem::Certificate(item) = &entry.item else {
+                continue;
+            };
+            let before = self.certificates.get(id);
+            let unchanged = before.filter(|(known, _)| Arc::ptr_eq(known, entry));
+            if let Some(same) = unchanged {
+                next.insert(Arc::clone(id), same.clone());
+            } else if let Some(certificate) = self.load(item, global) {
+                next.insert(Arc::clone(id), (Arc::clone(entry), Arc::new(certificate)));
+            } else if let Some(last_good) = before {
+                next.insert(Arc::clone(id), last_good.clone());
+            }
+        }
+        self.certificates = next;
+        let store = CertificateStore::build(self.certificates.values().map(|(_, c)| c));
+        self.state.metrics.routed("certificate_names", store.len());
+        self.state.certificates.store(Arc::new(store));
+    }
+
+    fn load(
+        &self,
+        item: &CertificateItem,
+        global: &FeedState<GlobalRouteItem>,
+    ) -> Option<Certificate> {
+        let Some(key) = global.secrets.get(&item.key) else {
+            tracing::warn!(certificate = %item.id, "the key of a certificate has not come");
+            self.state.metrics.item_refused("routes/global");
+            return None;
+        };
+        match Certificate::load(item, &Zeroizing::new(key.to_owned()), &self.tickets) {
+            Ok(certificate) => Some(certificate),
+            Err(error) => {
+                tracing::error!(%error, "a certificate is refused; the last good one serves on");
+                self.state.metrics.item_refused("routes/global");
+                None
+            }
+        }
+    }
+
+    fn apply_routes(
+        &mut self,
+        global: &FeedState<GlobalRouteItem>,
+        region: &FeedState<RegionRouteItem>,
+    ) {
+        self.global = self.good_items(global);
+        let global: Vec<_> = self.global.values().map(|entry| &entry.item).collect();
+        let region: Vec<_> = region.items.values().map(|entry| &entry.item).collect();
+        let table = RouteTable::build(&global, &region, &self.state.routes.load());
+        self.state.metrics.routed("hostnames", table.hostnames());
+        self.state
+            .metrics
+            .routed("endpoints", table.endpoints().len());
+        self.state.routes.store(Arc::new(table));
+        self.state.confirm_wanted.notify_one();
+        self.state.probe_wanted.notify_one();
+    }
+
+    fn good_items(&self, global: &FeedState<GlobalRouteItem>) -> Good<GlobalRouteItem> {
+        let mut good = BTreeMap::new();
+        for (id, entry) in &global.items {
+            if is_good(&entry.item) {
+                good.insert(Arc::clone(id), Arc::clone(entry));
+                continue;
+            }
+            tracing::error!(item = %id, "a route is refused: its host name is none; the last good one serves on");
+            self.state.metrics.item_refused("routes/global");
+            if let Some(last_good) = self.global.get(id) {
+                good.insert(Arc::clone(id), Arc::clone(last_good));
+            }
+        }
+        good
+    }
+
+    fn measure(&self, applied: &Applied) {
+        let feeds = [
+            ("routes/global", &applied.global),
+            ("routes/region", &applied.region),
+        ];
+        for (feed, commit) in feeds {
+            if let Some(commit) = commit {
+                self.state.metrics.applied(feed, commit.generation.0);
+            }
+        }
+    }
+}
+
+fn is_good(item: &GlobalRouteItem) -> bool {
+    match item {
+        GlobalRouteItem::Hostname(item) => hostname::pattern(&item.hostname).is_some(),
+        GlobalRouteItem::Certificate(_) | GlobalRouteItem::Edge(_) => true,
+    }
+}
+
+async fn changed(feeds: &mut Feeds) -> bool {
+    tokio::select! {
+        changed = feeds.global.changed() => changed.is_ok(),
+        changed = feeds.region.changed() => changed.is_ok(),
+    }
+}
+
+/// Waits until every endpoint of the feed has been judged: an acknowledgement lets the control plane
+/// end the old instances, so the new ones must be in use by then.
+async fn settle(state: &State) {
+    let deadline = Instant::now() + SETTLE;
+    while Instant::now() < deadline && !is_settled(state) {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn is_settled(state: &State) -> bool {
+    state.routes.load().services().all(|pool| {
+        pool.endpoints().iter().all(|endpoint| {
+            endpoint.confirmed() == Confirmed::Yes && endpoint.health() != Health::Unknown
+        })
+    })
+}

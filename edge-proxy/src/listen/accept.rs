@@ -1,0 +1,186 @@
+//! The accept loop of users' ports, and the step from a TCP connection to one that speaks HTTP: TLS
+//! when the first byte is a handshake's, plain otherwise.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    time::{Instant, timeout_at},
+};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+
+use super::{
+    connection::{self, Protocol, Server},
+    io::{Connection, Wire},
+    per_address::{PerAddress, Place},
+};
+use crate::{
+    decide::{ConnInfo, TlsInfo},
+    state::State,
+};
+
+/// From the first byte of a TLS handshake to its end.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// After accept failed (no descriptors): others may finish meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
+/// The content type of a TLS handshake record (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+/// A fatal alert `unrecognized_name` (RFC 8446 §6.2, RFC 6066 §3).
+const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+
+/// What a user's connection needs.
+pub struct Front {
+    /// Serves requests.
+    pub server: Server,
+    /// Certificates.
+    pub state: Arc<State>,
+    /// The limit per address.
+    pub per_address: Arc<PerAddress>,
+}
+
+/// Accepts up to the drain.
+pub async fn run(listener: TcpListener, front: Arc<Front>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = front.server.drain.begun() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, peer)) => admit(tcp, peer, &front),
+            Err(error) => {
+                tracing::warn!(%error, "a connection can't be accepted");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(tcp: TcpStream, peer: SocketAddr, front: &Arc<Front>) {
+    let Some(place) = front.per_address.enter(peer.ip()) else {
+        front.state.metrics.refused_connection("per_address_limit");
+        return;
+    };
+    let task = Arc::clone(front);
+    front
+        .server
+        .drain
+        .connections()
+        .spawn(async move { one(tcp, peer, &task, place).await });
+}
+
+async fn one(tcp: TcpStream, peer: SocketAddr, front: &Front, _place: Place) {
+    let _open = front.state.metrics.open_connection();
+    if let Err(error) = tcp.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it began");
+        return;
+    }
+    let mut first = [0];
+    let peeked = tokio::time::timeout(connection::FIRST_BYTE, tcp.peek(&mut first));
+    let is_tls = match peeked.await {
+        Ok(Ok(1..)) => first == [TLS_HANDSHAKE],
+        Ok(_) => return,
+        Err(_) => return front.state.metrics.refused_connection("idle"),
+    };
+    if is_tls {
+        serve_tls(tcp, peer, front).await;
+    } else {
+        let info = ConnInfo {
+            peer: peer.ip(),
+            tls: None,
+            via: None,
+        };
+        serve(front, Box::new(tcp), info, Protocol::Http1).await;
+    }
+}
+
+async fn serve(front: &Front, wire: Box<dyn Wire>, info: ConnInfo, protocol: Protocol) {
+    connection::serve(&front.server, wire, Connection::new(info), protocol).await;
+}
+
+/// Why a handshake failed, as counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Handshake {
+    TimedOut,
+    UnrecognizedName,
+    Failed,
+}
+
+impl Handshake {
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::TimedOut => "handshake_timeout",
+            Self::UnrecognizedName => "unrecognized_name",
+            Self::Failed => "handshake_failed",
+        }
+    }
+}
+
+async fn serve_tls(tcp: TcpStream, peer: SocketAddr, front: &Front) {
+    let deadline = Instant::now() + HANDSHAKE;
+    let shaken = timeout_at(deadline, handshake(tcp, &front.state)).await;
+    match shaken.unwrap_or(Err(Handshake::TimedOut)) {
+        Ok((stream, tls)) => {
+            let protocol = match stream.get_ref().1.alpn_protocol() {
+                Some(b"h2") => Protocol::Http2,
+                _ => Protocol::Http1,
+            };
+            let info = ConnInfo {
+                peer: peer.ip(),
+                tls: Some(tls),
+                via: None,
+            };
+            serve(front, Box::new(stream), info, protocol).await;
+        }
+        Err(error) => front.state.metrics.refused_connection(error.reason()),
+    }
+}
+
+type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
+
+async fn handshake(tcp: TcpStream, state: &State) -> Result<(TlsStream, TlsInfo), Handshake> {
+    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp)
+        .await
+        .map_err(|_| Handshake::Failed)?;
+    let name = start
+        .client_hello()
+        .server_name()
+        .map(str::to_ascii_lowercase);
+    let certificates = state.certificates.load();
+    let found = name.and_then(|name| Some((certificates.find(&name)?, name)));
+    let Some((certificate, name)) = found else {
+        return Err(refuse_name(start).await);
+    };
+    let stream = start
+        .into_stream(Arc::clone(&certificate.config))
+        .await
+        .map_err(|_| Handshake::Failed)?;
+    let tls = TlsInfo {
+        server_name: name.into(),
+        names: Arc::clone(&certificate.names),
+        version: version_of(&stream),
+    };
+    Ok((stream, tls))
+}
+
+fn version_of(stream: &TlsStream) -> &'static str {
+    match stream.get_ref().1.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "unknown",
+    }
+}
+
+async fn refuse_name(start: StartHandshake<TcpStream>) -> Handshake {
+    let mut tcp = start.io;
+    let told: io::Result<()> = async {
+        tcp.write_all(&UNRECOGNIZED_NAME).await?;
+        tcp.shutdown().await
+    }
+    .await;
+    if let Err(error) = told {
+        tracing::debug!(%error, "a client left during its handshake");
+    }
+    Handshake::UnrecognizedName
+}

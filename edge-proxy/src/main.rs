@@ -1,0 +1,124 @@
+//! The edge's process: configuration, identity, feeds, ports, and an orderly end.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use edge_proxy::{
+    config::Config,
+    feeds::Feeds,
+    report,
+    run::{self, Parts, Ports, Running},
+};
+use link::Link;
+use protocol::{feed::FeedName, join::Role};
+use tokio::net::TcpListener;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Railhead's edge: TLS, routing, health, forwarding between regions.
+#[derive(Parser)]
+#[command(name = "edge-proxy", version)]
+struct Arguments {
+    /// The configuration file (TOML).
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    telemetry::init_crypto();
+    match serve(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %format!("{error:#}"), "the edge can't run");
+            #[allow(clippy::print_stderr, reason = "logging may not have started")]
+            {
+                eprintln!("edge-proxy: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(arguments: &Arguments) -> Result<()> {
+    let config = Config::read(&arguments.config)?;
+    let _telemetry = telemetry::init(&telemetry::Config {
+        service: "edge-proxy",
+        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
+        log_filter: config.telemetry.log_filter.clone(),
+    })?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the async runtime")?
+        .block_on(edge(config))
+}
+
+async fn edge(config: Config) -> Result<()> {
+    let link = Link::open(link::Config {
+        control_plane: config
+            .control_plane
+            .parse()
+            .with_context(|| format!("control_plane \"{}\" is no URL", config.control_plane))?,
+        name: config.name.clone(),
+        role: Role::Edge,
+        state_dir: config.state_dir.clone(),
+        node_key_file: None,
+        join_token_file: config.join_token_file.clone(),
+    })
+    .await?;
+    let region = FeedName::RegionRoutes(link.identity().region());
+    let global = link.follow::<protocol::item::GlobalRouteItem>(FeedName::GlobalRoutes)?;
+    let region = link.follow::<protocol::item::RegionRouteItem>(region)?;
+    let feeds = Feeds {
+        global: global.state(),
+        region: region.state(),
+    };
+    let running = run::start(Parts {
+        identity: link.identity().clone(),
+        feeds: feeds.clone(),
+        ports: bind(&config).await?,
+        state_dir: config.state_dir.clone(),
+        access_log: config.access_log.clone(),
+        connections_per_address: config.connections_per_address,
+        registry: telemetry::metrics::registry().clone(),
+    })?;
+    let ready = move || match feeds.global.borrow().commit {
+        Some(_) => Ok(()),
+        None => Err("no routes yet: waiting for the control plane".to_owned()),
+    };
+    telemetry::metrics::serve(config.listen_metrics, ready).await?;
+    report::spawn(&link, &config, &running, vec![global.feed(), region.feed()]);
+    tokio::spawn(global.run());
+    tokio::spawn(region.run());
+    tokio::spawn(link.renew());
+    telemetry::watchdog::spawn();
+    telemetry::watchdog::ready();
+    tracing::info!(http = %config.listen_http, https = %config.listen_https, "serving");
+    telemetry::shutdown_signal().await;
+    end(&running, config.drain.duration()).await;
+    Ok(())
+}
+
+async fn bind(config: &Config) -> Result<Ports> {
+    let listen = async |key: &str, address: std::net::SocketAddr| {
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("listening on {key} = {address}"))
+    };
+    Ok(Ports {
+        http: listen("listen_http", config.listen_http).await?,
+        https: listen("listen_https", config.listen_https).await?,
+        forward: listen("listen_forward", config.listen_forward).await?,
+    })
+}
+
+async fn end(running: &Running, limit: Duration) {
+    tracing::info!(
+        connections = running.drain.connections().len(),
+        "draining: no new connections, what runs may finish"
+    );
+    running.drain.run(limit).await;
+    tracing::info!("drained");
+}

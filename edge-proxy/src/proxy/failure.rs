@@ -1,0 +1,187 @@
+//! What a failed attempt means: for its endpoint, for the request (again elsewhere, or an answer of
+//! our own), and for the client.
+
+use std::time::Instant;
+
+use http::{HeaderName, HeaderValue, header};
+use pingora::{Error, ErrorSource, ErrorType, Result, http::ResponseHeader, proxy::Session};
+
+use super::{
+    Edge,
+    context::{RequestCtx, Target},
+    headers,
+};
+use crate::{
+    decide::{Decision, Refusal},
+    error_page,
+    upstream::endpoint::Failure,
+};
+
+/// Attempts that may break after they reached an instance (BEHAVIOUR §2, retries).
+const BROKEN_ATTEMPTS: u32 = 2;
+
+impl Edge {
+    /// No connection: nothing was sent, so any request may be tried elsewhere.
+    pub(super) fn connect_failed(&self, ctx: &mut RequestCtx, error: &mut Error) {
+        self.blame(ctx, Failure::Connect, error);
+        ctx.refusal = Some(match ctx.target {
+            Some(Target::Edge(_)) => Refusal::NoInstance,
+            _ => Refusal::InstanceFailed,
+        });
+        error.set_retry(true);
+        self.observer.metrics.retry();
+    }
+
+    /// The attempt broke after the connection stood. It is tried again only when the request is
+    /// idempotent and no answer has begun.
+    pub(super) fn attempt_broke(
+        &self,
+        session: &Session,
+        ctx: &mut RequestCtx,
+        error: &mut Error,
+        reused: bool,
+    ) {
+        error.set_retry(false);
+        if *error.esource() != ErrorSource::Upstream {
+            return;
+        }
+        let timed_out = ctx
+            .timer
+            .as_ref()
+            .is_some_and(crate::upstream::first_byte::Timer::has_expired);
+        // A kept connection that the instance had closed says nothing about the instance.
+        if !reused || timed_out {
+            self.blame(ctx, Failure::Answer, error);
+        }
+        if ctx.answered {
+            return;
+        }
+        ctx.refusal = Some(if timed_out {
+            Refusal::FirstByteTimeout
+        } else {
+            Refusal::InstanceFailed
+        });
+        let repeatable = session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated();
+        if repeatable && !timed_out && ctx.tried.broken < BROKEN_ATTEMPTS {
+            ctx.tried.broken += 1;
+            error.set_retry(true);
+            self.observer.metrics.retry();
+        }
+    }
+
+    fn blame(&self, ctx: &mut RequestCtx, failure: Failure, error: &Error) {
+        match &ctx.target {
+            Some(Target::Instance { pool, endpoint }) => {
+                self.observer.metrics.upstream_failure(match failure {
+                    Failure::Connect => "connect",
+                    Failure::Answer => "answer",
+                });
+                tracing::warn!(instance = %endpoint.spec.instance_id, address = %endpoint.spec.address,
+                    request_id = ctx.request_id(), %error, "an instance failed a request");
+                ctx.tried.instances.push(endpoint.spec.instance_id);
+                pool.record_failure(endpoint, failure, Instant::now());
+                if failure == Failure::Connect {
+                    self.state.connect_failed(endpoint);
+                }
+            }
+            Some(Target::Edge(edge)) => {
+                self.observer.metrics.upstream_failure("region");
+                tracing::warn!(region = %edge.region, edge = %edge.node_id,
+                    request_id = ctx.request_id(), %error, "another region failed a request");
+                ctx.tried.edges.push(edge.node_id);
+            }
+            None => {}
+        }
+    }
+
+    /// The code of the answer that the client gets for this error; none when the client is gone.
+    pub(super) fn refusal_of(&self, ctx: &RequestCtx, error: &Error) -> Option<Refusal> {
+        if let ErrorType::HTTPStatus(413) = error.etype() {
+            return Some(Refusal::BodyTooLarge);
+        }
+        match error.esource() {
+            ErrorSource::Downstream => match error.etype() {
+                ErrorType::InvalidHTTPHeader => Some(Refusal::BadRequest),
+                ErrorType::ReadTimedout => Some(Refusal::HeaderTimeout),
+                _ => None,
+            },
+            ErrorSource::Upstream => ctx.refusal.or(Some(Refusal::InstanceFailed)),
+            ErrorSource::Internal | ErrorSource::Unset => ctx.refusal.or(Some(Refusal::Internal)),
+        }
+    }
+
+    /// Answers in the edge's own name.
+    pub(super) async fn refuse(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+        refusal: Refusal,
+    ) -> Result<()> {
+        ctx.refusal = Some(refusal);
+        let accept = headers::text(&session.req_header().headers, &header::ACCEPT);
+        let page = error_page::render(refusal, accept, ctx.request_id());
+        let mut head = ResponseHeader::build(refusal.status(), Some(8))?;
+        head.insert_header(header::CONTENT_TYPE, page.content_type)?;
+        head.insert_header(HeaderName::from_static(error_page::HEADER), refusal.code())?;
+        if refusal == Refusal::NoInstance {
+            head.insert_header(header::RETRY_AFTER, HeaderValue::from_static("5"))?;
+        }
+        self.answer(session, ctx, head, page.body).await
+    }
+
+    /// Redirects to HTTPS; 308 keeps method and body.
+    pub(super) async fn redirect(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+        location: &str,
+    ) -> Result<()> {
+        let mut head = ResponseHeader::build(308, Some(6))?;
+        head.insert_header(header::LOCATION, location)?;
+        self.answer(session, ctx, head, String::new()).await
+    }
+
+    async fn answer(
+        &self,
+        session: &mut Session,
+        ctx: &RequestCtx,
+        mut head: ResponseHeader,
+        body: String,
+    ) -> Result<()> {
+        head.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
+        head.insert_header(header::CACHE_CONTROL, "no-store")?;
+        head.insert_header(headers::REQUEST_ID, ctx.request_id())?;
+        let bodyless = body.is_empty() || session.req_header().method == http::Method::HEAD;
+        session
+            .write_response_header(Box::new(head), bodyless)
+            .await?;
+        if !bodyless {
+            session.write_response_body(Some(body.into()), true).await?;
+        }
+        Ok(())
+    }
+
+    /// Carries a decision out. True when the request is answered.
+    pub(super) async fn carry_out(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+        decision: Decision,
+    ) -> Result<bool> {
+        match decision {
+            Decision::Serve(route) => {
+                ctx.route = Some(route);
+                Ok(false)
+            }
+            Decision::Redirect { location } => {
+                self.redirect(session, ctx, &location).await?;
+                Ok(true)
+            }
+            Decision::Refuse(refusal) => {
+                self.refuse(session, ctx, refusal).await?;
+                Ok(true)
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Pingora's phases: each is a thin step around a decision made elsewhere.
+
+pub mod context;
+mod failure;
+mod headers;
+mod peer;
+mod phases;
+mod target;
+
+use std::sync::Arc;
+
+use pingora::{
+    protocols::http::v2::server::default_h2_options, proxy::HttpProxy,
+    server::configuration::ServerConf,
+};
+
+use crate::{
+    forward::link::Links, listen::head, observe::Observer, state::State,
+    upstream::first_byte::Sockets,
+};
+
+/// An HTTP/2 connection without a request is closed after this long.
+const H2_IDLE: std::time::Duration = std::time::Duration::from_secs(60);
+/// Streams of one HTTP/2 connection.
+const H2_STREAMS: u32 = 128;
+/// Idle connections to instances that are kept.
+const KEPT_UPSTREAM: usize = 4096;
+/// Pingora's own bound on attempts; ours are lower.
+const MAX_TRIES: usize = 12;
+
+/// The edge as Pingora sees it.
+pub struct Edge {
+    state: Arc<State>,
+    observer: Arc<Observer>,
+    links: Arc<Links>,
+    sockets: Arc<Sockets>,
+}
+
+/// Pingora with our phases and safe limits.
+#[must_use]
+pub fn http_proxy(
+    state: Arc<State>,
+    observer: Arc<Observer>,
+    links: Arc<Links>,
+) -> Arc<HttpProxy<Edge>> {
+    let conf = ServerConf {
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        upstream_keepalive_pool_size: KEPT_UPSTREAM,
+        max_retries: MAX_TRIES,
+        ..ServerConf::default()
+    };
+    let edge = Edge {
+        state,
+        observer,
+        links,
+        sockets: Arc::default(),
+    };
+    let mut proxy = HttpProxy::new(edge, Arc::new(conf));
+    proxy.handle_init_modules();
+    let mut h2 = default_h2_options();
+    h2.max_header_list_size(u32::try_from(head::MAX_BYTES).unwrap_or(u32::MAX));
+    h2.max_concurrent_streams(H2_STREAMS);
+    proxy.h2_options = Some(h2);
+    let mut options = pingora::apps::HttpServerOptions::default();
+    options.h2_idle_timeout = Some(H2_IDLE);
+    proxy.server_options = Some(options);
+    Arc::new(proxy)
+}

@@ -1,0 +1,82 @@
+//! How Pingora connects to a target.
+
+use std::{sync::Arc, time::Duration};
+
+use domain::{quantity::Span, spec::Timeouts};
+use pingora::upstreams::peer::{HttpPeer, Tracer};
+
+use super::{Edge, context::Target};
+use crate::{forward, upstream::connect::Dial};
+
+/// Idle connections to instances are closed before common servers close theirs (gunicorn: 2 s,
+/// Node.js: 5 s), so that a request never meets a connection that is being closed.
+const IDLE_UPSTREAM: Duration = Duration::from_millis(1500);
+/// A WebSocket may be silent for this long (BEHAVIOUR §5).
+const WEB_SOCKET_IDLE: Duration = Duration::from_secs(3600);
+/// Requests of gRPC that share one connection.
+const H2_STREAMS: usize = 100;
+
+/// What kind of exchange it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exchange {
+    /// A request and an answer.
+    Http,
+    /// HTTP/2 up to the instance, with trailers.
+    Grpc,
+    /// A connection that is upgraded.
+    WebSocket,
+}
+
+impl Edge {
+    pub(super) fn peer(
+        &self,
+        target: &Target,
+        timeouts: &Timeouts,
+        exchange: Exchange,
+    ) -> HttpPeer {
+        let mut peer = match target {
+            Target::Instance { endpoint, .. } => {
+                let dial = Dial::new(Arc::clone(&self.sockets), limit(timeouts.connect));
+                let mut peer = HttpPeer::new(endpoint.spec.address, false, String::new());
+                // The instance is part of the pool's key: an address that changed hands can't
+                // bring one tenant's connection to another's request.
+                peer.group_key = low_bits(endpoint.spec.instance_id.uuid().as_u128());
+                peer.options.tracer = Some(Tracer(Box::new(dial.clone())));
+                peer.options.custom_l4 = Some(Arc::new(dial));
+                peer
+            }
+            Target::Edge(edge) => {
+                let mut peer = HttpPeer::new(edge.forward_address, false, String::new());
+                peer.options.custom_l4 = Some(Arc::new(forward::dial::Dial {
+                    links: Arc::clone(&self.links),
+                    edge: edge.clone(),
+                }));
+                peer
+            }
+        };
+        let idle = match exchange {
+            Exchange::WebSocket => Some(WEB_SOCKET_IDLE),
+            Exchange::Http | Exchange::Grpc => limit(timeouts.idle),
+        };
+        // The first byte has a timer of its own, which may be longer than silence later on.
+        peer.options.read_timeout = idle.map(|idle| idle.max(timeouts.first_byte.duration()));
+        peer.options.write_timeout = idle;
+        peer.options.idle_timeout = Some(IDLE_UPSTREAM);
+        if exchange == Exchange::Grpc {
+            peer.options.set_http_version(2, 2);
+            peer.options.max_h2_streams = H2_STREAMS;
+        }
+        peer
+    }
+}
+
+/// `0s` means none.
+pub fn limit(span: Span) -> Option<Duration> {
+    (span.as_millis() > 0).then(|| span.duration())
+}
+
+/// Of a UUIDv7 these are the random ones.
+fn low_bits(id: u128) -> u64 {
+    let [.., a, b, c, d, e, f, g, h] = id.to_be_bytes();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}

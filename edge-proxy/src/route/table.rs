@@ -1,0 +1,217 @@
+//! The compiled routes: host name → service → endpoints, other regions' edges, agents. Built off
+//! the request path from the items of both feeds and swapped in as a whole.
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Instant,
+};
+
+use domain::{
+    id::{NodeId, ServiceId},
+    name::Name,
+    spec::Timeouts,
+};
+use protocol::item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem};
+
+use super::hostname::{self, Pattern};
+use crate::upstream::{
+    endpoint::Endpoint,
+    pool::{ServicePool, carry_over},
+};
+
+/// A host name's service and limits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// As routed, `*.` in front for a wildcard.
+    pub hostname: String,
+    /// Where its requests go.
+    pub service_id: ServiceId,
+    /// Regions with instances.
+    pub regions: Vec<Name>,
+    /// Plain HTTP is answered by a redirect.
+    pub https_redirect: bool,
+    /// Limits of time.
+    pub timeouts: Timeouts,
+    /// Largest body in bytes.
+    pub max_body: Option<u64>,
+}
+
+/// Everything a request needs to find its instance. Immutable; endpoints carry their own state.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    exact: HashMap<String, Arc<Route>>,
+    wildcard: HashMap<String, Arc<Route>>,
+    services: HashMap<ServiceId, Arc<ServicePool>>,
+    edges: Vec<EdgeItem>,
+    agents: HashMap<NodeId, SocketAddr>,
+}
+
+impl RouteTable {
+    /// Compiles items; endpoints that were in `previous` keep their state.
+    #[must_use]
+    pub fn build(
+        global: &[&GlobalRouteItem],
+        region: &[&RegionRouteItem],
+        previous: &Self,
+    ) -> Self {
+        let mut table = Self::default();
+        for item in global {
+            match item {
+                GlobalRouteItem::Hostname(item) => table.add_hostname(item),
+                GlobalRouteItem::Edge(edge) => table.edges.push(edge.clone()),
+                GlobalRouteItem::Certificate(_) => {}
+            }
+        }
+        let now = Instant::now();
+        for item in region {
+            match item {
+                RegionRouteItem::Service(item) => table.add_service(item, previous, now),
+                RegionRouteItem::Agent(agent) => {
+                    table.agents.insert(agent.node_id, agent.address);
+                }
+            }
+        }
+        table
+    }
+
+    fn add_hostname(&mut self, item: &HostnameItem) {
+        let route = Arc::new(Route {
+            hostname: item.hostname.clone(),
+            service_id: item.service_id,
+            regions: item.regions.clone(),
+            https_redirect: item.https_redirect,
+            timeouts: item.timeouts,
+            max_body: item.max_body.map(|bytes| bytes.0),
+        });
+        match hostname::pattern(&item.hostname) {
+            Some(Pattern::Exact(host)) => self.exact.insert(host, route),
+            Some(Pattern::Wildcard(parent)) => self.wildcard.insert(parent, route),
+            None => None,
+        };
+    }
+
+    fn add_service(&mut self, item: &ServiceItem, previous: &Self, now: Instant) {
+        let before = previous.services.get(&item.service_id);
+        self.services
+            .insert(item.service_id, Arc::new(carry_over(item, before, now)));
+    }
+
+    /// The route of a normalized host: exact first, then wildcard.
+    #[must_use]
+    pub fn route(&self, host: &str) -> Option<&Arc<Route>> {
+        self.exact
+            .get(host)
+            .or_else(|| self.wildcard.get(hostname::parent_of(host)?))
+    }
+
+    /// The instances of a service in this region.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<&Arc<ServicePool>> {
+        self.services.get(&id)
+    }
+
+    /// All services of this region.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<ServicePool>> {
+        self.services.values()
+    }
+
+    /// All endpoints that a request may still be sent to, each once.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<(Arc<ServicePool>, Arc<Endpoint>)> {
+        let mut seen = HashSet::new();
+        let mut all = Vec::new();
+        for pool in self.services.values() {
+            for endpoint in pool.all() {
+                if seen.insert(endpoint.spec) {
+                    all.push((Arc::clone(pool), endpoint));
+                }
+            }
+        }
+        all
+    }
+
+    /// The platform's edges.
+    #[must_use]
+    pub fn edges(&self) -> &[EdgeItem] {
+        &self.edges
+    }
+
+    /// Where the agent of a node of this region answers.
+    #[must_use]
+    pub fn agent(&self, node: NodeId) -> Option<SocketAddr> {
+        self.agents.get(&node).copied()
+    }
+
+    /// The agents of this region.
+    pub fn agents(&self) -> impl Iterator<Item = (NodeId, SocketAddr)> {
+        self.agents.iter().map(|(node, address)| (*node, *address))
+    }
+
+    /// How many host names are routed.
+    #[must_use]
+    pub fn hostnames(&self) -> usize {
+        self.exact.len() + self.wildcard.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::id::{DeploymentId, InstanceId};
+    use protocol::item;
+
+    use super::*;
+
+    fn service(id: ServiceId, endpoints: Vec<item::Endpoint>) -> RegionRouteItem {
+        RegionRouteItem::Service(ServiceItem {
+            service_id: id,
+            deployment_id: DeploymentId::new(),
+            endpoints,
+            health_path: None,
+        })
+    }
+
+    fn endpoint(port: u16) -> item::Endpoint {
+        item::Endpoint {
+            instance_id: InstanceId::new(),
+            node_id: NodeId::new(),
+            address: ([127, 0, 0, 1], port).into(),
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_stays_keeps_its_state_and_a_replaced_one_is_leaving() {
+        let id = ServiceId::new();
+        let (old, kept, new) = (endpoint(1), endpoint(2), endpoint(3));
+        let first = RouteTable::build(
+            &[],
+            &[&service(id, vec![old, kept])],
+            &RouteTable::default(),
+        );
+        for endpoint in first.service(id).unwrap().all() {
+            endpoint.confirm(true);
+            endpoint.probe_succeeded();
+        }
+        let second = RouteTable::build(&[], &[&service(id, vec![kept, new])], &first);
+        let pool = second.service(id).unwrap();
+        let state: Vec<_> = pool
+            .all()
+            .iter()
+            .map(|e| (e.spec.address.port(), e.is_usable(Instant::now())))
+            .collect();
+        assert_eq!(state, [(2, true), (3, false), (1, true)]);
+    }
+
+    #[test]
+    fn a_service_without_endpoints_keeps_none_in_reserve() {
+        let id = ServiceId::new();
+        let first = RouteTable::build(
+            &[],
+            &[&service(id, vec![endpoint(1)])],
+            &RouteTable::default(),
+        );
+        let second = RouteTable::build(&[], &[&service(id, vec![])], &first);
+        assert!(second.service(id).unwrap().all().is_empty());
+    }
+}

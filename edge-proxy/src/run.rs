@@ -1,0 +1,149 @@
+//! Puts the parts together: from listeners, an identity and feeds to a serving edge.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use prometheus::Registry;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+
+use crate::{
+    access_log::{self, AccessLog},
+    drain::Drain,
+    feeds::{Applied, Applier, Feeds},
+    forward::{
+        accept::{self as tunnels, Tunnels},
+        link::Links,
+    },
+    listen::{
+        accept::{self, Front},
+        connection::Server,
+        per_address::PerAddress,
+    },
+    metrics::Metrics,
+    observe::Observer,
+    proxy,
+    state::State,
+    tls::Tickets,
+    upstream::{
+        confirm::{self, Memory},
+        discover::{self, Agents},
+        health,
+    },
+};
+
+/// What an edge is made of.
+pub struct Parts {
+    /// Who it is.
+    pub identity: link::identity::Identity,
+    /// What it follows.
+    pub feeds: Feeds,
+    /// Its ports.
+    pub ports: Ports,
+    /// Where confirmations are kept.
+    pub state_dir: PathBuf,
+    /// Absent: standard output.
+    pub access_log: Option<PathBuf>,
+    /// Open connections that one address may have.
+    pub connections_per_address: usize,
+    /// Where metrics are registered.
+    pub registry: Registry,
+}
+
+/// Bound listeners.
+#[derive(Debug)]
+pub struct Ports {
+    /// Plain HTTP.
+    pub http: TcpListener,
+    /// HTTPS.
+    pub https: TcpListener,
+    /// mTLS for other edges.
+    pub forward: TcpListener,
+}
+
+/// Why an edge can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The access log.
+    #[error(transparent)]
+    AccessLog(#[from] access_log::Error),
+    /// Metrics.
+    #[error("registering metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// TLS.
+    #[error("preparing TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The state folder.
+    #[error("using the state folder: {0}")]
+    StateDir(#[from] io::Error),
+}
+
+/// A serving edge. Dropping it ends its background work at once.
+#[derive(Debug)]
+pub struct Running {
+    /// What it serves by.
+    pub state: Arc<State>,
+    /// Ends it.
+    pub drain: Drain,
+    /// What its report acknowledges.
+    pub applied: watch::Receiver<Applied>,
+    _tasks: JoinSet<()>,
+}
+
+/// Starts serving with what the feeds have now.
+///
+/// # Errors
+/// [`Error`].
+pub fn start(parts: Parts) -> Result<Running, Error> {
+    let metrics = Arc::new(Metrics::new(&parts.registry)?);
+    let identity = parts.identity;
+    let (state, wanted) = State::new(identity.node_id(), identity.region(), Arc::clone(&metrics));
+    let observer = Arc::new(Observer {
+        log: AccessLog::start(parts.access_log.as_deref(), metrics.log_dropped())?,
+        metrics,
+        region: identity.region(),
+    });
+    std::fs::create_dir_all(&parts.state_dir)?;
+    let applier = Applier::start(
+        Arc::clone(&state),
+        parts.feeds,
+        Tickets::new()?,
+        &parts.state_dir,
+    );
+    let links = Arc::new(Links::new(identity.clone()));
+    let server = Server {
+        proxy: proxy::http_proxy(Arc::clone(&state), Arc::clone(&observer), links),
+        drain: Drain::default(),
+        observer,
+    };
+    let agents = Arc::new(Agents::new(identity.clone()));
+    let (applied, applied_changes) = watch::channel(Applied::default());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(applier.run(applied));
+    tasks.spawn(health::run(Arc::clone(&state)));
+    let memory = Memory::new(&parts.state_dir);
+    tasks.spawn(confirm::run(
+        Arc::clone(&state),
+        Arc::clone(&agents),
+        memory,
+    ));
+    tasks.spawn(discover::run(Arc::clone(&state), agents, wanted));
+    let front = Arc::new(Front {
+        server: server.clone(),
+        state: Arc::clone(&state),
+        per_address: Arc::new(PerAddress::new(parts.connections_per_address)),
+    });
+    tasks.spawn(accept::run(parts.ports.http, Arc::clone(&front)));
+    tasks.spawn(accept::run(parts.ports.https, front));
+    let drain = server.drain.clone();
+    let tunnels = Arc::new(Tunnels {
+        server,
+        state: Arc::clone(&state),
+    });
+    let acceptor = tunnels::acceptor(&identity)?;
+    tasks.spawn(tunnels::run(parts.ports.forward, acceptor, tunnels));
+    Ok(Running {
+        state,
+        drain,
+        applied: applied_changes,
+        _tasks: tasks,
+    })
+}

@@ -1,0 +1,214 @@
+//! Asks agents whether an instance holds its address (DESIGN §5, endpoints). Without a yes nothing
+//! is sent there; while an agent can't be reached its last answer stands, also across a restart.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::id::InstanceId;
+use protocol::item;
+use serde::{Deserialize, Serialize};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use super::{
+    discover::Agents,
+    endpoint::{Confirmed, Endpoint},
+};
+use crate::{route::RouteTable, state::State};
+
+const TICK: Duration = Duration::from_millis(100);
+/// Between two questions about one endpoint.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Questions that run at the same time.
+const CONCURRENCY: usize = 64;
+
+/// Asks for as long as the edge lives.
+pub async fn run(state: Arc<State>, agents: Arc<Agents>, memory: Memory) {
+    let limit = Arc::new(Semaphore::new(CONCURRENCY));
+    let mut due: HashMap<item::Endpoint, Instant> = HashMap::new();
+    let mut tick = tokio::time::interval(TICK);
+    let mut asking = JoinSet::new();
+    let mut kept = BTreeSet::new();
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = state.confirm_wanted.notified() => due.clear(),
+        }
+        while asking.try_join_next().is_some() {}
+        let routes = state.routes.load_full();
+        let now = Instant::now();
+        let endpoints = routes.endpoints();
+        due.retain(|spec, _| endpoints.iter().any(|(_, e)| e.spec == *spec));
+        for (pool, endpoint) in &endpoints {
+            let early = due.get(&endpoint.spec).is_some_and(|at| now < *at);
+            if early || !endpoint.wants_confirmation() {
+                continue;
+            }
+            let Ok(permit) = Arc::clone(&limit).try_acquire_owned() else {
+                break;
+            };
+            due.insert(endpoint.spec, now + AGAIN);
+            let (endpoint, agents) = (Arc::clone(endpoint), Arc::clone(&agents));
+            let (state, routes, service) =
+                (Arc::clone(&state), Arc::clone(&routes), pool.service_id);
+            asking.spawn(async move {
+                ask(&endpoint, service, &routes, &agents, &state).await;
+                drop(permit);
+            });
+        }
+        memory.keep(
+            &endpoints.iter().map(|(_, e)| &**e).collect::<Vec<_>>(),
+            &mut kept,
+        );
+    }
+}
+
+async fn ask(
+    endpoint: &Endpoint,
+    service: domain::id::ServiceId,
+    routes: &RouteTable,
+    agents: &Agents,
+    state: &State,
+) {
+    let spec = endpoint.spec;
+    let Some(agent) = routes.agent(spec.node_id) else {
+        tracing::debug!(node = %spec.node_id, "no agent is known for an endpoint's node");
+        return;
+    };
+    match agents
+        .confirmation(spec.node_id, agent, spec.instance_id)
+        .await
+    {
+        Ok(answer) => {
+            let holds = answer.is_some_and(|c| {
+                c.instance_id == spec.instance_id
+                    && c.address == spec.address
+                    && c.service_id == service
+            });
+            if endpoint.confirm(holds) {
+                tracing::info!(instance = %spec.instance_id, address = %spec.address, holds, "an agent answered for an endpoint");
+                state.probe_wanted.notify_one();
+            }
+        }
+        Err(error) => {
+            tracing::debug!(instance = %spec.instance_id, %error, "an agent did not answer; its last answer stands");
+        }
+    }
+}
+
+/// Which endpoints were confirmed, on disk.
+#[derive(Debug)]
+pub struct Memory {
+    path: PathBuf,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    confirmed: BTreeSet<(InstanceId, std::net::SocketAddr)>,
+}
+
+impl Memory {
+    /// In the edge's state folder.
+    #[must_use]
+    pub fn new(state_dir: &Path) -> Self {
+        Self {
+            path: state_dir.join("confirmed-endpoints.json"),
+        }
+    }
+
+    /// Endpoints that were confirmed before the restart are usable until their agent answers.
+    pub fn recall(&self, routes: &RouteTable) {
+        let kept: Kept = match std::fs::read(&self.path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                tracing::warn!(%error, path = %self.path.display(), "confirmations on disk can't be read; agents are asked");
+                Kept::default()
+            }),
+            Err(_) => return,
+        };
+        for (_, endpoint) in routes.endpoints() {
+            let key = (endpoint.spec.instance_id, endpoint.spec.address);
+            if kept.confirmed.contains(&key) {
+                endpoint.remember();
+            }
+        }
+    }
+
+    fn keep(
+        &self,
+        endpoints: &[&Endpoint],
+        before: &mut BTreeSet<(InstanceId, std::net::SocketAddr)>,
+    ) {
+        let confirmed: BTreeSet<_> = endpoints
+            .iter()
+            .filter(|e| e.confirmed() == Confirmed::Yes)
+            .map(|e| (e.spec.instance_id, e.spec.address))
+            .collect();
+        if confirmed == *before {
+            return;
+        }
+        before.clone_from(&confirmed);
+        if let Err(error) = self.write(&Kept { confirmed }) {
+            tracing::warn!(%error, path = %self.path.display(), "keeping confirmations");
+        }
+    }
+
+    fn write(&self, kept: &Kept) -> std::io::Result<()> {
+        let new = self.path.with_extension("new");
+        std::fs::write(&new, serde_json::to_vec(kept)?)?;
+        std::fs::rename(&new, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::id::{DeploymentId, NodeId, ServiceId};
+    use protocol::item::{RegionRouteItem, ServiceItem};
+
+    use super::*;
+
+    #[test]
+    fn a_restart_remembers_exactly_the_confirmed_addresses() {
+        let dir = tempfile::tempdir().unwrap();
+        let memory = Memory::new(dir.path());
+        let spec = |port: u16| item::Endpoint {
+            instance_id: InstanceId::new(),
+            node_id: NodeId::new(),
+            address: ([127, 0, 0, 1], port).into(),
+        };
+        let mut item = ServiceItem {
+            service_id: ServiceId::new(),
+            deployment_id: DeploymentId::new(),
+            endpoints: vec![spec(1), spec(2), spec(3)],
+            health_path: None,
+        };
+        let build = |item: &ServiceItem| {
+            let item = RegionRouteItem::Service(item.clone());
+            RouteTable::build(&[], &[&item], &RouteTable::default())
+        };
+        let before = build(&item);
+        let pool = before.service(item.service_id).unwrap();
+        let [a, b, _] = pool.endpoints() else {
+            panic!()
+        };
+        a.confirm(true);
+        b.confirm(true);
+        memory.keep(&[a, b], &mut BTreeSet::new());
+
+        item.endpoints[1].address.set_port(9);
+        let after = build(&item);
+        memory.recall(&after);
+        let pool = after.service(item.service_id).unwrap();
+        let confirmed: Vec<_> = pool.endpoints().iter().map(|e| e.confirmed()).collect();
+        assert_eq!(
+            confirmed,
+            [Confirmed::Yes, Confirmed::Unknown, Confirmed::Unknown]
+        );
+        assert!(
+            pool.endpoints()[0].wants_confirmation(),
+            "it is asked all the same"
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! Cut off from the control plane, all endpoints of a service may be dead while its instances live
+//! at new addresses: then the agents of this region are asked for that service (DESIGN §5, cut off).
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::id::{InstanceId, NodeId, ServiceId};
+use futures::future::join_all;
+use protocol::{agent_api::Confirmation, item, join::Role};
+use tokio::sync::mpsc;
+
+use super::endpoint::Endpoint;
+use crate::state::State;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two rounds for one service.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Why an agent gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// TLS can't be set up.
+    #[error("preparing mTLS to agents: {0}")]
+    Tls(#[from] rustls::Error),
+    /// No answer, or no answer that can be read.
+    #[error("asking the agent at {agent}: {source}")]
+    Request {
+        /// The agent.
+        agent: SocketAddr,
+        /// Why.
+        source: reqwest::Error,
+    },
+}
+
+/// A client for the agents of this region. Each agent is verified to be the node it is asked as.
+#[derive(Debug)]
+pub struct Agents {
+    identity: link::identity::Identity,
+    clients: std::sync::Mutex<HashMap<NodeId, reqwest::Client>>,
+}
+
+impl Agents {
+    /// Uses this edge's certificate.
+    #[must_use]
+    pub fn new(identity: link::identity::Identity) -> Self {
+        Self {
+            identity,
+            clients: std::sync::Mutex::default(),
+        }
+    }
+
+    fn client(&self, node: NodeId, agent: SocketAddr) -> Result<reqwest::Client, Error> {
+        let mut clients = self
+            .clients
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(client) = clients.get(&node) {
+            return Ok(client.clone());
+        }
+        let peers = link::tls::Peers {
+            role: Some(Role::Agent),
+            node_id: Some(node),
+            ..link::tls::Peers::default()
+        };
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(link::tls::client_config(&self.identity, peers)?)
+            .https_only(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(TIMEOUT)
+            .connect_timeout(TIMEOUT)
+            .build()
+            .map_err(|source| Error::Request { agent, source })?;
+        clients.insert(node, client.clone());
+        Ok(client)
+    }
+
+    /// What the agent says about an instance; none when it has no such instance.
+    ///
+    /// # Errors
+    /// When it gave no answer.
+    pub async fn confirmation(
+        &self,
+        node: NodeId,
+        agent: SocketAddr,
+        instance: InstanceId,
+    ) -> Result<Option<Confirmation>, Error> {
+        let request = |source| Error::Request { agent, source };
+        let url = format!("https://{agent}/agent/v1/instances/{instance}");
+        let response = self
+            .client(node, agent)?
+            .get(url)
+            .send()
+            .await
+            .map_err(request)?;
+        if response.status() == http::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let answer = response.error_for_status().map_err(request)?;
+        answer.json().await.map(Some).map_err(request)
+    }
+
+    /// The ready instances of a service at one agent.
+    ///
+    /// # Errors
+    /// When it gave no answer.
+    pub async fn instances(
+        &self,
+        node: NodeId,
+        agent: SocketAddr,
+        service: ServiceId,
+    ) -> Result<Vec<Confirmation>, Error> {
+        let request = |source| Error::Request { agent, source };
+        let url = format!("https://{agent}/agent/v1/services/{service}/instances");
+        let response = self
+            .client(node, agent)?
+            .get(url)
+            .send()
+            .await
+            .map_err(request)?;
+        let answer = response.error_for_status().map_err(request)?;
+        answer.json().await.map_err(request)
+    }
+}
+
+/// Answers requests that found no living endpoint, for as long as the edge lives.
+pub async fn run(state: Arc<State>, agents: Arc<Agents>, mut wanted: mpsc::Receiver<ServiceId>) {
+    let mut last: HashMap<ServiceId, Instant> = HashMap::new();
+    while let Some(service) = wanted.recv().await {
+        let now = Instant::now();
+        last.retain(|_, at| now.duration_since(*at) < AGAIN);
+        if last.insert(service, now).is_some() {
+            continue;
+        }
+        let (state, agents) = (Arc::clone(&state), Arc::clone(&agents));
+        tokio::spawn(async move { discover(&state, &agents, service).await });
+    }
+}
+
+async fn discover(state: &State, agents: &Agents, service: ServiceId) {
+    let routes = state.routes.load_full();
+    let Some(pool) = routes.service(service) else {
+        return;
+    };
+    let asked = routes.agents().map(|(node, agent)| async move {
+        let answer = agents.instances(node, agent, service).await;
+        let instances = answer.unwrap_or_else(|error| {
+            tracing::debug!(%node, %error, "an agent did not name its instances");
+            Vec::new()
+        });
+        (node, instances)
+    });
+    let answers = join_all(asked).await;
+    let known = pool.all();
+    let found: Vec<Arc<Endpoint>> = answers
+        .into_iter()
+        .flat_map(|(node, instances)| instances.into_iter().map(move |c| (node, c)))
+        .filter(|(_, c)| c.ready && c.service_id == service)
+        .map(|(node_id, c)| item::Endpoint {
+            instance_id: c.instance_id,
+            node_id,
+            address: c.address,
+        })
+        .filter(|spec| !pool.endpoints().iter().any(|e| e.spec == *spec))
+        .map(|spec| {
+            let before = known.iter().find(|e| e.spec == spec).cloned();
+            before.unwrap_or_else(|| {
+                let endpoint = Endpoint::new(spec);
+                endpoint.confirm(true);
+                Arc::new(endpoint)
+            })
+        })
+        .collect();
+    if !found.is_empty() {
+        tracing::info!(%service, count = found.len(), "agents named instances that the routes do not have");
+    }
+    pool.set_discovered(found);
+    state.probe_wanted.notify_one();
+}

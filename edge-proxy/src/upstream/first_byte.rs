@@ -1,0 +1,136 @@
+//! The time that an instance has for the first byte of its answer. Pingora has one read timeout
+//! for head and body; an idle stream may be silent far longer than a first answer may take. So a
+//! timer shuts the upstream socket down, through a second handle on it.
+
+use std::{
+    collections::HashMap,
+    net::{Shutdown, TcpStream as Handle},
+    os::fd::{AsFd, AsRawFd, RawFd},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{net::TcpStream, task::AbortHandle};
+
+/// Second handles on open upstream sockets, by descriptor. A handle goes before its socket is
+/// closed (else the instance would see no FIN), so a number never means an older socket.
+#[derive(Debug, Default)]
+pub struct Sockets(Mutex<HashMap<RawFd, Arc<Handle>>>);
+
+impl Sockets {
+    fn all(&self) -> MutexGuard<'_, HashMap<RawFd, Arc<Handle>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a new connection.
+    ///
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub fn insert(&self, socket: &TcpStream) -> std::io::Result<RawFd> {
+        let handle = Handle::from(socket.as_fd().try_clone_to_owned()?);
+        self.all().insert(socket.as_raw_fd(), Arc::new(handle));
+        Ok(socket.as_raw_fd())
+    }
+
+    /// Forgets a connection that is about to be closed.
+    pub fn remove(&self, fd: RawFd) {
+        self.all().remove(&fd);
+    }
+
+    /// The handle of an open connection; none for a stream of a tunnel.
+    #[must_use]
+    pub fn get(&self, fd: RawFd) -> Option<Arc<Handle>> {
+        self.all().get(&fd).cloned()
+    }
+
+    /// Open connections.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.all().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all().is_empty()
+    }
+}
+
+/// A running timer; dropping it disarms it.
+#[derive(Debug)]
+pub struct Timer {
+    expired: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Timer {
+    /// Shuts the socket down after `limit`.
+    #[must_use]
+    pub fn start(socket: Arc<Handle>, limit: Duration) -> Self {
+        let expired = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&expired);
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            flag.store(true, Ordering::Release);
+            if let Err(error) = socket.shutdown(Shutdown::Both) {
+                tracing::debug!(%error, "shutting an upstream connection down that is closed already");
+            }
+        });
+        Self {
+            expired,
+            task: task.abort_handle(),
+        }
+    }
+
+    /// Whether it ended the connection.
+    #[must_use]
+    pub fn has_expired(&self) -> bool {
+        self.expired.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, server) = tokio::join!(
+            TcpStream::connect(listener.local_addr().unwrap()),
+            listener.accept()
+        );
+        (client.unwrap(), server.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn an_expired_timer_ends_a_silent_connection() {
+        let (mut client, _silent) = pair().await;
+        let sockets = Sockets::default();
+        let fd = sockets.insert(&client).unwrap();
+        let timer = Timer::start(sockets.get(fd).unwrap(), Duration::from_millis(20));
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+        assert!(timer.has_expired());
+    }
+
+    #[tokio::test]
+    async fn a_forgotten_handle_leaves_the_close_to_the_socket() {
+        let (client, mut server) = pair().await;
+        let sockets = Sockets::default();
+        let fd = sockets.insert(&client).unwrap();
+        sockets.remove(fd);
+        drop(client);
+        assert_eq!(server.read(&mut [0; 1]).await.unwrap(), 0);
+        assert!(sockets.is_empty());
+    }
+}

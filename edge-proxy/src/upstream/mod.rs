@@ -1,0 +1,11 @@
+//! Instances of this region: which may be used (confirmed by their agent, healthy, not ejected),
+//! which one a request gets, and how it is connected.
+
+pub mod confirm;
+pub mod connect;
+pub mod counters;
+pub mod discover;
+pub mod endpoint;
+pub mod first_byte;
+pub mod health;
+pub mod pool;
