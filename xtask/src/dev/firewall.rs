@@ -79,11 +79,16 @@ pub fn region_counters(other: &Region) -> String {
     )
 }
 
-/// A build namespace from the start: nobody gets in, and all DNS goes to the platform's own forwarder,
-/// whatever resolv.conf says.
+/// A build namespace from the start: nobody gets in, sources are fetched under the same rules as builds
+/// run, and all DNS goes to the platform's own forwarder, whatever resolv.conf says.
 pub fn build_base(plan: &Plan) -> String {
-    let mut rules = String::from("*filter\n:INPUT DROP\n-F INPUT\n-A INPUT -i lo -j ACCEPT\n");
-    rules.push_str("-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\nCOMMIT\n*nat\n");
+    let mut rules = format!(
+        "*filter\n:INPUT DROP\n:{FETCH} -\n-F INPUT\n-F OUTPUT\n\
+         -A INPUT -i lo -j ACCEPT\n\
+         -A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n\
+         -A OUTPUT -m owner --uid-owner {FETCH_UID} -j {FETCH}\n\
+         COMMIT\n*nat\n"
+    );
     for chain in ["OUTPUT", "PREROUTING"] {
         for protocol in ["udp", "tcp"] {
             let _ = writeln!(
@@ -97,32 +102,42 @@ pub fn build_base(plan: &Plan) -> String {
     rules
 }
 
-/// What a build's containers may reach, in the chain that Docker leaves to its operator: the internet
-/// and DNS. The engine itself reaches what the router lets through, the registry too.
-pub fn build_containers(plan: &Plan, machine: &[Ipv4Addr], allowed: &[Allowed]) -> String {
-    let mut rules = String::from("*filter\n:DOCKER-USER -\n-A DOCKER-USER -i eth0 -j RETURN\n");
-    let mut rule = |text: String| writeln!(rules, "-A DOCKER-USER {text}").unwrap_or_default();
-    for protocol in ["udp", "tcp"] {
-        rule(format!(
-            "-p {protocol} -d {} --dport 53 -j RETURN",
-            plan.dns()
-        ));
-    }
-    for Allowed(address, port) in allowed {
-        rule(format!("-p tcp -d {address} --dport {port} -j RETURN"));
-    }
-    for target in refused_targets(machine) {
-        rule(format!(
-            "-d {target} -p tcp -j REJECT --reject-with tcp-reset"
-        ));
-        rule(format!("-d {target} -j REJECT"));
+/// What a build's containers (in the chain that Docker leaves to its operator) and the fetching of
+/// sources may reach: the internet and DNS. The engine itself reaches what the router lets through,
+/// the registry too.
+pub fn build_sandbox(plan: &Plan, machine: &[Ipv4Addr], allowed: &[Allowed]) -> String {
+    let mut rules =
+        format!("*filter\n:{CONTAINERS} -\n:{FETCH} -\n-A {CONTAINERS} -i eth0 -j RETURN\n");
+    for chain in [CONTAINERS, FETCH] {
+        let mut rule = |text: String| writeln!(rules, "-A {chain} {text}").unwrap_or_default();
+        for protocol in ["udp", "tcp"] {
+            rule(format!(
+                "-p {protocol} -d {} --dport 53 -j RETURN",
+                plan.dns()
+            ));
+        }
+        for Allowed(address, port) in allowed {
+            rule(format!("-p tcp -d {address} --dport {port} -j RETURN"));
+        }
+        for target in refused_targets(machine) {
+            rule(format!(
+                "-d {target} -p tcp -j REJECT --reject-with tcp-reset"
+            ));
+            rule(format!("-d {target} -j REJECT"));
+        }
     }
     rules.push_str("COMMIT\n");
     rules
 }
 
+const CONTAINERS: &str = "DOCKER-USER";
+const FETCH: &str = "RAILHEAD-FETCH";
+/// `nobody`: git runs as this user.
+const FETCH_UID: u32 = 65_534;
+
 const NODE_PORTS: &[u16] = &[port::NODE, port::API, port::REGISTRY, port::OTLP];
-const ENGINE_PORTS: &[u16] = &[port::REGISTRY, port::API];
+/// Registry tokens reach an engine with the build that needs them.
+const ENGINE_PORTS: &[u16] = &[port::REGISTRY];
 
 fn between_pools(from: &Region, to: &Region) -> String {
     format!(
@@ -232,7 +247,7 @@ mod tests {
     #[test]
     fn a_build_never_reaches_the_machine_unless_the_operator_says_so() {
         let machine = ["192.0.2.2".parse().unwrap()];
-        let rules = build_containers(&plan(), &machine, &["10.96.0.1:2222".parse().unwrap()]);
+        let rules = build_sandbox(&plan(), &machine, &["10.96.0.1:2222".parse().unwrap()]);
         let allowed = rules.find("-d 10.96.0.1 --dport 2222 -j RETURN").unwrap();
         let refused = rules.find("-d 10.0.0.0/8 -p tcp -j REJECT").unwrap();
         assert!(allowed < refused);

@@ -56,8 +56,8 @@ fn set_rules(plan: &Plan, machine: &[Ipv4Addr], allowed: &[Allowed]) -> Result<(
         restore(
             plan,
             &build,
-            "containers",
-            &firewall::build_containers(plan, machine, allowed),
+            "sandbox",
+            &firewall::build_sandbox(plan, machine, allowed),
         )?;
     }
     Ok(())
