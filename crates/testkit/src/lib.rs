@@ -6,4 +6,5 @@ pub mod fake_agent;
 pub mod fake_edge;
 mod fake_node;
 pub mod postgres;
+pub mod publisher;
 pub mod wait;

@@ -382,3 +382,6 @@ impl<T: Item> View<'_, T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,3 +175,6 @@ impl Store {
         self.secrets.retain(wanted)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ pub enum Error {
     },
     /// No frame.
     #[error("a line is no frame: {0}")]
-    NotAFrame(#[source] serde_json::Error),
+    NotAFrame(String),
     /// The item of a put can't be an item.
     #[error("the item {id} can't be taken: {source}")]
     Item {

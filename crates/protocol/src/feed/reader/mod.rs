@@ -183,7 +183,7 @@ impl Reader {
                 limit: self.limits.line_bytes,
             });
         }
-        serde_json::from_slice(line).map_err(Error::NotAFrame)
+        serde_json::from_slice(line).map_err(|error| not_a_frame(line, &error))
     }
 
     fn read_frame(&mut self, frame: Frame, bytes: usize) -> Result<Outcome, Error> {
@@ -344,6 +344,16 @@ impl Reader {
             _ => Ok(()),
         }
     }
+}
+
+/// What the parser says, unless it could quote a secret's value.
+fn not_a_frame(line: &[u8], error: &serde_json::Error) -> Error {
+    let may_quote_secret = line.windows(6).any(|word| word == b"secret");
+    Error::NotAFrame(if may_quote_secret {
+        format!("{:?} error at column {}", error.classify(), error.column())
+    } else {
+        error.to_string()
+    })
 }
 
 const fn order(frame: &'static str, when: &'static str) -> Error {

@@ -147,6 +147,17 @@ fn a_secret_travels_outside_the_digest() {
 }
 
 #[test]
+fn a_malformed_secret_is_not_quoted_in_the_error() {
+    let (publisher, mut reader) = in_step();
+    reader
+        .read_line(publisher.full()[0].trim_end().as_bytes())
+        .unwrap();
+    let line = br#"{"frame":"secret","key":"a","version":"s3cret","value":1}"#;
+    let error = reader.read_line(line).unwrap_err().to_string();
+    assert!(error.contains("column") && !error.contains("s3cret"), "{error}");
+}
+
+#[test]
 fn a_difference_needs_a_document() {
     let mut publisher = Publisher::new();
     let mut reader = publisher.reader();

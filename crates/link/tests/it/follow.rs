@@ -1,0 +1,154 @@
+use std::{sync::Arc, time::Duration};
+
+use domain::id::NodeId;
+use link::{
+    Link,
+    follow::{Feed, State},
+};
+use protocol::{
+    feed::FeedName,
+    item::{EdgeItem, GlobalRouteItem},
+    join::Role,
+};
+use tempfile::tempdir;
+use testkit::{
+    chaos_proxy::{ChaosProxy, Fault},
+    publisher::Change,
+    wait,
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use super::control_plane::ControlPlane;
+
+const SOON: Duration = Duration::from_secs(20);
+
+struct Following {
+    feed: Feed,
+    state: watch::Receiver<Arc<State<GlobalRouteItem>>>,
+    running: JoinHandle<()>,
+}
+
+fn follow(link: &Link) -> Following {
+    let follower = link.follow(FeedName::GlobalRoutes).unwrap();
+    Following {
+        feed: follower.feed(),
+        state: follower.state(),
+        running: tokio::spawn(follower.run()),
+    }
+}
+
+impl Following {
+    async fn holds(&self, count: usize) {
+        wait::until(SOON, async || self.state.borrow().items.len() == count).await;
+    }
+
+    async fn is_at(&self, control_plane: &ControlPlane) {
+        let position = Some(control_plane.position());
+        let applied = || self.feed.status().commit.map(|commit| commit.position());
+        wait::until(SOON, async || applied() == position).await;
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}
+
+fn edge(name: &str) -> (String, GlobalRouteItem) {
+    let item = EdgeItem {
+        node_id: NodeId::new(),
+        region: "us-east".parse().unwrap(),
+        forward_address: ([10, 0, 0, 1], 7_443).into(),
+    };
+    (format!("edge/{name}"), GlobalRouteItem::Edge(item))
+}
+
+fn put(name: &str) -> Change {
+    let (id, item) = edge(name);
+    Change::default().put(&id, &item)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_arrive_and_a_restart_needs_no_control_plane() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    let dir = tempdir().unwrap();
+    let link = control_plane.join(dir.path()).await;
+    let following = follow(&link);
+    following.is_at(&control_plane).await;
+    control_plane.publish(put("a"));
+    following.holds(1).await;
+    control_plane.publish(put("b"));
+    following.is_at(&control_plane).await;
+    assert!(following.feed.status().connected);
+    drop((following, control_plane));
+
+    let follower = link
+        .follow::<GlobalRouteItem>(FeedName::GlobalRoutes)
+        .unwrap();
+    assert_eq!(follower.state().borrow().items.len(), 2);
+    assert!(!follower.feed().status().connected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_connection_is_opened_again_where_it_was() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    let proxy = ChaosProxy::start(control_plane.address).await.unwrap();
+    let dir = tempdir().unwrap();
+    let config = control_plane.config(dir.path(), proxy.address);
+    let link = Link::open(config).await.unwrap();
+    let following = follow(&link);
+    control_plane.publish(put("a"));
+    following.holds(1).await;
+
+    proxy.set(Fault::Cut);
+    wait::until(SOON, async || !following.feed.status().connected).await;
+    let opened = control_plane.streams().len();
+    assert_eq!(following.state.borrow().items.len(), 1);
+    proxy.set(Fault::None);
+    wait::until(SOON, async || control_plane.streams().len() > opened).await;
+    let (wanted, shown) = control_plane.streams().pop().unwrap();
+    assert_eq!((wanted.epoch, wanted.after), (Some(1), Some(1)));
+    assert!(shown.unwrap().contains("\"signature\""));
+    control_plane.publish(put("b"));
+    following.holds(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_leaves_the_last_good_state_and_the_next_good_one_applies() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    let dir = tempdir().unwrap();
+    let link = control_plane.join(dir.path()).await;
+    let following = follow(&link);
+    control_plane.publish(put("a"));
+    following.holds(1).await;
+
+    let (id, item) = edge("forged");
+    let lines = {
+        let mut publisher = control_plane.shared.publisher.lock().unwrap();
+        let (document, position) = (publisher.document.clone(), publisher.position);
+        let lines = publisher.publish(Change::default().put(&id, &item));
+        (publisher.document, publisher.position) = (document, position);
+        lines.replace("10.0.0.1", "10.6.6.6")
+    };
+    let opened = control_plane.streams().len();
+    control_plane.send(lines);
+    wait::until(SOON, async || control_plane.streams().len() > opened).await;
+    assert_eq!(following.state.borrow().items.len(), 1);
+    control_plane.publish(put("b"));
+    following.holds(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_without_end_does_not_fill_the_memory() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    let dir = tempdir().unwrap();
+    let link = control_plane.join(dir.path()).await;
+    let following = follow(&link);
+    following.is_at(&control_plane).await;
+    let opened = control_plane.streams().len();
+    control_plane.send("x".repeat(2 << 20));
+    wait::until(SOON, async || control_plane.streams().len() > opened).await;
+    control_plane.publish(put("a"));
+    following.holds(1).await;
+}
