@@ -1,0 +1,257 @@
+//! One build from its source to its digest in the registry.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use protocol::{
+    feed::SecretRef,
+    item::{BuildItem, BuildSource},
+    join::{RegistryToken, RegistryTokenRequest},
+    log::Stream,
+    report::{BuildResult, BuildState, CommitInfo},
+};
+
+use super::{
+    ControlPlane, Dependencies,
+    buildkit::{self, Progress, SecretFiles, Session, TokenSource},
+    config::Config,
+    context::{Context, Selection},
+    diagnosis,
+    engine::{Engine, LABEL_BUILD},
+    error::Error,
+    fetch::Fetch,
+    log::Log,
+    workspace::Workspace,
+};
+
+/// The id under which `extra_ca_file` is mounted.
+const CA_SECRET: &str = "ca";
+
+/// One build and what it needs.
+pub struct Job {
+    pub config: Arc<Config>,
+    pub dependencies: Dependencies,
+    pub item: Arc<BuildItem>,
+    pub log: Log,
+    /// Told of each step.
+    pub states: mpsc::Sender<BuildState>,
+}
+
+impl Job {
+    /// Builds and pushes, within the time cap. Dropping the future stops everything that runs for it.
+    pub async fn run(self) -> Result<BuildResult, Error> {
+        let after = self.item.timeout.duration();
+        tokio::time::timeout(after, self.steps())
+            .await
+            .unwrap_or(Err(Error::TimedOut { after }))
+    }
+
+    async fn steps(self) -> Result<BuildResult, Error> {
+        let engine = Engine::connect(&self.config.socket).await?;
+        let secrets = self.secrets()?;
+        let workspace = self.workspace().await?;
+        self.enter(BuildState::Fetching).await;
+        let commit = self.fetch(&workspace).await?;
+        self.enter(BuildState::Building).await;
+        let context = self.pack(&workspace).await?;
+        self.build(&workspace, &context, secrets).await?;
+        self.enter(BuildState::Pushing).await;
+        let result = self.push(&engine, commit).await?;
+        if let Err(error) = engine.clean(self.config.disk_budget).await {
+            tracing::warn!(%error, "the build engine's disk was not cleaned");
+        }
+        Ok(result)
+    }
+
+    async fn enter(&self, state: BuildState) {
+        // The receiver is gone only when the agent is ending.
+        let _ = self.states.send(state).await;
+    }
+
+    /// Build secrets by mount id, and the operator's CA certificates.
+    fn secrets(&self) -> Result<SecretFiles, Error> {
+        let mut files = SecretFiles::new();
+        for (name, reference) in &self.item.secrets {
+            let value = self.open(name.as_str(), reference)?;
+            files.insert(name.to_string(), Zeroizing::new(value.as_bytes().to_vec()));
+        }
+        if let Some(path) = &self.config.extra_ca_file {
+            let certificates =
+                std::fs::read(path).map_err(Error::io("read the extra CA file", path))?;
+            files
+                .entry(CA_SECRET.to_owned())
+                .or_insert_with(|| Zeroizing::new(certificates));
+        }
+        Ok(files)
+    }
+
+    fn open(&self, name: &str, reference: &SecretRef) -> Result<Zeroizing<String>, Error> {
+        self.dependencies
+            .secrets
+            .open(reference)
+            .ok_or_else(|| Error::SecretMissing {
+                name: name.to_owned(),
+            })
+    }
+
+    async fn workspace(&self) -> Result<Workspace, Error> {
+        let (parent, id) = (super::work_folder(&self.config.data_dir), self.item.id);
+        let uid = self.config.fetch_uid;
+        blocking(move || Workspace::create(&parent, id, uid)).await
+    }
+
+    async fn fetch(&self, workspace: &Workspace) -> Result<Option<CommitInfo>, Error> {
+        let deploy_key = match &self.item.source {
+            BuildSource::Git {
+                deploy_key: Some(key),
+                ..
+            } => Some(self.open("the deploy key", key)?),
+            _ => None,
+        };
+        let fetch = Fetch {
+            config: &self.config,
+            control_plane: &*self.dependencies.control_plane,
+            workspace,
+            organization: self.item.organization_id,
+            deploy_key,
+            log: &self.log,
+        };
+        fetch.run(&self.item.source).await
+    }
+
+    async fn pack(&self, workspace: &Workspace) -> Result<Context, Error> {
+        let selection = Selection {
+            source: workspace.source(),
+            root: self.item.root.clone(),
+            dockerfile: self.item.dockerfile_path.clone(),
+        };
+        let to = context_file(workspace);
+        blocking(move || selection.pack(&to)).await
+    }
+
+    async fn build(
+        &self,
+        workspace: &Workspace,
+        context: &Context,
+        secrets: SecretFiles,
+    ) -> Result<(), Error> {
+        let socket = &self.config.socket;
+        let tokens = Tokens {
+            registry: self.config.registry.clone(),
+            control_plane: Arc::clone(&self.dependencies.control_plane),
+        };
+        let request = buildkit::Request {
+            id: self.item.id.to_string(),
+            context: context_file(workspace),
+            dockerfile: context.dockerfile.clone(),
+            tag: format!("{}:{}", self.item.repository, self.item.id),
+            args: self.item.args.clone(),
+            labels: self.labels(),
+        };
+        let mut progress = Progress::new(self.log.clone());
+        let built = async {
+            let session =
+                Session::open(socket, request.id.clone(), secrets, Arc::new(tokens)).await?;
+            buildkit::build(socket, &request, &session, &mut progress).await
+        }
+        .await;
+        built.map_err(|error| diagnosis::of(error, progress.failed(), &context.dockerfile_text))
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        BTreeMap::from([
+            (LABEL_BUILD.to_owned(), self.item.id.to_string()),
+            (
+                "railhead.service".to_owned(),
+                self.item.service_id.to_string(),
+            ),
+            (
+                "railhead.organization".to_owned(),
+                self.item.organization_id.to_string(),
+            ),
+        ])
+    }
+
+    async fn push(
+        &self,
+        engine: &Engine,
+        commit: Option<CommitInfo>,
+    ) -> Result<BuildResult, Error> {
+        let tag = self.item.id.to_string();
+        let name = format!("{}:{tag}", self.item.repository);
+        let image = engine.image(&name).await?;
+        let wanted = engine.platform().await?;
+        if image.platform != wanted {
+            return Err(Error::WrongArchitecture {
+                found: image.platform,
+                wanted,
+            });
+        }
+        self.log.line(Stream::Stdout, &format!("Pushing {name}"));
+        let token = self.push_token(&name).await?;
+        let digest = engine.push(&self.item.repository, &tag, &token).await?;
+        Ok(BuildResult {
+            digest,
+            size: image.size,
+            commit,
+        })
+    }
+
+    async fn push_token(&self, image: &str) -> Result<RegistryToken, Error> {
+        let failed = |said: String| Error::PushFailed {
+            image: image.to_owned(),
+            said,
+        };
+        let prefix = format!("{}/", self.config.registry);
+        let repository = self.item.repository.strip_prefix(&prefix).ok_or_else(|| {
+            failed(format!(
+                "this node's registry is {}; the agent's build.registry must be the control plane's registry.host",
+                self.config.registry
+            ))
+        })?;
+        let request = RegistryTokenRequest {
+            repository: repository.to_owned(),
+            push: true,
+        };
+        self.dependencies
+            .control_plane
+            .registry_token(&request)
+            .await
+            .map_err(|e| failed(format!("the control plane gave no token: {e:#}")))
+    }
+}
+
+fn context_file(workspace: &Workspace) -> std::path::PathBuf {
+    workspace.file("context.tar")
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::Engine(format!("work on the source ended early: {e}")))?
+}
+
+struct Tokens {
+    registry: String,
+    control_plane: Arc<dyn ControlPlane>,
+}
+
+#[async_trait]
+impl TokenSource for Tokens {
+    fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    async fn pull_token(&self, repository: &str) -> anyhow::Result<RegistryToken> {
+        let request = RegistryTokenRequest {
+            repository: repository.to_owned(),
+            push: false,
+        };
+        self.control_plane.registry_token(&request).await
+    }
+}

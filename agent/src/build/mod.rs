@@ -1,0 +1,142 @@
+//! Builds images: takes the builds of the node's feed one after the other, fetches the source in
+//! the build network, lets the build engine make the image, pushes it, and reports the digest.
+//! Every build ends, with an image or with a code; a restart of the agent loses none.
+
+mod buildkit;
+mod config;
+mod context;
+mod diagnosis;
+mod dockerignore;
+mod engine;
+mod error;
+mod fetch;
+mod job;
+mod log;
+mod record;
+mod sandbox;
+mod task;
+mod workspace;
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use link::client::{self, Client};
+use tokio::sync::watch;
+
+use domain::id::{ArchiveId, BuildId};
+use protocol::{
+    item::BuildItem,
+    join::{RegistryToken, RegistryTokenRequest},
+    report::BuildReport,
+};
+
+use crate::secrets::Secrets;
+
+pub use config::Config;
+pub use error::Error;
+pub use log::LogSink;
+
+/// The builds of the newest document, `None` until there is one.
+pub type Wanted = Option<BTreeMap<BuildId, Arc<BuildItem>>>;
+
+/// What builds ask of the control plane.
+#[async_trait]
+pub trait ControlPlane: Send + Sync + 'static {
+    /// `POST /node/v1/registry-token`.
+    async fn registry_token(&self, request: &RegistryTokenRequest)
+    -> anyhow::Result<RegistryToken>;
+    /// `GET /node/v1/archives/<id>`, into the file `to`; at most `max_bytes`, and only these bytes.
+    async fn download_archive(
+        &self,
+        id: ArchiveId,
+        sha256: &str,
+        to: &Path,
+        max_bytes: u64,
+    ) -> Result<(), client::Error>;
+}
+
+#[async_trait]
+impl ControlPlane for Client {
+    async fn registry_token(
+        &self,
+        request: &RegistryTokenRequest,
+    ) -> anyhow::Result<RegistryToken> {
+        Ok(Self::registry_token(self, request).await?)
+    }
+
+    async fn download_archive(
+        &self,
+        id: ArchiveId,
+        sha256: &str,
+        to: &Path,
+        max_bytes: u64,
+    ) -> Result<(), client::Error> {
+        Self::download_archive(self, id, sha256, to, max_bytes).await
+    }
+}
+
+/// What builds need of the rest of the agent.
+#[derive(Clone)]
+pub struct Dependencies {
+    /// Tokens and archives.
+    pub control_plane: Arc<dyn ControlPlane>,
+    /// Build output.
+    pub logs: Arc<dyn LogSink>,
+    /// Build secrets and deploy keys.
+    pub secrets: Arc<dyn Secrets>,
+}
+
+/// Starts the builder. The reports at once hold what was finished before a restart.
+///
+/// # Errors
+/// When the data folder can't be used.
+pub fn start(
+    config: Config,
+    dependencies: Dependencies,
+    wanted: watch::Receiver<Wanted>,
+) -> Result<watch::Receiver<Vec<BuildReport>>, Error> {
+    let known_hosts = fetch::known_hosts_folder(&config.data_dir);
+    let work = work_folder(&config.data_dir);
+    clear(&work)?;
+    for folder in [&known_hosts, &work] {
+        std::fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
+    }
+    check_reachable(&work, config.fetch_uid)?;
+    let (records, builds) = record::Records::open(config.data_dir.join("records"))?;
+    Ok(task::spawn(config, dependencies, wanted, records, builds))
+}
+
+fn work_folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("work")
+}
+
+/// Removes what interrupted builds left.
+fn clear(folder: &Path) -> Result<(), Error> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("clear", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Git works in this folder without privileges: every folder above must let it pass.
+fn check_reachable(folder: &Path, uid: u32) -> Result<(), Error> {
+    for folder in folder.ancestors().filter(|path| path.is_absolute()) {
+        let metadata = folder.metadata().map_err(Error::io("look at", folder))?;
+        let passes =
+            metadata.mode() & 0o001 != 0 || (metadata.uid() == uid && metadata.mode() & 0o100 != 0);
+        if !passes {
+            return Err(Error::Unreachable {
+                folder: folder.to_owned(),
+                uid,
+            });
+        }
+    }
+    Ok(())
+}

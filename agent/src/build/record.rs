@@ -1,0 +1,181 @@
+//! Builds on disk, so that a restarted agent reports a finished build as finished and begins an
+//! interrupted one again.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use domain::id::BuildId;
+use protocol::report::{BuildReport, BuildState};
+
+use super::error::Error;
+
+/// A build that is interrupted more often has failed.
+pub const ATTEMPTS_MAX: u32 = 3;
+
+/// One build, as far as it came.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// As reported.
+    pub report: BuildReport,
+    /// How often it was begun.
+    pub attempts: u32,
+}
+
+impl Record {
+    /// A build that was not begun.
+    pub fn new(id: BuildId) -> Self {
+        Self {
+            report: BuildReport {
+                id,
+                state: BuildState::Waiting,
+                started_at: None,
+            },
+            attempts: 0,
+        }
+    }
+
+    /// Whether nothing more happens to it.
+    pub fn is_ended(&self) -> bool {
+        matches!(
+            self.report.state,
+            BuildState::Succeeded(_) | BuildState::Failed { .. }
+        )
+    }
+
+    /// Taken up.
+    pub fn begin(&mut self, now: DateTime<Utc>) {
+        self.attempts += 1;
+        self.report.started_at = Some(now);
+        self.report.state = BuildState::Fetching;
+    }
+
+    /// What a restart makes of it.
+    fn after_restart(&mut self) {
+        if self.is_ended() {
+            return;
+        }
+        self.report.state = if self.attempts >= ATTEMPTS_MAX {
+            let times = self.attempts;
+            let problem = Error::Interrupted { times }.problem();
+            BuildState::Failed { problem }
+        } else {
+            BuildState::Waiting
+        };
+    }
+}
+
+/// The records' folder, one file per build.
+#[derive(Debug)]
+pub struct Records {
+    folder: PathBuf,
+}
+
+impl Records {
+    /// Opens the folder and reads what a former process left. A file that can't be read is removed
+    /// and its build begins again.
+    pub fn open(folder: PathBuf) -> Result<(Self, BTreeMap<BuildId, Record>), Error> {
+        std::fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
+        let records = Self { folder };
+        let mut found = BTreeMap::new();
+        let entries =
+            std::fs::read_dir(&records.folder).map_err(Error::io("read", &records.folder))?;
+        for entry in entries {
+            let path = entry.map_err(Error::io("read", &records.folder))?.path();
+            match read(&path) {
+                Ok(mut record) => {
+                    record.after_restart();
+                    found.insert(record.report.id, record);
+                }
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "a build's record can't be read; it begins again");
+                    std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                }
+            }
+        }
+        Ok((records, found))
+    }
+
+    /// Writes a record; it is there after a crash.
+    pub fn store(&self, record: &Record) -> Result<(), Error> {
+        let path = self.path(record.report.id);
+        write(&self.folder, &path, record).map_err(Error::io("write", &path))
+    }
+
+    /// Forgets a build.
+    pub fn remove(&self, id: BuildId) -> Result<(), Error> {
+        let path = self.path(id);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn path(&self, id: BuildId) -> PathBuf {
+        self.folder.join(format!("{id}.json"))
+    }
+}
+
+fn read(path: &Path) -> std::io::Result<Record> {
+    serde_json::from_slice(&std::fs::read(path)?).map_err(std::io::Error::other)
+}
+
+fn write(folder: &Path, path: &Path, record: &Record) -> std::io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(&serde_json::to_vec(record)?)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::quantity::Bytes;
+    use protocol::report::BuildResult;
+
+    use super::*;
+
+    #[test]
+    fn ended_builds_stay_ended_and_interrupted_ones_begin_again_but_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let (records, _) = Records::open(folder.path().join("records")).unwrap();
+        let mut done = Record::new(BuildId::new());
+        done.report.state = BuildState::Succeeded(BuildResult {
+            digest: "sha256:00".into(),
+            size: Bytes(1),
+            commit: None,
+        });
+        let mut first = Record::new(BuildId::new());
+        first.begin(Utc::now());
+        let mut last = Record::new(BuildId::new());
+        (0..ATTEMPTS_MAX).for_each(|_| last.begin(Utc::now()));
+        for record in [&done, &first, &last] {
+            records.store(record).unwrap();
+        }
+        std::fs::write(folder.path().join("records/torn.json"), "{").unwrap();
+
+        let (records, found) = Records::open(folder.path().join("records")).unwrap();
+        assert_eq!(found[&done.report.id], done);
+        assert_eq!(found[&first.report.id].report.state, BuildState::Waiting);
+        assert!(
+            matches!(&found[&last.report.id].report.state, BuildState::Failed { problem } if problem.code == "build_interrupted")
+        );
+        assert_eq!(found.len(), 3);
+        records.remove(done.report.id).unwrap();
+        records.remove(done.report.id).unwrap();
+        assert_eq!(
+            Records::open(folder.path().join("records"))
+                .unwrap()
+                .1
+                .len(),
+            2
+        );
+    }
+}

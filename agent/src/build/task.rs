@@ -1,0 +1,281 @@
+//! The builder's task: one build at a time, the oldest first, level-triggered by the feed.
+
+use std::{
+    collections::{BTreeMap, btree_map},
+    sync::Arc,
+};
+
+use chrono::Utc;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use domain::id::BuildId;
+use protocol::{
+    item::BuildItem,
+    log::Stream,
+    report::{BuildReport, BuildResult, BuildState},
+};
+
+use super::{
+    Dependencies, Wanted,
+    config::Config,
+    error::Error,
+    job::Job,
+    log,
+    record::{Record, Records},
+};
+
+/// Builds that wait; later ones fail at once with a code.
+const QUEUE_MAX: usize = 100;
+
+/// Spawns the task.
+pub fn spawn(
+    config: Config,
+    dependencies: Dependencies,
+    wanted: watch::Receiver<Wanted>,
+    records: Records,
+    builds: BTreeMap<BuildId, Record>,
+) -> watch::Receiver<Vec<BuildReport>> {
+    let (reports, receiver) = watch::channel(reports_of(&builds));
+    let task = Task {
+        config: Arc::new(config),
+        dependencies,
+        wanted,
+        records,
+        builds,
+        reports,
+        running: None,
+    };
+    tokio::spawn(task.run());
+    receiver
+}
+
+struct Task {
+    config: Arc<Config>,
+    dependencies: Dependencies,
+    wanted: watch::Receiver<Wanted>,
+    records: Records,
+    builds: BTreeMap<BuildId, Record>,
+    reports: watch::Sender<Vec<BuildReport>>,
+    running: Option<Running>,
+}
+
+struct Running {
+    id: BuildId,
+    cancel: CancellationToken,
+    states: mpsc::Receiver<BuildState>,
+    task: JoinHandle<Result<BuildResult, Error>>,
+}
+
+enum Event {
+    Wanted,
+    Ended,
+    State(BuildState),
+    Finished(Result<BuildResult, Error>),
+}
+
+impl Task {
+    async fn run(mut self) {
+        loop {
+            self.reconcile();
+            self.begin_next();
+            self.reports.send_replace(reports_of(&self.builds));
+            match next(&mut self.wanted, self.running.as_mut()).await {
+                Event::Wanted => {}
+                Event::Ended => return,
+                Event::State(state) => self.enter(state),
+                Event::Finished(result) => self.finish(result),
+            }
+        }
+    }
+
+    /// Makes the records follow the feed.
+    fn reconcile(&mut self) {
+        let wanted = self.wanted.borrow_and_update().clone();
+        let Some(wanted) = wanted else { return };
+        self.forget_others(&wanted);
+        for item in wanted.values() {
+            if let btree_map::Entry::Vacant(entry) = self.builds.entry(item.id) {
+                entry.insert(Record::new(item.id));
+            }
+            if item.cancel {
+                self.cancel(item.id);
+            }
+        }
+        self.shorten_queue();
+    }
+
+    fn forget_others(&mut self, wanted: &BTreeMap<BuildId, Arc<BuildItem>>) {
+        let gone: Vec<BuildId> = self
+            .builds
+            .keys()
+            .filter(|id| !wanted.contains_key(id))
+            .copied()
+            .collect();
+        for id in gone {
+            if self.is_running(id) {
+                self.cancel(id);
+                continue;
+            }
+            self.builds.remove(&id);
+            if let Err(error) = self.records.remove(id) {
+                tracing::warn!(build = %id, %error, "a build's record was not removed");
+            }
+        }
+    }
+
+    fn is_running(&self, id: BuildId) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.id == id)
+    }
+
+    fn cancel(&mut self, id: BuildId) {
+        match self.running.as_ref() {
+            Some(running) if running.id == id => running.cancel.cancel(),
+            _ => self.fail_waiting(id, &Error::Canceled),
+        }
+    }
+
+    fn fail_waiting(&mut self, id: BuildId, error: &Error) {
+        let waits = |record: &&mut Record| !record.is_ended();
+        if let Some(record) = self.builds.get_mut(&id).filter(waits) {
+            record.report.state = BuildState::Failed {
+                problem: error.problem(),
+            };
+            store(&self.records, record);
+        }
+    }
+
+    fn shorten_queue(&mut self) {
+        let waiting = self.builds.values().filter(|record| !record.is_ended());
+        let late: Vec<BuildId> = waiting
+            .map(|record| record.report.id)
+            .skip(QUEUE_MAX)
+            .filter(|id| !self.is_running(*id))
+            .collect();
+        for id in late {
+            self.fail_waiting(id, &Error::QueueFull { limit: QUEUE_MAX });
+        }
+    }
+
+    /// Ids sort by time: the first one is the oldest.
+    fn begin_next(&mut self) {
+        if self.running.is_some() {
+            return;
+        }
+        let wanted = self.wanted.borrow();
+        let next = self
+            .builds
+            .values_mut()
+            .filter(|record| !record.is_ended())
+            .find_map(|record| {
+                let item = wanted.as_ref()?.get(&record.report.id)?;
+                Some((Arc::clone(item), record))
+            });
+        if let Some((item, record)) = next {
+            record.begin(Utc::now());
+            store(&self.records, record);
+            self.running = Some(start(&self.config, &self.dependencies, item));
+        }
+    }
+
+    fn enter(&mut self, state: BuildState) {
+        let id = self.running.as_ref().map(|running| running.id);
+        if let Some(record) = id.and_then(|id| self.builds.get_mut(&id)) {
+            record.report.state = state;
+        }
+    }
+
+    fn finish(&mut self, result: Result<BuildResult, Error>) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        if let Some(record) = self.builds.get_mut(&running.id) {
+            record.report.state = match result {
+                Ok(result) => BuildState::Succeeded(result),
+                Err(error) => BuildState::Failed {
+                    problem: error.problem(),
+                },
+            };
+            store(&self.records, record);
+        }
+    }
+}
+
+async fn next(wanted: &mut watch::Receiver<Wanted>, running: Option<&mut Running>) -> Event {
+    let Some(running) = running else {
+        return changed(wanted).await;
+    };
+    tokio::select! {
+        biased;
+        Some(state) = running.states.recv() => Event::State(state),
+        ended = &mut running.task => Event::Finished(ended.unwrap_or_else(|e| {
+            Err(Error::Engine(format!("the build's task ended early: {e}")))
+        })),
+        event = changed(wanted) => event,
+    }
+}
+
+async fn changed(wanted: &mut watch::Receiver<Wanted>) -> Event {
+    match wanted.changed().await {
+        Ok(()) => Event::Wanted,
+        Err(_) => Event::Ended,
+    }
+}
+
+fn start(config: &Arc<Config>, dependencies: &Dependencies, item: Arc<BuildItem>) -> Running {
+    let (sender, states) = mpsc::channel(8);
+    let cancel = CancellationToken::new();
+    let (log, writer) = log::begin(item.id, Arc::clone(&dependencies.logs));
+    let id = item.id;
+    let job = Job {
+        config: Arc::clone(config),
+        dependencies: dependencies.clone(),
+        item,
+        log,
+        states: sender,
+    };
+    let canceled = cancel.clone();
+    let task = tokio::spawn(async move {
+        let result = tokio::select! {
+            result = Box::pin(job.run()) => result,
+            () = canceled.cancelled() => Err(Error::Canceled),
+        };
+        let (stream, text) = last_line(&result);
+        writer.end(stream, &text).await;
+        result
+    });
+    Running {
+        id,
+        cancel,
+        states,
+        task,
+    }
+}
+
+fn last_line(result: &Result<BuildResult, Error>) -> (Stream, String) {
+    match result {
+        Ok(result) => (Stream::Stdout, format!("Built {}", result.digest)),
+        Err(error) => (
+            Stream::Stderr,
+            format!("Build failed ({}): {error}", error.code()),
+        ),
+    }
+}
+
+fn store(records: &Records, record: &Record) {
+    if let Err(error) = records.store(record) {
+        tracing::error!(build = %record.report.id, %error, "a build's record was not written; after a restart it would begin again");
+    }
+}
+
+fn reports_of(builds: &BTreeMap<BuildId, Record>) -> Vec<BuildReport> {
+    builds
+        .values()
+        .map(|record| record.report.clone())
+        .collect()
+}

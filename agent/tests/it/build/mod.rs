@@ -1,0 +1,7 @@
+//! Builds on a real Docker Engine with a real registry and real git.
+
+mod failures;
+mod images;
+mod registry;
+mod rig;
+mod sources;
