@@ -280,6 +280,9 @@ pub struct ServiceItem {
     /// How edges check health themselves: HTTP when there is a path, else by TCP connect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health_path: Option<String>,
+    /// W3C trace context of that deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 /// Where one instance answers. An edge uses it once the node's agent has confirmed it.

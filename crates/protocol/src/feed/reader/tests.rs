@@ -154,7 +154,10 @@ fn a_malformed_secret_is_not_quoted_in_the_error() {
         .unwrap();
     let line = br#"{"frame":"secret","key":"a","version":"s3cret","value":1}"#;
     let error = reader.read_line(line).unwrap_err().to_string();
-    assert!(error.contains("column") && !error.contains("s3cret"), "{error}");
+    assert!(
+        error.contains("column") && !error.contains("s3cret"),
+        "{error}"
+    );
 }
 
 #[test]
