@@ -2,12 +2,7 @@
 //! has, and again at every commit. An item that can't be used is refused, counted and logged, and
 //! the last good one with its id serves on.
 
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use link::follow::{Entry, State as FeedState};
 use protocol::{
@@ -21,10 +16,7 @@ use crate::{
     route::{RouteTable, hostname},
     state::State,
     tls::{Certificate, CertificateStore, Tickets},
-    upstream::{
-        confirm::Memory,
-        endpoint::{Confirmed, Health},
-    },
+    upstream::confirm::Memory,
 };
 
 /// How long an acknowledgement waits for new endpoints to be confirmed and probed.
@@ -168,7 +160,9 @@ impl Applier {
         self.global = self.good_items(global);
         let global: Vec<_> = self.global.values().map(|entry| &entry.item).collect();
         let region: Vec<_> = region.items.values().map(|entry| &entry.item).collect();
-        let table = RouteTable::build(&global, &region, &self.state.routes.load());
+        let before = self.state.routes.load_full();
+        let table = RouteTable::build(&global, &region, &before);
+        region.iter().for_each(|item| trace_change(item, &before));
         self.state.metrics.routed("hostnames", table.hostnames());
         self.state
             .metrics
@@ -207,6 +201,29 @@ impl Applier {
     }
 }
 
+/// A deployment's trace shows when each edge took its routes over.
+fn trace_change(item: &RegionRouteItem, before: &RouteTable) {
+    let RegionRouteItem::Service(item) = item else {
+        return;
+    };
+    let known = before
+        .service(item.service_id)
+        .map(|pool| pool.deployment_id);
+    if known == Some(item.deployment_id) {
+        return;
+    }
+    let span = tracing::info_span!("apply_routes", service_id = %item.service_id, deployment_id = %item.deployment_id);
+    if let Some(parent) = &item.traceparent {
+        telemetry::context::set_parent(&span, parent);
+    }
+    span.in_scope(|| {
+        tracing::info!(
+            endpoints = item.endpoints.len(),
+            "a deployment's routes are applied"
+        );
+    });
+}
+
 fn is_good(item: &GlobalRouteItem) -> bool {
     match item {
         GlobalRouteItem::Hostname(item) => hostname::pattern(&item.hostname).is_some(),
@@ -222,18 +239,17 @@ async fn changed(feeds: &mut Feeds) -> bool {
 }
 
 /// Waits until every endpoint of the feed has been judged: an acknowledgement lets the control plane
-/// end the old instances, so the new ones must be in use by then.
+/// end the old instances, so the new ones must be in use by then. One that can't be judged in time
+/// does not hold up the others.
 async fn settle(state: &State) {
-    let deadline = Instant::now() + SETTLE;
-    while Instant::now() < deadline && !is_settled(state) {
+    while !is_settled(state) {
         tokio::time::sleep(LOOK).await;
     }
 }
 
 fn is_settled(state: &State) -> bool {
-    state.routes.load().services().all(|pool| {
-        pool.endpoints().iter().all(|endpoint| {
-            endpoint.confirmed() == Confirmed::Yes && endpoint.health() != Health::Unknown
-        })
-    })
+    let routes = state.routes.load();
+    routes
+        .services()
+        .all(|pool| pool.endpoints().iter().all(|e| e.is_judged(SETTLE)))
 }

@@ -41,6 +41,9 @@ impl Edge {
         error: &mut Error,
         reused: bool,
     ) {
+        if *error.etype() == ErrorType::ConnectNoRoute {
+            return;
+        }
         error.set_retry(false);
         if *error.esource() != ErrorSource::Upstream {
             return;
@@ -68,6 +71,25 @@ impl Edge {
             error.set_retry(true);
             self.observer.metrics.retry();
         }
+    }
+
+    /// Another region's edge found no instance either, so nothing has begun: the next one is asked.
+    pub(super) fn reached_nobody(
+        &self,
+        session: &Session,
+        ctx: &mut RequestCtx,
+        response: &ResponseHeader,
+    ) -> bool {
+        let Some(Target::Edge(edge)) = &ctx.target else {
+            return false;
+        };
+        let code = response.headers.get(error_page::HEADER);
+        let nobody = code.is_some_and(|code| code == Refusal::NoInstance.code());
+        if !nobody || session.as_ref().retry_buffer_truncated() {
+            return false;
+        }
+        ctx.tried.edges.push(edge.node_id);
+        true
     }
 
     fn blame(&self, ctx: &mut RequestCtx, failure: Failure, error: &Error) {
@@ -119,6 +141,10 @@ impl Edge {
         refusal: Refusal,
     ) -> Result<()> {
         ctx.refusal = Some(refusal);
+        if refusal == Refusal::BadRequest {
+            // What follows on this connection could be read in two ways as well.
+            session.set_keepalive(None);
+        }
         let accept = headers::text(&session.req_header().headers, &header::ACCEPT);
         let page = error_page::render(refusal, accept, ctx.request_id());
         let mut head = ResponseHeader::build(refusal.status(), Some(8))?;

@@ -23,6 +23,9 @@ use crate::{
 const H2_IDLE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Streams of one HTTP/2 connection.
 const H2_STREAMS: u32 = 128;
+/// What a client may send ahead on one stream, and on all of a connection.
+const H2_STREAM_WINDOW: u32 = 256 << 10;
+const H2_CONNECTION_WINDOW: u32 = 1 << 20;
 /// Idle connections to instances that are kept.
 const KEPT_UPSTREAM: usize = 4096;
 /// Pingora's own bound on attempts; ours are lower.
@@ -60,6 +63,8 @@ pub fn http_proxy(
     let mut h2 = default_h2_options();
     h2.max_header_list_size(u32::try_from(head::MAX_BYTES).unwrap_or(u32::MAX));
     h2.max_concurrent_streams(H2_STREAMS);
+    h2.initial_window_size(H2_STREAM_WINDOW);
+    h2.initial_connection_window_size(H2_CONNECTION_WINDOW);
     proxy.h2_options = Some(h2);
     let mut options = pingora::apps::HttpServerOptions::default();
     options.h2_idle_timeout = Some(H2_IDLE);

@@ -135,7 +135,7 @@ impl ProxyHttp for Edge {
 
     async fn upstream_response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
@@ -143,6 +143,11 @@ impl ProxyHttp for Edge {
             && response.status != StatusCode::SWITCHING_PROTOCOLS;
         if informational || ctx.answered {
             return Ok(());
+        }
+        if self.reached_nobody(session, ctx, response) {
+            let mut error = Error::new_up(ErrorType::ConnectNoRoute);
+            error.set_retry(true);
+            return Err(error);
         }
         ctx.answer_begins();
         if let Some(Target::Instance { endpoint, .. }) = &ctx.target {

@@ -169,6 +169,7 @@ mod tests {
             deployment_id: DeploymentId::new(),
             endpoints,
             health_path: None,
+            traceparent: None,
         })
     }
 

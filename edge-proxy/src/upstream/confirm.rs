@@ -183,6 +183,7 @@ mod tests {
             deployment_id: DeploymentId::new(),
             endpoints: vec![spec(1), spec(2), spec(3)],
             health_path: None,
+            traceparent: None,
         };
         let build = |item: &ServiceItem| {
             let item = RegionRouteItem::Service(item.clone());

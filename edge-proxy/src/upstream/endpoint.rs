@@ -54,6 +54,7 @@ pub enum Failure {
 pub struct Endpoint {
     /// Instance, node and address.
     pub spec: item::Endpoint,
+    known_since: Instant,
     in_flight: AtomicUsize,
     state: Mutex<State>,
 }
@@ -74,6 +75,7 @@ impl Endpoint {
     pub fn new(spec: item::Endpoint) -> Self {
         Self {
             spec,
+            known_since: Instant::now(),
             in_flight: AtomicUsize::new(0),
             state: Mutex::new(State {
                 confirmed: Confirmed::Unknown,
@@ -122,6 +124,17 @@ impl Endpoint {
     pub fn wants_confirmation(&self) -> bool {
         let state = self.state();
         state.ask || state.confirmed != Confirmed::Yes
+    }
+
+    /// Whether it is known what may be done with it: its agent said yes and it was probed, or it had
+    /// `patience` to get that far.
+    #[must_use]
+    pub fn is_judged(&self, patience: Duration) -> bool {
+        let judged = {
+            let state = self.state();
+            state.confirmed == Confirmed::Yes && state.health != Health::Unknown
+        };
+        judged || self.known_since.elapsed() > patience
     }
 
     /// Its agent shall be asked again; until it answers, its last answer stands.

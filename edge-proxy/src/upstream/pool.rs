@@ -177,6 +177,7 @@ mod tests {
             deployment_id: DeploymentId::new(),
             endpoints,
             health_path: None,
+            traceparent: None,
         };
         let pool = carry_over(&item, None, Instant::now());
         for endpoint in pool.endpoints() {
@@ -237,6 +238,7 @@ mod tests {
                 ..old
             }],
             health_path: None,
+            traceparent: None,
         };
         let after = carry_over(&item, Some(&before), now);
         assert_eq!(after.choose(&[], now).map(|e| e.spec), Some(old));

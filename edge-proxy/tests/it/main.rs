@@ -1,0 +1,11 @@
+//! The edge as users and other nodes meet it: real TCP and TLS, real instances, real agents' answers.
+
+mod deploy;
+mod forward;
+mod front;
+mod grpc;
+mod health;
+mod http;
+mod smuggling;
+mod support;
+mod web_socket;

@@ -1,0 +1,81 @@
+//! Users: HTTP clients that trust the platform's CA and find every host at one edge.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::Ca;
+
+pub fn tls_config(ca: &Ca, alpn: &[&str]) -> Arc<rustls::ClientConfig> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(ca.pem.as_bytes()).unwrap())
+        .unwrap();
+    let mut config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+fn builder(ca: &Ca, edge: SocketAddr, alpn: &[&str]) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured((*tls_config(ca, alpn)).clone())
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(Duration::from_secs(15))
+        .dns_resolver(Arc::new(Everywhere(edge)))
+}
+
+/// HTTP/2 by ALPN.
+pub fn client(ca: &Ca, edge: SocketAddr) -> reqwest::Client {
+    builder(ca, edge, &["h2", "http/1.1"]).build().unwrap()
+}
+
+pub fn http1_only(ca: &Ca, edge: SocketAddr) -> reqwest::Client {
+    builder(ca, edge, &["http/1.1"])
+        .http1_only()
+        .build()
+        .unwrap()
+}
+
+/// Every name is at the edge, whatever the port in the URL says.
+struct Everywhere(SocketAddr);
+
+impl reqwest::dns::Resolve for Everywhere {
+    fn resolve(&self, _name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let address = self.0;
+        Box::pin(async move {
+            let addresses: reqwest::dns::Addrs = Box::new(std::iter::once(address));
+            Ok(addresses)
+        })
+    }
+}
+
+/// Sends bytes over plain TCP and reads up to the end.
+pub async fn raw(edge: SocketAddr, bytes: &[u8]) -> String {
+    let mut tcp = TcpStream::connect(edge).await.unwrap();
+    tcp.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let reading = tcp.read_to_end(&mut answer);
+    let read = tokio::time::timeout(Duration::from_secs(12), reading).await;
+    assert!(read.is_ok(), "the edge holds the connection open");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+pub async fn raw_tls(
+    ca: &Ca,
+    edge: SocketAddr,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(edge).await?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    TlsConnector::from(tls_config(ca, &["http/1.1"]))
+        .connect(name, tcp)
+        .await
+}

@@ -1,0 +1,245 @@
+//! An edge in this process, with feeds that the test writes.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use domain::{
+    generation::{Epoch, Generation},
+    id::{DeploymentId, ServiceId},
+    spec::Timeouts,
+};
+use edge_proxy::{
+    feeds::Feeds,
+    run::{self, Parts, Ports, Running},
+};
+use link::{follow::State, identity::Identity};
+use protocol::{
+    feed::{Commit, FeedName, SecretFrame},
+    item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
+    join::Role,
+};
+use tokio::{net::TcpListener, sync::watch};
+
+use super::{Agent, Ca, Instance, until};
+
+/// Of each test edge.
+pub const CONNECTIONS_PER_ADDRESS: usize = 300;
+
+/// What both feeds say.
+#[derive(Clone, Default)]
+pub struct Routes {
+    pub global: Vec<GlobalRouteItem>,
+    pub region: Vec<RegionRouteItem>,
+    pub secrets: Vec<SecretFrame>,
+    /// Of the region's feed.
+    pub generation: i64,
+}
+
+impl Routes {
+    pub fn certificate(mut self, ca: &Ca, names: &[&str]) -> Self {
+        let (item, secret) = ca.host(names);
+        self.global.push(item);
+        self.secrets.push(secret);
+        self
+    }
+
+    pub fn hostname(self, hostname: &str, service_id: ServiceId, regions: &[&str]) -> Self {
+        self.hostname_with(HostnameItem {
+            hostname: hostname.into(),
+            service_id,
+            regions: regions.iter().map(|r| r.parse().unwrap()).collect(),
+            https_redirect: true,
+            timeouts: Timeouts::default(),
+            max_body: None,
+        })
+    }
+
+    pub fn hostname_with(mut self, item: HostnameItem) -> Self {
+        self.global.push(GlobalRouteItem::Hostname(item));
+        self
+    }
+
+    pub fn edge(mut self, edge: &TestEdge) -> Self {
+        self.global.push(GlobalRouteItem::Edge(edge.item()));
+        self
+    }
+
+    pub fn agent(mut self, agent: &Agent) -> Self {
+        self.region.push(agent.item());
+        self
+    }
+
+    pub fn service(self, service_id: ServiceId, instances: &[&Instance]) -> Self {
+        self.deployed(service_id, DeploymentId::new(), instances, None)
+    }
+
+    pub fn deployed(
+        mut self,
+        service_id: ServiceId,
+        deployment_id: DeploymentId,
+        instances: &[&Instance],
+        health_path: Option<&str>,
+    ) -> Self {
+        self.region.push(RegionRouteItem::Service(ServiceItem {
+            service_id,
+            deployment_id,
+            endpoints: instances.iter().map(|i| i.spec).collect(),
+            health_path: health_path.map(str::to_owned),
+            traceparent: None,
+        }));
+        self
+    }
+
+    fn global_state(&self) -> Arc<State<GlobalRouteItem>> {
+        let id = |item: &GlobalRouteItem| match item {
+            GlobalRouteItem::Hostname(h) => format!("hostname/{}", h.hostname),
+            GlobalRouteItem::Certificate(c) => format!("certificate/{}", c.id),
+            GlobalRouteItem::Edge(e) => format!("edge/{}", e.node_id),
+        };
+        let items = self.global.iter().map(|item| (id(item), item.clone()));
+        Arc::new(State::new(items, self.secrets.clone()))
+    }
+
+    fn region_state(&self) -> Arc<State<RegionRouteItem>> {
+        let id = |item: &RegionRouteItem| match item {
+            RegionRouteItem::Service(s) => format!("service/{}", s.service_id),
+            RegionRouteItem::Agent(a) => format!("agent/{}", a.node_id),
+        };
+        let items = self.region.iter().map(|item| (id(item), item.clone()));
+        let mut state = State::new(items, []);
+        state.commit = Some(Commit {
+            feed: FeedName::RegionRoutes("us-east".parse().unwrap()),
+            epoch: Epoch(1),
+            generation: Generation(self.generation),
+            digest: String::new(),
+            count: 0,
+            signature: String::new(),
+        });
+        Arc::new(state)
+    }
+}
+
+pub struct TestEdge {
+    pub identity: Identity,
+    pub http: SocketAddr,
+    pub https: SocketAddr,
+    pub forward: SocketAddr,
+    pub running: Running,
+    pub access_log: std::path::PathBuf,
+    global: watch::Sender<Arc<State<GlobalRouteItem>>>,
+    region: watch::Sender<Arc<State<RegionRouteItem>>>,
+    dir: Arc<tempfile::TempDir>,
+}
+
+impl TestEdge {
+    pub async fn start(ca: &Ca, region: &str, routes: &Routes) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self::start_in(ca.node(region, Role::Edge), routes, dir).await
+    }
+
+    pub async fn start_in(
+        identity: Identity,
+        routes: &Routes,
+        dir: Arc<tempfile::TempDir>,
+    ) -> Self {
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ports = Ports {
+            http: listen().await,
+            https: listen().await,
+            forward: listen().await,
+        };
+        let [http, https, forward] =
+            [&ports.http, &ports.https, &ports.forward].map(|l| l.local_addr().unwrap());
+        let global = watch::Sender::new(routes.global_state());
+        let region = watch::Sender::new(routes.region_state());
+        let access_log = dir.path().join("access.log");
+        let running = run::start(Parts {
+            identity: identity.clone(),
+            feeds: Feeds {
+                global: global.subscribe(),
+                region: region.subscribe(),
+            },
+            ports,
+            state_dir: dir.path().to_owned(),
+            access_log: Some(access_log.clone()),
+            connections_per_address: CONNECTIONS_PER_ADDRESS,
+            registry: prometheus::Registry::new(),
+        })
+        .unwrap();
+        Self {
+            identity,
+            http,
+            https,
+            forward,
+            running,
+            access_log,
+            global,
+            region,
+            dir,
+        }
+    }
+
+    /// Stops and starts again with the same identity and disk.
+    pub async fn restart(self, routes: &Routes) -> Self {
+        self.running.drain.run(Duration::from_millis(100)).await;
+        let (identity, dir) = (self.identity.clone(), self.dir.clone());
+        drop(self);
+        Self::start_in(identity, routes, dir).await
+    }
+
+    pub fn item(&self) -> EdgeItem {
+        EdgeItem {
+            node_id: self.identity.node_id(),
+            region: self.identity.region(),
+            forward_address: self.forward,
+        }
+    }
+
+    pub fn publish(&self, routes: &Routes) {
+        self.global.send_replace(routes.global_state());
+        self.region.send_replace(routes.region_state());
+    }
+
+    /// Publishes, and waits until the endpoints of a service are what can be used.
+    pub async fn publish_and_settle(
+        &self,
+        routes: &Routes,
+        service: ServiceId,
+        usable: &[&Instance],
+    ) {
+        self.publish(routes);
+        self.usable(service, usable).await;
+    }
+
+    pub async fn usable(&self, service: ServiceId, expected: &[&Instance]) {
+        until("endpoints are usable", async || {
+            let routes = self.running.state.routes.load();
+            let Some(pool) = routes.service(service) else {
+                return false;
+            };
+            let now = std::time::Instant::now();
+            let mut usable: Vec<_> = pool
+                .endpoints()
+                .iter()
+                .filter(|e| e.is_usable(now))
+                .map(|e| e.spec.address)
+                .collect();
+            let mut wanted: Vec<_> = expected.iter().map(|i| i.address()).collect();
+            usable.sort();
+            wanted.sort();
+            usable == wanted
+        })
+        .await;
+    }
+
+    /// The lines of the access log, once there are as many.
+    pub async fn log(&self, at_least: usize) -> Vec<serde_json::Value> {
+        let read = || -> Vec<serde_json::Value> {
+            let text = std::fs::read_to_string(&self.access_log).unwrap_or_default();
+            text.lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
+        };
+        until("the access log", async || read().len() >= at_least).await;
+        read()
+    }
+}
