@@ -6,6 +6,7 @@
     reason = "a program for a terminal"
 )]
 
+mod bench;
 mod cargo;
 mod command;
 mod dev;
@@ -32,6 +33,8 @@ enum Task {
     Dev(dev::Task),
     /// Format check, clippy, tidy, every test.
     Test(test::Options),
+    /// Measure a running platform.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Dev(task) => dev::run(&task),
         Task::Tidy => tidy::run(),
         Task::Test(options) => test::run(&options),
+        Task::Bench(options) => bench::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -41,11 +41,37 @@ pub fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str> {
         .with_context(|| format!("no \"{field}\" in {value}"))
 }
 
-/// The token goes over standard input, so that it is in no process list.
-fn request(plan: &Plan, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+/// Milliseconds to the first byte of each of `count` requests over one connection.
+pub fn latencies_ms(plan: &Plan, path: &str, count: usize) -> Result<Vec<f64>> {
+    let printed = command(["curl", "--silent", "--show-error", "--fail", "--config", "-", "--cacert"])
+        .arg(plan.ca_file())
+        .args(["--output", "/dev/null", "--write-out", "%{time_starttransfer}\n"])
+        // A fragment is not sent; curl's range in it repeats the request.
+        .arg(format!("{}{path}#[1-{count}]", plan.api_url()))
+        .read_with(&authorization(plan)?)?;
+    printed
+        .lines()
+        .map(|line| {
+            let seconds: f64 = line
+                .parse()
+                .with_context(|| format!("curl printed {line}"))?;
+            Ok(seconds * 1e3)
+        })
+        .collect()
+}
+
+/// curl reads it from standard input, so that the token is in no process list.
+fn authorization(plan: &Plan) -> Result<String> {
     let token = std::fs::read_to_string(plan.admin_token_file())
         .context("reading the administrator's token")?;
-    let mut settings = format!("header = \"Authorization: Bearer {}\"\n", token.trim());
+    Ok(format!(
+        "header = \"Authorization: Bearer {}\"\n",
+        token.trim()
+    ))
+}
+
+fn request(plan: &Plan, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+    let mut settings = authorization(plan)?;
     if let Some(body) = body {
         let body = serde_json::to_string(&body.to_string())?;
         settings += &format!("header = \"Content-Type: application/json\"\ndata = {body}\n");

@@ -75,6 +75,12 @@ pub fn ensure_deployed(plan: &Plan) -> Result<String> {
     Ok(host.to_owned())
 }
 
+/// The example's service.
+pub fn service_id(plan: &Plan) -> Result<String> {
+    let service = find_service(plan)?.context("the example is not deployed; run ./dev up")?;
+    Ok(api::text(&service, "id")?.to_owned())
+}
+
 /// The example's host name, once it was deployed.
 pub fn remembered_host(plan: &Plan) -> Option<String> {
     fs::read_to_string(host_file(plan)).ok()

@@ -1,27 +1,27 @@
 //! The local platform behind `./dev`: two regions on one machine, made of the real parts. `plan` says what
 //! there is, `up` makes it so, the supervisor keeps it so, `down` takes exactly that away.
 
-mod api;
+pub mod api;
 mod base_image;
 mod bootstrap;
 mod cgroup;
 mod control_plane;
 mod down;
 mod engine;
-mod example;
+pub mod example;
 mod firewall;
 mod internet;
 mod mounts;
 mod netns;
 mod node;
-mod plan;
+pub mod plan;
 pub mod postgres;
 pub mod process;
 mod redis;
 mod registry;
 mod secrets;
 mod slot;
-mod state;
+pub mod state;
 mod status;
 mod supervisor;
 mod trust;
@@ -32,6 +32,7 @@ use std::{fs, path::Path};
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 
+pub use self::engine::machine_memory;
 use self::plan::Plan;
 use crate::command::{CommandExt as _, command};
 
@@ -98,6 +99,13 @@ fn up(dir: &Path) -> Result<()> {
 pub fn up_for_tests(dir: &Path) -> Result<()> {
     let plan = claim(dir)?;
     up::run(&plan, &up::Settings::for_tests(&plan)?)
+}
+
+/// The platform that this checkout means, brought up unless it is.
+pub fn ensure_up() -> Result<Plan> {
+    let dir = plan::platform_dir()?;
+    up(&dir)?;
+    running(&dir)
 }
 
 fn claim(dir: &Path) -> Result<Plan> {

@@ -1,0 +1,175 @@
+//! `./dev bench [NAME]`: measures a running platform and writes `target/bench/NAME.json`: the results, and
+//! beside them the machine and the method, so that two files can be compared honestly.
+
+mod api;
+mod deploy;
+mod machine;
+mod memory;
+mod up;
+
+use std::fs;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde::Serialize;
+
+use self::machine::Machine;
+use crate::{
+    cargo::workspace,
+    dev::{self, plan::Plan},
+};
+
+/// What to measure.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// One of: up, deploy, api, memory. All when absent.
+    name: Option<String>,
+}
+
+/// One figure.
+#[derive(Debug, Serialize)]
+pub struct Measurement {
+    name: String,
+    value: f64,
+    unit: &'static str,
+    /// The most it may be; absent while nothing is promised.
+    bar: Option<f64>,
+    pass: Option<bool>,
+}
+
+struct Benchmark {
+    name: &'static str,
+    method: &'static str,
+    run: fn(&Plan) -> Result<Vec<Measurement>>,
+}
+
+const BENCHMARKS: [Benchmark; 4] = [
+    up::BENCHMARK,
+    deploy::BENCHMARK,
+    api::BENCHMARK,
+    memory::BENCHMARK,
+];
+
+#[derive(Serialize)]
+struct Report {
+    benchmark: &'static str,
+    method: &'static str,
+    machine: Machine,
+    results: Vec<Measurement>,
+}
+
+/// Runs one benchmark or all; fails when a bar is not met.
+pub fn run(options: &Options) -> Result<()> {
+    let wanted = |benchmark: &&Benchmark| {
+        options
+            .name
+            .as_deref()
+            .is_none_or(|name| name == benchmark.name)
+    };
+    let chosen: Vec<_> = BENCHMARKS.iter().filter(wanted).collect();
+    if chosen.is_empty() {
+        let known = BENCHMARKS.map(|benchmark| benchmark.name).join(", ");
+        bail!("no such benchmark; there are: {known}");
+    }
+    let plan = dev::ensure_up()?;
+    let mut missed = Vec::new();
+    for benchmark in chosen {
+        let results =
+            (benchmark.run)(&plan).with_context(|| format!("measuring {}", benchmark.name))?;
+        print(benchmark, &results);
+        missed.extend(
+            results
+                .iter()
+                .filter(|r| r.pass == Some(false))
+                .map(|r| r.name.clone()),
+        );
+        write(benchmark, results)?;
+    }
+    if !missed.is_empty() {
+        bail!("above the bar: {}", missed.join(", "));
+    }
+    Ok(())
+}
+
+impl Measurement {
+    /// A figure that nothing is promised of.
+    pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            value,
+            unit,
+            bar: None,
+            pass: None,
+        }
+    }
+
+    /// Says the most it may be.
+    pub fn at_most(mut self, bar: f64) -> Self {
+        self.pass = Some(self.value <= bar);
+        self.bar = Some(bar);
+        self
+    }
+}
+
+/// The value that `percent` of the samples don't exceed (nearest rank).
+pub fn percentile(samples: &[f64], percent: usize) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
+}
+
+fn print(benchmark: &Benchmark, results: &[Measurement]) {
+    println!("{}: {}", benchmark.name, benchmark.method);
+    for result in results {
+        let bar = result
+            .bar
+            .map(|bar| format!("  (at most {bar})"))
+            .unwrap_or_default();
+        println!(
+            "  {:<44} {:>10.2} {}{bar}",
+            result.name, result.value, result.unit
+        );
+    }
+}
+
+fn write(benchmark: &Benchmark, results: Vec<Measurement>) -> Result<()> {
+    let folder = workspace()?.join("target/bench");
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let report = Report {
+        benchmark: benchmark.name,
+        method: benchmark.method,
+        machine: machine::this()?,
+        results,
+    };
+    let file = folder.join(format!("{}.json", benchmark.name));
+    fs::write(&file, serde_json::to_string_pretty(&report)?)
+        .with_context(|| format!("writing {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_nearest_rank() {
+        let samples: Vec<f64> = (1..=20).rev().map(f64::from).collect();
+        assert_eq!(
+            [50, 95, 100].map(|p| percentile(&samples, p)),
+            [10.0, 19.0, 20.0]
+        );
+        assert_eq!(percentile(&[3.0], 50), 3.0);
+    }
+
+    #[test]
+    fn a_bar_is_met_or_missed() {
+        assert_eq!(
+            Measurement::new("x", 8.0, "s").at_most(8.0).pass,
+            Some(true)
+        );
+        assert_eq!(
+            Measurement::new("x", 8.1, "s").at_most(8.0).pass,
+            Some(false)
+        );
+    }
+}

@@ -1,0 +1,45 @@
+//! Resident memory of every process of the platform.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use super::{Benchmark, Measurement};
+use crate::dev::{plan::Plan, state::State};
+
+pub const BENCHMARK: Benchmark = Benchmark {
+    name: "memory",
+    method: "VmRSS of each supervised process (without its children) on an idle platform; unoptimised builds of our own programs",
+    run,
+};
+
+fn run(plan: &Plan) -> Result<Vec<Measurement>> {
+    State::read(plan)?
+        .processes
+        .iter()
+        .filter_map(|process| Some((&process.name, process.identity?)))
+        .map(|(name, identity)| {
+            let kib = resident_kib(identity.pid)
+                .with_context(|| format!("reading the memory of {name}"))?;
+            Ok(Measurement::new(
+                format!("{name}_resident"),
+                kib / 1024.0,
+                "MiB",
+            ))
+        })
+        .collect()
+}
+
+fn resident_kib(pid: i32) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    status
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("VmRSS:")?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
+        .context("no VmRSS")
+}
