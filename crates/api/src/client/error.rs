@@ -15,7 +15,7 @@ const PROBLEM_MAX: usize = 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection.
-    #[error("could not reach {address}: {reason}")]
+    #[error("could not reach {}: {reason}", shown(.address))]
     Unreachable {
         /// The API.
         address: Url,
@@ -23,7 +23,7 @@ pub enum Error {
         reason: String,
     },
     /// Somebody is there, with a certificate that no trusted authority signed.
-    #[error("could not trust {address}: {reason}")]
+    #[error("could not trust {}: {reason}", shown(.address))]
     Untrusted {
         /// The API.
         address: Url,
@@ -31,13 +31,13 @@ pub enum Error {
         reason: String,
     },
     /// Connected, and then silence.
-    #[error("{address} accepted the request and did not answer in time")]
+    #[error("{} accepted the request and did not answer in time", shown(.address))]
     Silent {
         /// The API.
         address: Url,
     },
     /// The connection ended within an answer.
-    #[error("the answer of {address} broke off: {reason}")]
+    #[error("the answer of {} broke off: {reason}", shown(.address))]
     Interrupted {
         /// The API.
         address: Url,
@@ -53,7 +53,7 @@ pub enum Error {
         retry_after: Option<Duration>,
     },
     /// Something answers there that is not this API.
-    #[error("{address} answered {status} without a problem document")]
+    #[error("{} answered {status} without a problem document", shown(.address))]
     Foreign {
         /// The API.
         address: Url,
@@ -163,6 +163,10 @@ impl Error {
             Err(_) => foreign,
         }
     }
+}
+
+fn shown(address: &Url) -> &str {
+    address.as_str().trim_end_matches('/')
 }
 
 /// Waits longer than a person would are not waited for.

@@ -212,9 +212,13 @@ impl Client {
         &self,
         method: Method,
         path: &str,
+        etag: Option<&str>,
         body: Option<Vec<u8>>,
     ) -> Result<Bytes, Error> {
         let mut call = Call::new(method, path).once();
+        if let Some(etag) = etag {
+            call = call.matching(etag);
+        }
         if let Some(body) = body {
             call = call.with_body(body.into(), "application/json");
         }

@@ -1,0 +1,105 @@
+//! `audit`: who did what to which thing, from where, and how it ended.
+
+use ::api::{
+    Page,
+    audit_event::{AuditEvent, AuditOutcome},
+    client::{Client, with_query},
+};
+use chrono::{DateTime, Utc};
+use clap::Subcommand;
+
+use crate::{
+    context::Context,
+    error::Result,
+    output::{Cell, Table, Tone, since},
+    target::Target,
+};
+
+/// Items per request of `export`.
+const PAGE: &str = "200";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the newest events of the organization
+    List {
+        /// At most so many
+        #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        lines: u32,
+    },
+    /// Write all events, one JSON object per line
+    Export,
+}
+
+pub async fn run(context: &Context, command: Command) -> Result {
+    let client = context.client()?;
+    let organization = Target::new(context, &client).organization().await?;
+    let path = format!("/v1/organizations/{}/audit-events", organization.id);
+    match command {
+        Command::List { lines } => {
+            let path = with_query(&path, &[("limit", &lines.to_string())]);
+            let page: Page<AuditEvent> = client.get(&path).await?;
+            context.output.list(
+                &page.items,
+                |events| table(events, Utc::now()),
+                "nothing was done yet",
+            )
+        }
+        Command::Export => export(context, &client, &path).await,
+    }
+}
+
+/// Page by page, so that a long log needs no memory here.
+async fn export(context: &Context, client: &Client, path: &str) -> Result {
+    let mut next = Some(with_query(path, &[("limit", PAGE)]));
+    while let Some(address) = next {
+        let page: Page<AuditEvent> = client.get(&address).await?;
+        for event in &page.items {
+            context.output.record(event)?;
+        }
+        next = page
+            .next_cursor
+            .map(|cursor| with_query(path, &[("limit", PAGE), ("cursor", &cursor)]));
+    }
+    Ok(())
+}
+
+fn table(events: &[AuditEvent], now: DateTime<Utc>) -> Table {
+    Table::of(
+        &["WHEN", "WHO", "FROM", "ACTION", "ON", "RESULT"],
+        events,
+        |event| {
+            [
+                since(event.at, now).into(),
+                event
+                    .actor_id
+                    .clone()
+                    .unwrap_or_else(|| event.actor_kind.clone())
+                    .into(),
+                event.actor_address.clone().unwrap_or_default().into(),
+                action(event).into(),
+                event.resource.clone().unwrap_or_default().into(),
+                result(event),
+            ]
+        },
+    )
+}
+
+fn action(event: &AuditEvent) -> String {
+    match event.occurrences {
+        0 | 1 => event.action.clone(),
+        times => format!("{} ×{times}", event.action),
+    }
+}
+
+fn result(event: &AuditEvent) -> Cell {
+    let tone = match event.outcome {
+        AuditOutcome::Success => Tone::Good,
+        AuditOutcome::Failure => Tone::Busy,
+        AuditOutcome::Denied => Tone::Bad,
+    };
+    let code = event
+        .error_code
+        .as_ref()
+        .map_or(String::new(), |code| format!(" ({code})"));
+    Cell::new(format!("{}{code}", event.outcome.as_str()), tone)
+}

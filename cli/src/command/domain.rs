@@ -1,0 +1,170 @@
+//! `domain`: hostnames that lead to a service. TLS certificates come by themselves.
+
+use ::api::{
+    client::Client,
+    domain::{CreateDomain, Domain, DomainKind},
+    version::Version,
+};
+use chrono::Utc;
+use clap::Subcommand;
+use serde_json::json;
+
+use super::find::{self, Resource};
+use crate::{
+    confirm,
+    context::Context,
+    error::{Error, Result},
+    link::Chosen,
+    output::{Cell, Table, Tone, since},
+    target::Target,
+};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the service's hostnames
+    List,
+    /// Add a hostname of your own
+    Add {
+        /// www.example.com, or *.example.com
+        hostname: String,
+    },
+    /// Ask whether a hostname leads here; exits 1 while it does not
+    Check {
+        /// Hostname or id
+        hostname: String,
+    },
+    /// Remove a hostname
+    Remove {
+        /// Hostname or id
+        hostname: String,
+    },
+}
+
+pub async fn run(context: &Context, command: Command) -> Result {
+    let client = context.client()?;
+    let service = Target::new(context, &client).service().await?;
+    match command {
+        Command::List => list(context, &client, &service).await,
+        Command::Add { hostname } => add(context, &client, &service, hostname).await,
+        Command::Check { hostname } => check(context, &client, &service, &hostname).await,
+        Command::Remove { hostname } => remove(context, &client, &service, &hostname).await,
+    }
+}
+
+async fn all(client: &Client, service: &Chosen) -> Result<Vec<Domain>> {
+    Ok(client
+        .list(&format!("/v1/services/{}/domains", service.id))
+        .await?)
+}
+
+async fn list(context: &Context, client: &Client, service: &Chosen) -> Result {
+    let domains = all(client, service).await?;
+    let empty = format!(
+        "{} has no hostname: railhead domain add HOSTNAME",
+        service.name
+    );
+    context.output.list(&domains, table, &empty)
+}
+
+fn table(domains: &[Domain]) -> Table {
+    Table::of(
+        &["HOSTNAME", "KIND", "DNS", "PROBLEM", "ID"],
+        domains,
+        |domain| {
+            let kind = match domain.kind {
+                DomainKind::Default => "default",
+                DomainKind::Custom => "custom",
+            };
+            [
+                domain.hostname.as_str().into(),
+                kind.into(),
+                dns(domain),
+                domain.last_error.clone().unwrap_or_default().into(),
+                Cell::dim(domain.id.to_string()),
+            ]
+        },
+    )
+}
+
+fn dns(domain: &Domain) -> Cell {
+    match domain.verified_at {
+        Some(at) => Cell::new(
+            format!("leads here, seen {}", since(at, Utc::now())),
+            Tone::Good,
+        ),
+        None => Cell::new("not seen yet", Tone::Busy),
+    }
+}
+
+async fn add(context: &Context, client: &Client, service: &Chosen, hostname: String) -> Result {
+    let path = format!("/v1/services/{}/domains", service.id);
+    let domain: Domain = client.post(&path, &CreateDomain { hostname }).await?;
+    context
+        .output
+        .done(&format!("{} leads to {}", domain.hostname, service.name))?;
+    context.output.show(&domain, || domain.id.to_string())?;
+    if domain.verified_at.is_some() {
+        return Ok(());
+    }
+    let version: Version = client.get("/v1/version").await?;
+    let default = all(client, service)
+        .await?
+        .into_iter()
+        .find(|domain| domain.kind == DomainKind::Default);
+    let goal = default.map_or(version.platform_domain, |domain| domain.hostname);
+    context.output.note(&format!(
+        "next, at your DNS provider: {} CNAME {goal}  (then: railhead domain check {})",
+        domain.hostname, domain.hostname
+    ))
+}
+
+async fn check(context: &Context, client: &Client, service: &Chosen, wanted: &str) -> Result {
+    let domain = find::by_name_or_id(
+        all(client, service).await?,
+        "hostname",
+        wanted,
+        &service.name,
+    )?;
+    context.output.show(&domain, || {
+        context.output.render(table(std::slice::from_ref(&domain)))
+    })?;
+    match domain.verified_at {
+        Some(_) => Ok(()),
+        None => Err(Error::Failed {
+            message: format!("{} is not seen to lead here yet", domain.hostname),
+            advice: "DNS changes can take up to their old record's TTL to be seen".to_owned(),
+        }),
+    }
+}
+
+async fn remove(context: &Context, client: &Client, service: &Chosen, wanted: &str) -> Result {
+    let domain = find::by_name_or_id(
+        all(client, service).await?,
+        "hostname",
+        wanted,
+        &service.name,
+    )?;
+    confirm::destruction(
+        context.output,
+        "hostname",
+        &domain.hostname,
+        "requests to it are no longer answered, and others may take it",
+    )?;
+    client.delete(&format!("/v1/domains/{}", domain.id)).await?;
+    context
+        .output
+        .done(&format!("removed {}", domain.hostname))?;
+    context
+        .output
+        .record_if_json(&json!({ "deleted": domain.id }))
+}
+
+impl Resource for Domain {
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn name(&self) -> String {
+        self.hostname.clone()
+    }
+}

@@ -1,0 +1,250 @@
+//! `node`: machines (or clusters) of the platform. For administrators of the platform.
+
+mod text;
+
+use ::api::{
+    client::Client,
+    join_token::{CreateJoinToken, CreatedJoinToken},
+    node::{Node, NodeRole, OverrideNode, UpdateNode},
+};
+use clap::{Subcommand, ValueEnum};
+use domain::name::Name;
+use serde_json::json;
+
+use super::find::{self, Resource};
+use crate::{confirm, context::Context, error::Result};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the nodes
+    List {
+        /// Only those of this region
+        #[arg(long)]
+        region: Option<Name>,
+    },
+    /// Show one node with the feeds it follows
+    Get {
+        /// Name or id
+        node: String,
+    },
+    /// Make a single-use token that lets a machine join; it is shown once
+    Join {
+        /// Where the machine stands
+        #[arg(long)]
+        region: Name,
+        /// What it becomes
+        #[arg(long, value_enum)]
+        role: Role,
+    },
+    /// Empty a node: its instances are replaced elsewhere
+    Drain {
+        /// Name or id
+        node: String,
+    },
+    /// Place nothing new on a node; what runs there goes on
+    Cordon {
+        /// Name or id
+        node: String,
+    },
+    /// Take a drained or cordoned node back into service
+    Uncordon {
+        /// Name or id
+        node: String,
+    },
+    /// Expel a node: its certificate is refused from now on
+    Remove {
+        /// Name or id
+        node: String,
+    },
+    /// Let a node drop what its brake holds
+    Override {
+        /// Name or id
+        node: String,
+        /// Such as routes/global; node get shows which holds something
+        #[arg(long)]
+        feed: String,
+        /// For the audit log
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Role {
+    /// Runs workloads and builds
+    Agent,
+    /// Carries traffic
+    Edge,
+}
+
+pub async fn run(context: &Context, command: Command) -> Result {
+    let client = context.client()?;
+    match command {
+        Command::List { region } => list(context, &client, region).await,
+        Command::Get { node } => get(context, &client, &node).await,
+        Command::Join { region, role } => join(context, &client, region, role).await,
+        Command::Drain { node } => drain(context, &client, &node).await,
+        Command::Cordon { node } => {
+            let change = changed(Some(false), None);
+            update(
+                context,
+                &client,
+                &node,
+                change,
+                "is cordoned: nothing new is placed there",
+            )
+            .await
+        }
+        Command::Uncordon { node } => {
+            let change = changed(Some(true), Some(false));
+            update(context, &client, &node, change, "is in service").await
+        }
+        Command::Remove { node } => remove(context, &client, &node).await,
+        Command::Override { node, feed, reason } => {
+            let body = OverrideNode { feed, reason };
+            release(context, &client, &node, &body).await
+        }
+    }
+}
+
+async fn all(client: &Client) -> Result<Vec<Node>> {
+    Ok(client.list("/v1/nodes").await?)
+}
+
+async fn named(client: &Client, wanted: &str) -> Result<Node> {
+    find::by_name_or_id(all(client).await?, "node", wanted, "this platform")
+}
+
+async fn list(context: &Context, client: &Client, region: Option<Name>) -> Result {
+    let mut nodes = all(client).await?;
+    nodes.retain(|node| region.as_ref().is_none_or(|region| node.region == *region));
+    context.output.list(
+        &nodes,
+        |nodes| text::table(nodes, chrono::Utc::now()),
+        "no nodes have joined yet: railhead node join --region REGION --role agent",
+    )
+}
+
+async fn get(context: &Context, client: &Client, wanted: &str) -> Result {
+    let node = named(client, wanted).await?;
+    context.output.show(&node, || {
+        text::detail(context.output, &node, chrono::Utc::now())
+    })
+}
+
+async fn join(context: &Context, client: &Client, region: Name, role: Role) -> Result {
+    let body = CreateJoinToken {
+        region,
+        role: role.into(),
+    };
+    let created: CreatedJoinToken = client.post("/v1/join-tokens", &body).await?;
+    let (role, region) = (created.join_token.role.as_str(), &created.join_token.region);
+    context.output.done(&format!(
+        "one {role} may join {region} with this token until {} UTC; it is not shown again:",
+        created.join_token.expires_at.format("%H:%M")
+    ))?;
+    context.output.show(&created, || created.token.clone())?;
+    context.output.note("next, on the machine: put it into the file that join_token_file names, and start the service")
+}
+
+async fn drain(context: &Context, client: &Client, wanted: &str) -> Result {
+    let node = named(client, wanted).await?;
+    confirm::question(
+        context.output,
+        &format!(
+            "All instances on {} in {} are replaced elsewhere. Drain it?",
+            node.name, node.region
+        ),
+    )?;
+    let change = changed(Some(false), Some(true));
+    apply(
+        context,
+        client,
+        &node,
+        change,
+        "is being emptied: railhead node list shows what is left",
+    )
+    .await
+}
+
+async fn update(
+    context: &Context,
+    client: &Client,
+    wanted: &str,
+    change: UpdateNode,
+    done: &str,
+) -> Result {
+    let node = named(client, wanted).await?;
+    apply(context, client, &node, change, done).await
+}
+
+async fn apply(
+    context: &Context,
+    client: &Client,
+    node: &Node,
+    change: UpdateNode,
+    done: &str,
+) -> Result {
+    let path = format!("/v1/nodes/{}", node.id);
+    let etag = format!("\"{}\"", node.version);
+    let node: Node = client.patch(&path, &etag, &change).await?;
+    context.output.done(&format!("{} {done}", node.name))?;
+    context.output.record_if_json(&node)
+}
+
+async fn remove(context: &Context, client: &Client, wanted: &str) -> Result {
+    let node = named(client, wanted).await?;
+    confirm::destruction(
+        context.output,
+        "node",
+        node.name.as_str(),
+        "its certificate is refused from now on, and its instances are replaced elsewhere",
+    )?;
+    client.delete(&format!("/v1/nodes/{}", node.id)).await?;
+    context.output.done(&format!("removed {}", node.name))?;
+    context
+        .output
+        .record_if_json(&json!({ "deleted": node.id }))
+}
+
+async fn release(context: &Context, client: &Client, wanted: &str, body: &OverrideNode) -> Result {
+    let node = named(client, wanted).await?;
+    confirm::destruction(
+        context.output,
+        "held entries on node",
+        node.name.as_str(),
+        "what the brake holds is dropped: look first at railhead node get",
+    )?;
+    let path = format!("/v1/nodes/{}/override", node.id);
+    let _: serde_json::Value = client.post(&path, body).await?;
+    context.output.done(&format!(
+        "{} drops what it held of {}",
+        node.name, body.feed
+    ))
+}
+
+const fn changed(schedulable: Option<bool>, draining: Option<bool>) -> UpdateNode {
+    UpdateNode {
+        schedulable,
+        draining,
+    }
+}
+
+impl From<Role> for NodeRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Agent => Self::Agent,
+            Role::Edge => Self::Edge,
+        }
+    }
+}
+
+impl Resource for Node {
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+}

@@ -1,0 +1,225 @@
+//! How a service's status is shown to people.
+
+use ::api::{
+    deployment::{Deployment, DeploymentState},
+    instance::Instance,
+    service::{RegionStatus, Service},
+};
+use chrono::{DateTime, Utc};
+use domain::instance::{Desired, State};
+
+use super::Status;
+use crate::output::{Cell, Output, Table, Tone, age, since};
+
+/// One line per service.
+pub fn overview(services: &[Service]) -> Table {
+    Table::of(
+        &["SERVICE", "STATE", "READY", "ADDRESS", "ID"],
+        services,
+        |service| {
+            [
+                service.name.as_str().into(),
+                health(service),
+                counts(service).into(),
+                address(service).into(),
+                Cell::dim(service.id.to_string()),
+            ]
+        },
+    )
+}
+
+/// Everything about one service.
+pub fn detail(output: Output, status: &Status, now: DateTime<Utc>) -> String {
+    let service = &status.service;
+    let mut parts = vec![head(status, now)];
+    if !service.regions.is_empty() {
+        parts.push(output.render(regions(service, now)));
+    }
+    if !service.blocked.is_empty() {
+        let lines = service
+            .blocked
+            .iter()
+            .map(|(region, why)| format!("{region} waits: {why}"));
+        parts.push(lines.collect::<Vec<_>>().join("\n"));
+    }
+    if !status.instances.is_empty() {
+        parts.push(output.render(instances(&status.instances, now)));
+    }
+    parts.join("\n\n")
+}
+
+/// What is seen of a service in each region, and how old that is.
+pub fn regions(service: &Service, now: DateTime<Utc>) -> Table {
+    let rows: Vec<_> = service.regions.iter().collect();
+    Table::of(
+        &["REGION", "READY", "RUNNING", "WANTED", "SEEN"],
+        &rows,
+        |(name, region)| {
+            [
+                name.as_str().into(),
+                Cell::new(region.ready.to_string(), tone(region)),
+                region.running.to_string().into(),
+                region.desired.to_string().into(),
+                region
+                    .reported_at
+                    .map_or_else(|| "never".to_owned(), |at| since(at, now))
+                    .into(),
+            ]
+        },
+    )
+}
+
+fn head(status: &Status, now: DateTime<Utc>) -> String {
+    let service = &status.service;
+    let mut lines = vec![format!("{}  {}", service.name, summary(service))];
+    lines.extend(
+        service
+            .hostnames
+            .iter()
+            .map(|name| format!("  https://{name}")),
+    );
+    if let Some(deployment) = &status.deployment {
+        lines.push(last(deployment, now));
+        lines.extend(
+            deployment
+                .error
+                .iter()
+                .map(|error| format!("  {}", error.message)),
+        );
+    }
+    lines.join("\n")
+}
+
+fn summary(service: &Service) -> &'static str {
+    match (
+        service.active,
+        service.current_deployment_id.is_some(),
+        service.target_deployment_id.is_some(),
+    ) {
+        (_, _, true) => "is being deployed",
+        (true, true, false) => "is deployed",
+        (false, true, false) => "is down",
+        _ => "was never deployed",
+    }
+}
+
+fn last(deployment: &Deployment, now: DateTime<Utc>) -> String {
+    let commit = deployment.commit.as_ref().map_or(String::new(), |commit| {
+        format!(" · {} {}", short(&commit.sha), commit.title)
+    });
+    format!(
+        "  deployment {} {} for {}{commit} · {} of {} requests failed during the change",
+        deployment.number,
+        deployment.state.as_str(),
+        age(deployment.state_since, now),
+        deployment.failed_requests,
+        deployment.requests,
+    )
+}
+
+fn instances(all: &[Instance], now: DateTime<Utc>) -> Table {
+    Table::of(
+        &[
+            "INSTANCE", "REGION", "STATE", "RESTARTS", "CPU", "MEMORY", "AGE", "SEEN", "PROBLEM",
+        ],
+        all,
+        |instance| {
+            [
+                Cell::dim(short_id(&instance.id.to_string())),
+                instance.region.as_str().into(),
+                state(instance),
+                instance.restarts.to_string().into(),
+                format!("{:.2}", instance.cpu.cores()).into(),
+                mebibytes(instance.memory.0).into(),
+                age(instance.created_at, now).into(),
+                instance
+                    .reported_at
+                    .map_or_else(|| "never".to_owned(), |at| since(at, now))
+                    .into(),
+                instance
+                    .problem
+                    .as_ref()
+                    .map_or_else(String::new, |problem| problem.message.clone())
+                    .into(),
+            ]
+        },
+    )
+}
+
+fn state(instance: &Instance) -> Cell {
+    if instance.unreachable {
+        return Cell::new("unreachable", Tone::Bad);
+    }
+    match (instance.desired, instance.state, instance.ready) {
+        (_, State::Running, true) => Cell::new("ready", Tone::Good),
+        (Desired::Run, State::Running, false) => Cell::new("not ready", Tone::Bad),
+        (_, State::Stopped, _) => Cell::new("stopped", Tone::Dim),
+        (_, state, _) => Cell::new(format!("{state:?}").to_lowercase(), Tone::Busy),
+    }
+}
+
+fn health(service: &Service) -> Cell {
+    if service.target_deployment_id.is_some() {
+        return Cell::new("deploying", Tone::Busy);
+    }
+    match (service.active, service.current_deployment_id) {
+        (true, Some(_)) if service.regions.values().all(is_well) => Cell::new("live", Tone::Good),
+        (true, Some(_)) => Cell::new("degraded", Tone::Bad),
+        (false, Some(_)) => Cell::new("down", Tone::Dim),
+        _ => Cell::new("not deployed", Tone::Dim),
+    }
+}
+
+fn counts(service: &Service) -> String {
+    let regions: Vec<String> = service
+        .regions
+        .iter()
+        .map(|(name, region)| format!("{name} {}/{}", region.ready, region.desired))
+        .collect();
+    regions.join(", ")
+}
+
+fn address(service: &Service) -> String {
+    service
+        .hostnames
+        .first()
+        .map_or_else(String::new, |hostname| format!("https://{hostname}"))
+}
+
+fn is_well(region: &RegionStatus) -> bool {
+    region.ready >= region.desired
+}
+
+fn tone(region: &RegionStatus) -> Tone {
+    match (region.ready, is_well(region)) {
+        (0, false) => Tone::Bad,
+        (_, false) => Tone::Busy,
+        _ => Tone::Good,
+    }
+}
+
+/// How a deployment's state is coloured.
+pub fn deployment_state(state: DeploymentState) -> Cell {
+    let tone = match state {
+        DeploymentState::Live => Tone::Good,
+        DeploymentState::Failed => Tone::Bad,
+        DeploymentState::Canceled | DeploymentState::Superseded => Tone::Dim,
+        _ => Tone::Busy,
+    };
+    Cell::new(state.as_str(), tone)
+}
+
+/// Enough of a commit's id to tell it from others.
+pub fn short(sha: &str) -> &str {
+    sha.get(..8).unwrap_or(sha)
+}
+
+/// The random end of an id, enough to tell instances from each other.
+pub fn short_id(id: &str) -> String {
+    let tail = id.len().saturating_sub(8);
+    id.get(tail..).unwrap_or(id).to_owned()
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
+}

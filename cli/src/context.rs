@@ -1,0 +1,138 @@
+//! What every command needs: the options, the credentials, the folder's link, and a client made
+//! from them. An option or environment variable wins over the link, the link over the login.
+
+use std::{path::PathBuf, sync::Arc};
+
+use api::client::{Client, Config, Event, Observer};
+
+use crate::{
+    address::Address,
+    args::GlobalArgs,
+    credentials::{Credentials, Entry},
+    error::{Error, Result},
+    files, link,
+    output::{Output, Waiting, span},
+};
+
+/// What every command needs.
+pub struct Context {
+    /// Options that all commands have.
+    pub global: GlobalArgs,
+    /// Where results go.
+    pub output: Output,
+    /// What is kept about APIs.
+    pub credentials: Credentials,
+    /// The nearest folder's link.
+    pub link: Option<link::Found>,
+    /// Where the command runs.
+    pub folder: PathBuf,
+    waiting: Waiting,
+}
+
+impl Context {
+    /// Reads what is on disk.
+    pub fn load(global: GlobalArgs, output: Output) -> Result<Self> {
+        let folder =
+            std::env::current_dir().map_err(|error| Error::file("find", "this folder", &error))?;
+        Ok(Self {
+            credentials: Credentials::load()?,
+            link: link::find(&folder)?,
+            waiting: Waiting::new(output.moves),
+            global,
+            output,
+            folder,
+        })
+    }
+
+    /// The API's address: `--api`, `RAILHEAD_API`, the link's, the last login's.
+    pub fn address(&self) -> Result<Address> {
+        if let Some(address) = &self.global.api {
+            return Ok(address.clone());
+        }
+        let kept = self
+            .link
+            .as_ref()
+            .map(|found| &found.link.api)
+            .or(self.credentials.current.as_ref())
+            .ok_or(Error::NoAddress)?;
+        kept.parse().map_err(|error| {
+            Error::usage(
+                format!("the kept address of the API is unusable: {error}"),
+                "railhead login --api https://…",
+            )
+        })
+    }
+
+    /// The authority to trust: `--ca`, `RAILHEAD_CA`, the pinned one; the system's when `None`.
+    pub fn authority(&self, address: &Address) -> Result<Option<String>> {
+        match &self.global.ca {
+            Some(path) => files::read(path).map(Some),
+            None => Ok(self.entry(address).and_then(|entry| entry.ca.clone())),
+        }
+    }
+
+    /// A client that is signed in.
+    pub fn client(&self) -> Result<Client> {
+        let address = self.address()?;
+        let kept = || self.entry(&address).and_then(|entry| entry.token.clone());
+        let token = std::env::var("RAILHEAD_TOKEN")
+            .ok()
+            .filter(|token| !token.is_empty());
+        let token = token.or_else(kept);
+        let token = token.ok_or_else(|| Error::NotSignedIn(address.clone()))?;
+        self.client_with(&address, Some(token))
+    }
+
+    /// A client with this token, or none.
+    pub fn client_with(&self, address: &Address, token: Option<String>) -> Result<Client> {
+        let client = Client::new(Config {
+            address: address.url().clone(),
+            ca: self.authority(address)?,
+            token,
+            user_agent: concat!("railhead/", env!("CARGO_PKG_VERSION")).to_owned(),
+            observer: self.observer(address),
+        })?;
+        self.output.detail(&format!("trace {}", client.trace()));
+        Ok(client)
+    }
+
+    /// The link, unless `--api` means another API.
+    pub fn usable_link(&self) -> Option<&link::Link> {
+        let found = self.link.as_ref().map(|found| &found.link)?;
+        let same = match &self.global.api {
+            Some(address) => address.to_string() == found.api,
+            None => true,
+        };
+        same.then_some(found)
+    }
+
+    fn entry(&self, address: &Address) -> Option<&Entry> {
+        self.credentials.of(address)
+    }
+
+    fn observer(&self, address: &Address) -> Observer {
+        let (output, waiting) = (self.output, self.waiting.clone());
+        let host = address.url().host_str().unwrap_or_default().to_owned();
+        Arc::new(move |event| match event {
+            Event::Sending { .. } => waiting.begin(format!("waiting for {host}")),
+            Event::Answered {
+                method,
+                path,
+                status,
+                request_id,
+                elapsed,
+            } => {
+                waiting.end();
+                let request = request_id.map_or(String::new(), |id| format!(", request {id}"));
+                let elapsed = elapsed.as_millis();
+                output.detail(&format!(
+                    "{method} {path} → {status} in {elapsed} ms{request}"
+                ));
+            }
+            Event::Retrying { error, after } => {
+                output.detail(&format!("{error}; trying again in {}", span(*after)));
+                waiting.begin(format!("{error}; trying again"));
+            }
+        })
+    }
+}

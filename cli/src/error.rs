@@ -1,0 +1,193 @@
+//! Every way a command can end other than well: with an exit code that scripts can rely on
+//! (BEHAVIOUR §3) and a sentence that says what to do next.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use api::client;
+use serde_json::json;
+
+use crate::address::Address;
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API refused or could not be reached.
+    #[error(transparent)]
+    Api(#[from] client::Error),
+    /// No credentials for this API.
+    #[error("not signed in to {0}")]
+    NotSignedIn(Address),
+    /// No API's address is known.
+    #[error("no Railhead is known on this machine yet")]
+    NoAddress,
+    /// The command line can't be carried out as it stands.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What would be right.
+        advice: String,
+    },
+    /// Something with that name is not there.
+    #[error("there is no {kind} \"{name}\" in {place}")]
+    NotFound {
+        /// Such as "service".
+        kind: &'static str,
+        /// As typed.
+        name: String,
+        /// Such as "shop/production".
+        place: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The user did not confirm.
+    #[error("nothing was changed: {0}")]
+    NotConfirmed(String),
+    /// A deployment ended other than live.
+    #[error("{message}")]
+    Failed {
+        /// What failed and why.
+        message: String,
+        /// Where to look.
+        advice: String,
+    },
+    /// A file could not be used.
+    #[error("could not {action} {}: {reason}", path.display())]
+    File {
+        /// Such as "read".
+        action: &'static str,
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// The reader of our output is gone; there is nobody to tell.
+    #[error("the output was closed")]
+    OutputClosed,
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// The result of a command.
+pub type Result<T = ()> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A usage error with what would be right.
+    pub fn usage(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            advice: advice.into(),
+        }
+    }
+
+    /// A failed file operation.
+    pub fn file(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+        reason: &impl std::fmt::Display,
+    ) -> Self {
+        Self::File {
+            action,
+            path: path.into(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// 1 failed, 2 usage, 3 not signed in, 4 not allowed, 5 not found; 130 after Ctrl-C.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Api(error) => match error.status().map(|status| status.as_u16()) {
+                Some(401) => 3,
+                Some(403) => 4,
+                Some(404) => 5,
+                _ => 1,
+            },
+            Self::NotSignedIn(_) | Self::NoAddress => 3,
+            Self::Usage { .. } => 2,
+            Self::NotFound { .. } => 5,
+            Self::OutputClosed => 0,
+            Self::Interrupted => 130,
+            Self::NotConfirmed(_) | Self::Failed { .. } | Self::File { .. } => 1,
+        }
+    }
+
+    /// What to do next; empty when there is nothing to add.
+    #[must_use]
+    pub fn advice(&self) -> Vec<String> {
+        match self {
+            Self::Api(error) => crate::advice::of_api(error),
+            Self::NotSignedIn(address) => vec![
+                format!("railhead login --api {address}"),
+                "in CI, set RAILHEAD_TOKEN to an API token (railhead token create)".to_owned(),
+            ],
+            Self::NoAddress => vec![
+                "railhead login --api https://railhead.example.com  (ask your platform team for the address)".to_owned(),
+                "with a platform CA of your own, add --ca FILE".to_owned(),
+            ],
+            Self::Usage { advice, .. } | Self::Failed { advice, .. } => vec![advice.clone()],
+            Self::NotFound { kind, known, .. } if known.is_empty() => {
+                vec![format!("there is no {kind} there at all yet")]
+            }
+            Self::NotFound { known, .. } => vec![format!("there is: {}", known.join(", "))],
+            _ => Vec::new(),
+        }
+    }
+
+    /// For people: the message, what to do, the request to ask about.
+    #[must_use]
+    pub fn text(&self, colour: bool) -> String {
+        let paint = |text: &str, style: console::Style| {
+            style.force_styling(colour).apply_to(text).to_string()
+        };
+        let mut text = format!(
+            "{} {self}\n",
+            paint("error:", console::Style::new().red().bold())
+        );
+        for line in self.details() {
+            text.push_str(&format!("  {line}\n"));
+        }
+        for line in self.advice() {
+            let arrow = paint("→", console::Style::new().cyan());
+            text.push_str(&format!("  {arrow} {line}\n"));
+        }
+        text
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        let (code, request_id) = match self {
+            Self::Api(client::Error::Refused { problem, .. }) => {
+                (Some(&problem.code), Some(&problem.request_id))
+            }
+            _ => (None, None),
+        };
+        json!({ "error": {
+            "message": self.to_string(),
+            "code": code,
+            "request_id": request_id,
+            "advice": self.advice(),
+            "exit_code": self.exit_code(),
+        }})
+    }
+
+    fn details(&self) -> Vec<String> {
+        let Self::Api(client::Error::Refused { problem, .. }) = self else {
+            return Vec::new();
+        };
+        let fields = problem
+            .errors
+            .iter()
+            .map(|fault| format!("{}: {}", fault.field, fault.reason));
+        let request = format!("code {}, request {}", problem.code, problem.request_id);
+        fields.chain([request]).collect()
+    }
+}
+
+impl From<&Error> for ExitCode {
+    fn from(error: &Error) -> Self {
+        Self::from(error.exit_code())
+    }
+}

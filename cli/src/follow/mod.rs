@@ -1,0 +1,254 @@
+//! Watching a deployment until it ends. Level-triggered: the deployment's whole state is read again
+//! and again, so a lost connection or a replaced replica costs a moment and no information.
+
+mod build_log;
+mod progress;
+mod settle;
+
+use std::time::{Duration, Instant};
+
+use api::{
+    client::Client,
+    deployment::{Deployment, DeploymentSource, DeploymentState},
+    log::LogRecord,
+    service::Service,
+};
+use serde_json::json;
+use tokio::sync::mpsc::Receiver;
+
+use self::{build_log::BuildLog, progress::Progress};
+use crate::{
+    context::Context,
+    error::{Error, Result},
+};
+
+pub use self::settle::settle;
+
+const POLL: Duration = Duration::from_millis(500);
+/// The platform may be away so long while we watch; the deployment itself goes on without us.
+const OUTAGE_MAX: Duration = Duration::from_secs(60);
+/// For the last lines of a build that has ended.
+const LAST_LINES: Duration = Duration::from_secs(3);
+
+/// Follows a deployment until it is live; any other end is an error.
+pub async fn deployment(context: &Context, client: &Client, first: Deployment) -> Result {
+    let mut watch = Watch::begin(context, client, first);
+    tokio::select! {
+        result = watch.until_end() => result?,
+        _ = tokio::signal::ctrl_c() => return Err(watch.left_alone()),
+    }
+    watch.finish().await
+}
+
+/// Says that a deployment was begun and how to follow it, for `--detach`.
+pub fn detached(context: &Context, deployment: &Deployment) -> Result {
+    context
+        .output
+        .show(deployment, || deployment.id.to_string())?;
+    context.output.note(&format!(
+        "deployment {} goes on without you: railhead deployment get {} --follow",
+        deployment.number, deployment.id
+    ))
+}
+
+struct Watch<'a> {
+    context: &'a Context,
+    client: &'a Client,
+    deployment: Deployment,
+    progress: Progress,
+    log: Option<BuildLog>,
+    outage: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    fn begin(context: &'a Context, client: &'a Client, first: Deployment) -> Self {
+        let builds = matches!(
+            first.source,
+            DeploymentSource::Git { .. } | DeploymentSource::Archive { .. }
+        );
+        Self {
+            log: (builds && !is_built(&first)).then(|| BuildLog::follow(client, &first)),
+            progress: Progress::new(context.output),
+            outage: None,
+            deployment: first,
+            context,
+            client,
+        }
+    }
+
+    async fn until_end(&mut self) -> Result {
+        let mut ticks = tokio::time::interval(POLL);
+        while !self.deployment.state.is_end() {
+            tokio::select! {
+                _ = ticks.tick() => self.look().await?,
+                Some(record) = next(self.log.as_mut().map(|log| &mut log.records)) => self.progress.log(&record)?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self) -> Result {
+        let path = format!("/v1/deployments/{}", self.deployment.id);
+        match self.client.get(&path).await {
+            Ok(deployment) => self.see(deployment).await,
+            Err(error) if error.is_transient() && self.outage_is_short() => {
+                self.progress.say(format!("{error}; still trying"));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn see(&mut self, deployment: Deployment) -> Result {
+        self.outage = None;
+        self.deployment = deployment;
+        if is_built(&self.deployment) {
+            self.last_lines().await?;
+        }
+        self.progress.show(&self.deployment)?;
+        if self.deployment.state >= DeploymentState::Placing && !self.deployment.state.is_end() {
+            self.look_at_service().await;
+        }
+        Ok(())
+    }
+
+    /// The platform's own words about why it takes time; a nicety, so failures don't matter.
+    async fn look_at_service(&mut self) {
+        if let Ok(service) = self.service().await {
+            self.progress.service(&self.deployment, &service);
+        }
+    }
+
+    async fn last_lines(&mut self) -> Result {
+        let Some(mut log) = self.log.take() else {
+            return Ok(());
+        };
+        log.build_is_over();
+        let deadline = tokio::time::Instant::now() + LAST_LINES;
+        while let Ok(Some(record)) = tokio::time::timeout_at(deadline, log.records.recv()).await {
+            self.progress.log(&record)?;
+        }
+        Ok(())
+    }
+
+    fn outage_is_short(&mut self) -> bool {
+        self.outage.get_or_insert_with(Instant::now).elapsed() < OUTAGE_MAX
+    }
+
+    fn left_alone(&self) -> Error {
+        Error::Failed {
+            message: format!(
+                "stopped watching; deployment {} goes on",
+                self.deployment.number
+            ),
+            advice: format!(
+                "railhead deployment get {id} --follow, or stop it: railhead cancel {id}",
+                id = self.deployment.id
+            ),
+        }
+    }
+
+    async fn service(&self) -> std::result::Result<Service, api::client::Error> {
+        let path = format!("/v1/services/{}", self.deployment.service_id);
+        self.client.get(&path).await
+    }
+
+    async fn finish(mut self) -> Result {
+        self.last_lines().await?;
+        self.progress.show(&self.deployment)?;
+        if self.context.output.json {
+            let mut record = json!({ "kind": "deployment" });
+            merge(&mut record, &self.deployment);
+            self.context.output.record(&record)?;
+        }
+        if self.deployment.state != DeploymentState::Live {
+            return Err(unlucky(&self.deployment));
+        }
+        let service = self.service().await?;
+        drop(self.progress);
+        arrived(self.context, &self.deployment, &service)
+    }
+}
+
+fn is_built(deployment: &Deployment) -> bool {
+    deployment.state > DeploymentState::Building
+}
+
+async fn next(records: Option<&mut Receiver<LogRecord>>) -> Option<LogRecord> {
+    match records {
+        Some(records) => records.recv().await,
+        None => None,
+    }
+}
+
+fn merge(record: &mut serde_json::Value, deployment: &Deployment) {
+    if let (Some(record), Ok(serde_json::Value::Object(fields))) =
+        (record.as_object_mut(), serde_json::to_value(deployment))
+    {
+        record.extend(fields);
+    }
+}
+
+fn arrived(context: &Context, deployment: &Deployment, service: &Service) -> Result {
+    let end = deployment.finished_at.unwrap_or_else(chrono::Utc::now);
+    let took = (end - deployment.created_at).to_std().unwrap_or_default();
+    context.output.done(&format!(
+        "{} is live after {} ({} of {} requests failed during the change)",
+        service.name,
+        crate::output::span(took),
+        deployment.failed_requests,
+        deployment.requests,
+    ))?;
+    if context.output.json {
+        return Ok(());
+    }
+    for hostname in &service.hostnames {
+        context.output.print(&format!("https://{hostname}"))?;
+    }
+    Ok(())
+}
+
+fn unlucky(deployment: &Deployment) -> Error {
+    let number = deployment.number;
+    let (message, advice) = match (deployment.state, &deployment.error) {
+        (DeploymentState::Canceled, _) => (
+            format!("deployment {number} was canceled"),
+            "what served before serves on".to_owned(),
+        ),
+        (DeploymentState::Superseded, _) => (
+            format!("deployment {number} was superseded by a newer one"),
+            "railhead status".to_owned(),
+        ),
+        (_, error) => {
+            let reason = error
+                .as_ref()
+                .map_or("no reason was recorded", |error| &error.message);
+            let logs = if deployment.release_id.is_none() {
+                " --build"
+            } else {
+                ""
+            };
+            (
+                format!("deployment {number} failed: {reason}"),
+                format!(
+                    "what served before serves on; see railhead logs{logs} --deployment {}",
+                    deployment.id
+                ),
+            )
+        }
+    };
+    Error::Failed { message, advice }
+}
+
+/// The release that a deployment put in place.
+pub fn release_of(deployment: &Deployment) -> Result<domain::id::ReleaseId> {
+    deployment.release_id.ok_or_else(|| {
+        Error::usage(
+            format!(
+                "deployment {} never became a release, so nothing can be restored",
+                deployment.number
+            ),
+            "railhead deployment list shows those that were live",
+        )
+    })
+}

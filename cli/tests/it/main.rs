@@ -1,0 +1,9 @@
+//! The real binary against a small API in the test: only what proves the command line's own
+//! behaviour (exit codes, streams, questions, retries, archives, trust).
+
+mod deploy;
+mod errors;
+mod login;
+mod output;
+mod support;
+mod up;
