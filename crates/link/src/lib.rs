@@ -18,6 +18,7 @@ pub mod client;
 mod disk;
 pub mod follow;
 pub mod identity;
+pub mod metrics;
 mod node;
 pub mod node_key;
 pub mod report;

@@ -48,6 +48,8 @@ pub struct Ledger<T> {
     lines: Lines,
     kept: KeptItems,
     refused: BTreeSet<String>,
+    /// Secrets that may lie on the disk, once that was looked at.
+    stored_secrets: Option<BTreeSet<SecretRef>>,
     missing_secrets: BTreeSet<SecretRef>,
     store: Store,
     state: watch::Sender<Arc<State<T>>>,
@@ -76,6 +78,7 @@ impl<T: Item> Ledger<T> {
             lines: Lines::new(limits.line_bytes),
             kept: stored.kept,
             refused: BTreeSet::new(),
+            stored_secrets: None,
             missing_secrets: BTreeSet::new(),
             store,
             state: watch::Sender::default(),
@@ -146,8 +149,13 @@ impl<T: Item> Ledger<T> {
         view.refresh(&touched(&set, before, &self.kept));
         let (kept, refused, items) = (view.kept, view.refused, view.items);
 
-        let (secrets, missing) = self.secrets_for(&items, &set.secrets)?;
-        self.store.put_secrets(&set.secrets)?;
+        let arrived = wanted(set.secrets, &items);
+        let (secrets, missing) = self.secrets_for(&items, &arrived);
+        if !arrived.is_empty() {
+            // Should storing fail half-way, the next change set looks what lies there.
+            self.stored_secrets = None;
+            self.store.put_secrets(&arrived)?;
+        }
         let stored = Stored::new(set.commit.clone(), after.clone(), kept.clone());
         let deletes = set.deletes.into_iter().map(|(id, _)| id).collect();
         let kept_change = (kept != self.kept).then(|| kept.clone());
@@ -167,7 +175,7 @@ impl<T: Item> Ledger<T> {
         };
         let mut items = self.state.borrow().items.clone();
         items.retain(|id, entry| entry.standing == Standing::Current || kept.contains_key(&**id));
-        let (secrets, missing) = self.secrets_for(&items, &[])?;
+        let (secrets, missing) = self.secrets_for(&items, &[]);
         let document = self.reader.document().clone();
         let stored = Stored::new(commit.clone(), document, kept.clone());
         let record = Record::new(commit, false, vec![], vec![], Some(kept.clone()));
@@ -194,7 +202,7 @@ impl<T: Item> Ledger<T> {
         view.refresh(&ids.chain(kept.keys().cloned()).collect());
         let (items, refused) = (view.items, view.refused);
         (self.kept, self.refused) = (view.kept, refused);
-        let (secrets, missing) = self.stored_secrets(&items);
+        let (secrets, missing) = self.load_secrets(&items);
         self.missing_secrets = missing;
         self.show(items, secrets);
     }
@@ -208,9 +216,7 @@ impl<T: Item> Ledger<T> {
             items,
             secrets,
         }));
-        if let Err(error) = self.store.retain_secrets(wanted.iter()) {
-            tracing::error!(%error, "secrets that are no longer needed could not be erased");
-        }
+        self.erase_secrets_but(wanted);
         self.status.send_modify(|status| {
             status.commit = commit;
             status.held = brake::held(&self.kept);
@@ -219,6 +225,18 @@ impl<T: Item> Ledger<T> {
             status.missing_secrets = self.missing_secrets.len();
         });
         self.alarm();
+    }
+
+    fn erase_secrets_but(&mut self, wanted: BTreeSet<SecretRef>) {
+        let is_known = |stored: &BTreeSet<SecretRef>| stored.is_subset(&wanted);
+        if !self.stored_secrets.as_ref().is_some_and(is_known)
+            && let Err(error) = self.store.retain_secrets(wanted.iter())
+        {
+            tracing::error!(%error, "secrets that are no longer needed could not be erased");
+            self.stored_secrets = None;
+            return;
+        }
+        self.stored_secrets = Some(wanted);
     }
 
     fn alarm(&self) {
@@ -240,7 +258,7 @@ impl<T: Item> Ledger<T> {
         &self,
         items: &Items<T>,
         arrived: &[SecretFrame],
-    ) -> Result<(Secrets, BTreeSet<SecretRef>), Error> {
+    ) -> (Secrets, BTreeSet<SecretRef>) {
         let wanted: BTreeSet<&SecretRef> = references(items).collect();
         let mut secrets = self.state.borrow().secrets.clone();
         secrets.retain(|secret| wanted.contains(secret));
@@ -252,10 +270,10 @@ impl<T: Item> Ledger<T> {
             .into_iter()
             .filter(|secret| secrets.get(secret).is_none());
         let missing = missing.cloned().collect();
-        Ok((secrets, missing))
+        (secrets, missing)
     }
 
-    fn stored_secrets(&self, items: &Items<T>) -> (Secrets, BTreeSet<SecretRef>) {
+    fn load_secrets(&self, items: &Items<T>) -> (Secrets, BTreeSet<SecretRef>) {
         let mut secrets = Secrets::default();
         let mut missing = BTreeSet::new();
         for secret in references(items) {
@@ -301,6 +319,16 @@ fn touched(set: &ChangeSet, before: &Document, kept: &KeptItems) -> BTreeSet<Str
 
 fn references<T: Item>(items: &Items<T>) -> impl Iterator<Item = &SecretRef> {
     items.values().flat_map(|entry| entry.item.secrets())
+}
+
+/// Of what has arrived, what the items refer to.
+fn wanted<T: Item>(arrived: Vec<SecretFrame>, items: &Items<T>) -> Vec<SecretFrame> {
+    if arrived.is_empty() {
+        return arrived;
+    }
+    let references: BTreeSet<&SecretRef> = references(items).collect();
+    let is_wanted = |frame: &SecretFrame| references.contains(&frame.reference());
+    arrived.into_iter().filter(is_wanted).collect()
 }
 
 /// The state between two documents.

@@ -80,6 +80,8 @@ pub struct Status {
     pub connected: bool,
     /// A part of the snapshot was damaged at the start.
     pub damaged: bool,
+    /// How often the stream broke off or sent something that was refused.
+    pub interruptions: u64,
 }
 
 /// A feed whatever its items are. Clones are the same feed.
@@ -155,6 +157,8 @@ pub struct Follower<T> {
     ledger: Arc<Mutex<Ledger<T>>>,
     identity: Identity,
     client: Client,
+    /// From the load on, so that an override that comes before [`Self::run`] is not missed.
+    released: watch::Receiver<Position>,
 }
 
 impl<T: Item> Follower<T> {
@@ -169,6 +173,7 @@ impl<T: Item> Follower<T> {
         let keys = identity.credentials().feed_keys.clone();
         let ledger = Ledger::load(name, state_dir, node_key, keys, feed.status.clone())?;
         Ok(Self {
+            released: feed.release.subscribe(),
             feed,
             state: ledger.state(),
             ledger: Arc::new(Mutex::new(ledger)),
@@ -192,14 +197,23 @@ impl<T: Item> Follower<T> {
     /// Connects and follows for ever. To be spawned after the first reconcile from disk.
     pub async fn run(self) {
         let mut backoff = Backoff::default();
-        let mut released = self.feed.release.subscribe();
+        let mut released = self.released.clone();
         loop {
             let ended = tokio::select! {
                 ended = self.stream(&mut backoff) => ended,
-                position = next(&mut released) => self.release(position).await,
+                position = next(&mut released) => {
+                    let done = self.release(position).await;
+                    if done.is_err() {
+                        released.mark_changed();
+                    }
+                    done
+                }
             };
             self.feed.set_connected(false);
             if let Err(error) = ended {
+                self.feed
+                    .status
+                    .send_modify(|status| status.interruptions += 1);
                 tracing::warn!(feed = %self.feed.name, %error, "the feed is interrupted; the last good state goes on");
                 tokio::select! {
                     () = tokio::time::sleep(backoff.next_delay()) => {}

@@ -113,11 +113,7 @@ impl Secrets {
     }
 
     pub(super) fn put(&mut self, secret: SecretFrame) {
-        let reference = SecretRef {
-            key: secret.key,
-            version: secret.version,
-        };
-        self.insert(reference, Zeroizing::new(secret.value));
+        self.insert(secret.reference(), Zeroizing::new(secret.value));
     }
 
     pub(super) fn insert(&mut self, reference: SecretRef, value: Zeroizing<String>) {

@@ -39,10 +39,7 @@ impl Folder {
     }
 
     pub fn put(&self, secret: &SecretFrame) -> Result<(), Error> {
-        let reference = SecretRef {
-            key: secret.key.clone(),
-            version: secret.version,
-        };
+        let reference = secret.reference();
         let sealed = self
             .node_key
             .seal(&purpose(&reference), secret.value.as_bytes())?;

@@ -114,6 +114,54 @@ async fn a_cut_connection_is_opened_again_where_it_was() {
     following.holds(2).await;
 }
 
+/// Takes 10 to 20 s, the time in which a dead line is noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_died_without_a_word_is_given_up() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    let proxy = ChaosProxy::start(control_plane.address).await.unwrap();
+    let dir = tempdir().unwrap();
+    let config = control_plane.config(dir.path(), proxy.address);
+    let link = Link::open(config).await.unwrap();
+    let following = follow(&link);
+    control_plane.publish(put("a"));
+    following.holds(1).await;
+    proxy.set(Fault::HalfOpen);
+    control_plane.publish(put("b"));
+    wait::until(Duration::from_secs(30), async || {
+        !following.feed.status().connected
+    })
+    .await;
+    assert_eq!(following.state.borrow().items.len(), 1);
+    proxy.set(Fault::None);
+    following.holds(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_feed_and_the_certificate_are_seen_on_metrics() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    let dir = tempdir().unwrap();
+    let link = control_plane.join(dir.path()).await;
+    let following = follow(&link);
+    control_plane.publish(put("a"));
+    following.holds(1).await;
+    let registry = prometheus::Registry::new();
+    link::metrics::register(&registry, &link, vec![following.feed.clone()]).unwrap();
+    let text = prometheus::TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .unwrap();
+    for line in [
+        "railhead_link_feed_generation{feed=\"routes/global\"} 1",
+        "railhead_link_feed_connected{feed=\"routes/global\"} 1",
+        "railhead_link_feed_items_held{feed=\"routes/global\"} 0",
+        "railhead_link_feed_interruptions_total{feed=\"routes/global\"} 0",
+    ] {
+        assert!(text.contains(line), "{line} not in {text}");
+    }
+    let not_after = link.identity().credentials().validity.not_after.timestamp();
+    let expiry = format!("railhead_link_certificate_expiry_timestamp_seconds {not_after}");
+    assert!(text.contains(&expiry), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_leaves_the_last_good_state_and_the_next_good_one_applies() {
     let control_plane = ControlPlane::start(Role::Edge).await;

@@ -142,6 +142,17 @@ pub struct SecretFrame {
     pub value: String,
 }
 
+impl SecretFrame {
+    /// How items name it.
+    #[must_use]
+    pub fn reference(&self) -> SecretRef {
+        SecretRef {
+            key: self.key.clone(),
+            version: self.version,
+        }
+    }
+}
+
 impl std::fmt::Debug for SecretFrame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SecretFrame")

@@ -233,6 +233,19 @@ fn secrets_come_with_their_items_and_go_with_them() {
 }
 
 #[test]
+fn a_secret_that_no_item_refers_to_is_neither_kept_nor_stored() {
+    let mut pair = Pair::holding(0);
+    pair.publish(Change::default().secret("variable/y", 1, "s3cret"));
+    let reference = SecretRef {
+        key: "variable/y".into(),
+        version: 1,
+    };
+    assert_eq!(pair.state().secrets.get(&reference), None);
+    let secrets = pair.dir.path().join("feeds/routes-global/secrets");
+    assert_eq!(std::fs::read_dir(secrets).unwrap().count(), 0);
+}
+
+#[test]
 fn a_missing_secret_asks_for_the_whole_document_once() {
     let mut pair = Pair::holding(0);
     let received = pair.publish(Change::default().put("s", &thing_with_secret(2)));
