@@ -1,0 +1,85 @@
+//! Says why nothing fits, in the dimension that is short, so that a person knows what to add.
+
+use domain::{name::Name, quantity::Bytes};
+
+use crate::{
+    model::{Amount, Liveness, Node},
+    place::Board,
+};
+
+pub(crate) fn explain(board: &Board<'_>, nodes: &[Node], region: &Name, needed: Amount) -> String {
+    let here: Vec<&Node> = nodes.iter().filter(|node| node.region == *region).collect();
+    let open: Vec<&Node> = board.open(region).collect();
+    if here.is_empty() {
+        return format!("{region} has no node: join one with an agent's join token");
+    }
+    if open.is_empty() {
+        return format!("no node in {region} takes instances: {}", closed(&here));
+    }
+    let short_of_memory: Vec<u64> = open
+        .iter()
+        .map(|node| needed.memory.0.saturating_sub(board.free(node).memory.0))
+        .filter(|short| *short > 0)
+        .collect();
+    let short_of_cpu: Vec<u32> = open
+        .iter()
+        .map(|node| needed.cpu.0.saturating_sub(board.free(node).cpu.0))
+        .filter(|short| *short > 0)
+        .collect();
+    if short_of_memory.len() >= short_of_cpu.len() {
+        let least = short_of_memory.iter().min().copied().unwrap_or_default();
+        sentence(
+            region,
+            &size(needed.memory),
+            short_of_memory.len(),
+            &size(Bytes(least)),
+        )
+    } else {
+        let least = short_of_cpu.iter().min().copied().unwrap_or_default();
+        sentence(
+            region,
+            &cores(needed.cpu.0),
+            short_of_cpu.len(),
+            &cores(least),
+        )
+    }
+}
+
+fn sentence(region: &Name, needed: &str, nodes: usize, short: &str) -> String {
+    let nodes = if nodes == 1 {
+        "1 node".to_owned()
+    } else {
+        format!("{nodes} nodes")
+    };
+    format!("no node in {region} with {needed} free; {nodes} short by {short}")
+}
+
+fn closed(nodes: &[&Node]) -> String {
+    let count = |what: &str, test: fn(&Node) -> bool| {
+        let count = nodes.iter().filter(|node| test(node)).count();
+        (count > 0).then(|| format!("{count} {what}"))
+    };
+    [
+        count("silent", |node| node.liveness != Liveness::Punctual),
+        count("draining", |node| node.draining),
+        count("cordoned", |node| !node.schedulable && !node.draining),
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join(", ")
+}
+
+fn cores(millis: u32) -> String {
+    format!("{} CPU", f64::from(millis) / 1000.0)
+}
+
+fn size(bytes: Bytes) -> String {
+    const GIB: u64 = 1 << 30;
+    const MIB: u64 = 1 << 20;
+    if bytes.0 >= GIB && bytes.0.is_multiple_of(GIB) {
+        format!("{} GiB", bytes.0 / GIB)
+    } else {
+        format!("{} MiB", bytes.0.div_ceil(MIB))
+    }
+}

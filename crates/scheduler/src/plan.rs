@@ -1,0 +1,240 @@
+//! The plan for one service: what is missing is placed, what is surplus goes, and nothing that
+//! serves goes before its replacement is ready.
+
+use domain::{instance::Duplication, name::Name, spec::Strategy};
+
+use crate::{
+    explain::explain,
+    model::{
+        Evaluation, Exhausted, Goal, Instance, Liveness, Node, Phase, Placement, Plan, Snapshot,
+        Stop, StopCause,
+    },
+    place::Board,
+};
+
+/// Share of a region's nodes (in percent) that may be lost before replacing stops.
+pub const BRAKE_PERCENT: usize = 30;
+
+/// Nodes of a region that must be lost before replacing stops.
+pub const BRAKE_NODES: usize = 2;
+
+/// Answers what one service needs.
+#[must_use]
+pub fn plan(snapshot: &Snapshot, evaluation: &Evaluation) -> Plan {
+    let goals = effective_goals(&evaluation.goals);
+    let mut plan = Plan {
+        stops: unwanted(snapshot, goals),
+        ..Plan::default()
+    };
+    let mut board = Board::new(&snapshot.nodes);
+    for instance in snapshot
+        .instances
+        .iter()
+        .filter(|i| i.phase <= Phase::Coming)
+    {
+        board.count(instance.deployment_id, instance.node_id);
+    }
+    for goal in goals {
+        if goal.strategy == Strategy::Recreate && others_remain(snapshot, goal) {
+            hold_back(&mut plan, snapshot, goal);
+            continue;
+        }
+        for region in regions(snapshot, goal) {
+            plan_region(&mut plan, &mut board, snapshot, goal, &region);
+        }
+    }
+    plan
+}
+
+/// A goal that wants to be alone takes the place of all before it.
+fn effective_goals(goals: &[Goal]) -> &[Goal] {
+    match goals {
+        [.., last] if last.strategy == Strategy::Recreate => std::slice::from_ref(last),
+        _ => goals,
+    }
+}
+
+/// Instances that belong to no goal.
+fn unwanted(snapshot: &Snapshot, goals: &[Goal]) -> Vec<Stop> {
+    let wanted = |instance: &Instance| {
+        goals
+            .iter()
+            .any(|goal| goal.deployment_id == instance.deployment_id)
+    };
+    snapshot
+        .instances
+        .iter()
+        .filter(|instance| instance.phase != Phase::Leaving && !wanted(instance))
+        .map(|instance| stop(instance, StopCause::Deployment))
+        .collect()
+}
+
+fn others_remain(snapshot: &Snapshot, goal: &Goal) -> bool {
+    snapshot.instances.iter().any(|instance| {
+        instance.deployment_id != goal.deployment_id && instance.phase != Phase::Ended
+    })
+}
+
+fn hold_back(plan: &mut Plan, snapshot: &Snapshot, goal: &Goal) {
+    for (region, replicas) in &goal.replicas {
+        let here = members(snapshot, goal, region).len();
+        let missing = replicas.saturating_sub(u32::try_from(here).unwrap_or(u32::MAX));
+        if missing > 0 {
+            plan.exhausted.push(Exhausted {
+                deployment_id: goal.deployment_id,
+                region: region.clone(),
+                missing,
+                explanation: "waits until the instances before it have stopped (strategy recreate)"
+                    .to_owned(),
+            });
+        }
+    }
+}
+
+/// The goal's regions, and those where instances of it are left over.
+fn regions(snapshot: &Snapshot, goal: &Goal) -> Vec<Name> {
+    let mut regions: Vec<Name> = goal.replicas.keys().cloned().collect();
+    let left = snapshot
+        .instances
+        .iter()
+        .filter(|instance| instance.deployment_id == goal.deployment_id)
+        .filter_map(|instance| node_of(snapshot, instance))
+        .map(|node| node.region.clone());
+    regions.extend(left);
+    regions.sort();
+    regions.dedup();
+    regions
+}
+
+fn plan_region(
+    plan: &mut Plan,
+    board: &mut Board<'_>,
+    snapshot: &Snapshot,
+    goal: &Goal,
+    region: &Name,
+) {
+    let wanted = goal.replicas.get(region).copied().unwrap_or_default() as usize;
+    let members = members(snapshot, goal, region);
+    let (ended, alive): (Vec<_>, Vec<_>) =
+        members.into_iter().partition(|i| i.phase == Phase::Ended);
+    plan.stops
+        .extend(ended.iter().map(|i| stop(i, StopCause::Ended)));
+    let braked = brake(snapshot, region);
+    let (going, staying): (Vec<_>, Vec<_>) = alive
+        .into_iter()
+        .partition(|i| must_go(board, goal, i, braked).is_some());
+
+    let missing = wanted.saturating_sub(staying.len());
+    place_missing(plan, board, snapshot, goal, region, missing);
+    let surplus = staying.len().saturating_sub(wanted);
+    plan.stops.extend(
+        least_useful(board, goal, &staying)
+            .into_iter()
+            .take(surplus)
+            .map(|i| stop(i, StopCause::Scale)),
+    );
+    let ready = staying.iter().filter(|i| i.phase == Phase::Ready).count();
+    if missing == 0 && ready >= wanted {
+        plan.stops.extend(going.iter().filter_map(|instance| {
+            must_go(board, goal, instance, braked).map(|cause| stop(instance, cause))
+        }));
+    }
+}
+
+fn place_missing(
+    plan: &mut Plan,
+    board: &mut Board<'_>,
+    snapshot: &Snapshot,
+    goal: &Goal,
+    region: &Name,
+    missing: usize,
+) {
+    for placed in 0..missing {
+        let Some(node_id) = board.place(goal.deployment_id, region, goal.resources) else {
+            plan.exhausted.push(Exhausted {
+                deployment_id: goal.deployment_id,
+                region: region.clone(),
+                missing: u32::try_from(missing - placed).unwrap_or(u32::MAX),
+                explanation: explain(board, &snapshot.nodes, region, goal.resources),
+            });
+            return;
+        };
+        plan.placements.push(Placement {
+            deployment_id: goal.deployment_id,
+            release_id: goal.release_id,
+            node_id,
+            region: region.clone(),
+            resources: goal.resources,
+        });
+    }
+}
+
+/// Instances of the goal in the region that have not been told to go.
+fn members<'a>(snapshot: &'a Snapshot, goal: &Goal, region: &Name) -> Vec<&'a Instance> {
+    snapshot
+        .instances
+        .iter()
+        .filter(|instance| {
+            instance.deployment_id == goal.deployment_id
+                && instance.phase != Phase::Leaving
+                && node_of(snapshot, instance).is_some_and(|node| node.region == *region)
+        })
+        .collect()
+}
+
+fn node_of<'a>(snapshot: &'a Snapshot, instance: &Instance) -> Option<&'a Node> {
+    snapshot
+        .nodes
+        .iter()
+        .find(|node| node.id == instance.node_id)
+}
+
+/// Why an instance needs a replacement. While too much of a region is lost nothing is replaced:
+/// then it is more likely that we can't see than that they are gone.
+fn must_go(board: &Board<'_>, goal: &Goal, instance: &Instance, braked: bool) -> Option<StopCause> {
+    let node = board.node(instance.node_id)?;
+    let lost = node.liveness == Liveness::Lost && goal.duplication() == Duplication::Allowed;
+    if lost && !braked {
+        Some(StopCause::Replaced)
+    } else if node.draining && goal.duplication() == Duplication::Allowed {
+        Some(StopCause::Drain)
+    } else {
+        None
+    }
+}
+
+fn brake(snapshot: &Snapshot, region: &Name) -> bool {
+    let here = snapshot.nodes.iter().filter(|node| node.region == *region);
+    let (mut all, mut late) = (0, 0);
+    for node in here {
+        all += 1;
+        late += usize::from(node.liveness > Liveness::Punctual);
+    }
+    late >= BRAKE_NODES && late * 100 > all * BRAKE_PERCENT
+}
+
+/// Those to give up first: not ready, on crowded nodes, youngest.
+fn least_useful<'a>(board: &Board<'_>, goal: &Goal, staying: &[&'a Instance]) -> Vec<&'a Instance> {
+    let mut order = staying.to_vec();
+    order.sort_by_key(|instance| {
+        (
+            instance.phase,
+            board.node(instance.node_id).map(|node| node.liveness),
+            board.replicas(goal.deployment_id, instance.node_id),
+            instance.id,
+        )
+    });
+    order.reverse();
+    order
+}
+
+fn stop(instance: &Instance, cause: StopCause) -> Stop {
+    Stop {
+        instance_id: instance.id,
+        cause,
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
