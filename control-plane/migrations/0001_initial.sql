@@ -11,6 +11,9 @@ create table platform (
     epoch            bigint not null default 1,
     system_identifier text,
     timeline         integer,
+    -- Seconds in which some replica could store a report; a node is late only by these.
+    listening_since  timestamptz not null default now(),
+    listened_at      timestamptz not null default now(),
     -- Raised when a node shows a position that this database does not have.
     shown_epoch      bigint,
     shown_generation bigint,
@@ -21,10 +24,11 @@ insert into platform default values;
 
 -- Keys that all replicas share, sealed under the operator's key-encryption key.
 create table platform_key (
-    name       text not null,               -- ca | feed | registry | api-tls
+    name       text not null,               -- ca | feed | registry
     version    integer not null,
     public_pem text not null,
-    sealed     bytea not null,
+    ciphertext bytea not null,
+    wrapped_key bytea not null,
     created_at timestamptz not null default now(),
     retired_at timestamptz,
     primary key (name, version)
@@ -63,6 +67,8 @@ create table node (
 create table node_status (
     node_id        uuid primary key references node on delete cascade,
     boot_id        text not null,
+    -- A report of the process before this one comes too late.
+    previous_boot_id text,
     sequence       bigint not null,
     protocol       integer not null,
     binary_version text not null,
@@ -86,6 +92,9 @@ create table node_feed (
     generation bigint not null,
     digest     text not null,
     held_drops bigint not null default 0,
+    -- Up to here an operator lets the node apply drops that its brake holds.
+    released_epoch bigint,
+    released_generation bigint,
     applied_at timestamptz not null default now(),
     primary key (node_id, feed)
 );
@@ -129,13 +138,14 @@ create table session (
 
 create table organization (
     id         uuid primary key,
-    name       text not null unique,
+    name       text not null,
     version    bigint not null default 1,
     -- Counters of this organization's streams, bumped under the row's lock.
     event_sequence bigint not null default 0,
     created_at timestamptz not null default now(),
     deleted_at timestamptz
 );
+create unique index organization_name on organization (name) where deleted_at is null;
 
 create table membership (
     organization_id uuid not null references organization on delete cascade,
@@ -153,6 +163,8 @@ create table api_token (
     name            text not null,
     token_hash      bytea not null unique,
     role            text not null check (role in ('owner', 'admin', 'developer', 'viewer')),
+    -- May also run the platform, while its user may.
+    platform        boolean not null default false,
     expires_at      timestamptz not null,
     revoked_at      timestamptz,
     last_used_at    timestamptz,
@@ -199,6 +211,7 @@ create table service (
     -- plan: what the placement reconciler works towards, and what still serves meanwhile
     current_deployment_id uuid,             -- newest live one
     target_deployment_id  uuid,             -- in flight
+    routed_deployment_id  uuid,             -- whose instances edges shall use
     created_at      timestamptz not null default now(),
     deleted_at      timestamptz,
     unique (organization_id, id),
@@ -236,7 +249,7 @@ create table deploy_key (
     wrapped_key     bytea not null,
     created_at      timestamptz not null default now(),
     unique (organization_id, id),
-    unique (organization_id, project_id, name),
+    constraint deploy_key_name unique (organization_id, project_id, name),
     foreign key (organization_id, project_id) references project (organization_id, id)
 );
 
@@ -246,10 +259,19 @@ create table archive (
     service_id      uuid not null,
     sha256          text not null,
     size_bytes      bigint not null,
-    content         bytea,                  -- until the build has taken it; replicas share no disk
     created_at      timestamptz not null default now(),
     unique (organization_id, id),
     foreign key (organization_id, service_id) references service (organization_id, id)
+);
+
+-- Its bytes in pieces, so that neither an upload nor a build holds it in memory; replicas share no disk.
+create table archive_chunk (
+    organization_id uuid not null,
+    archive_id      uuid not null,
+    position        integer not null,
+    content         bytea not null,
+    primary key (organization_id, archive_id, position),
+    foreign key (organization_id, archive_id) references archive (organization_id, id) on delete cascade
 );
 
 create table domain (
@@ -349,8 +371,9 @@ create table deployment (
     service_id      uuid not null,
     number          bigint not null,        -- 1, 2, 3 … per service
     -- intent
-    source          jsonb not null,
-    reason          text not null,          -- deploy | redeploy | rollback | scale
+    source          jsonb not null,         -- domain::deployment::Source
+    spec            jsonb not null,         -- domain::spec::ServiceSpec, frozen
+    reason          text not null,          -- deploy | redeploy | rollback
     created_by      uuid,
     cancel_requested boolean not null default false,
     traceparent     text,
@@ -358,7 +381,8 @@ create table deployment (
     state           text not null,
     release_id      uuid,
     step_deadline   timestamptz,
-    shift_generations jsonb,                -- feed → position that edges must acknowledge
+    late_until      timestamptz,            -- enough edges have taken over; late ones have until then
+    shift_positions jsonb,                  -- feed → position that edges must acknowledge
     error_code      text,
     error_message   text,
     version         bigint not null default 1,
@@ -373,6 +397,27 @@ create table deployment (
     foreign key (organization_id, service_id) references service (organization_id, id)
 );
 create index deployment_unfinished on deployment (state_since) where finished_at is null;
+
+-- Values for a build's secret mounts, as they were when it began.
+create table build_secret (
+    organization_id uuid not null,
+    build_id        uuid not null,
+    name            text not null,
+    ciphertext      bytea not null,
+    wrapped_key     bytea not null,
+    primary key (organization_id, build_id, name),
+    foreign key (organization_id, build_id) references build (organization_id, id) on delete cascade
+);
+
+-- What an edge has last counted for a deployment, so that only the difference is added.
+create table edge_request_count (
+    node_id       uuid not null references node on delete cascade,
+    deployment_id uuid not null,
+    boot_id       text not null,
+    requests      bigint not null,
+    failed        bigint not null,
+    primary key (node_id, deployment_id)
+);
 
 -- When each step was entered: shown to people, and measured.
 create table deployment_step (
@@ -397,14 +442,19 @@ create table instance (
     region_id       uuid not null references region,
     purpose         text not null default 'serve' check (purpose in ('serve', 'release_command')),
     desired         text not null default 'run' check (desired in ('run', 'stop')),
+    -- It shall go for this cause: first no edge routes to it, then it is told to stop.
     stop_cause      text,
+    unrouted        jsonb,                  -- feed → position since which no route leads to it
+    unrouted_at     timestamptz,
     cpu_millis      bigint not null,
     memory_bytes    bigint not null,
     created_at      timestamptz not null default now(),
     stop_requested_at timestamptz,
+    stopped_at      timestamptz,            -- its reservation is given back
     unique (organization_id, id),
     foreign key (organization_id, service_id) references service (organization_id, id)
 );
+create index instance_going on instance (node_id) where stop_cause is not null and stopped_at is null;
 create index instance_service on instance (organization_id, service_id);
 create index instance_node on instance (node_id);
 create index instance_deployment on instance (deployment_id);
@@ -450,6 +500,7 @@ create table feed (
     name       text primary key,
     generation bigint not null default 0,
     digest     text not null default '',
+    buckets    bytea not null default '',   -- the 256 bucket digests behind it
     count      bigint not null default 0,
     -- Deltas from generations below this one are no longer kept: such a reader gets the full document.
     compacted  bigint not null default 0,
@@ -460,11 +511,14 @@ create table feed_item (
     feed       text not null references feed on delete cascade,
     id         text not null,
     generation bigint not null,
-    bytes      bytea not null,              -- rendered once, canonical JSON
+    bucket     smallint not null,
+    json       text not null,               -- rendered once, canonical
     sha256     bytea not null,
-    secrets    text[] not null default '{}',-- keys of feed_secret that it refers to
+    secrets    jsonb not null default '[]', -- protocol::feed::SecretRef; values are resolved when sent
     primary key (feed, id)
 );
+create index feed_item_service on feed_item (((json::jsonb) ->> 'service_id')) where feed = 'routes/global';
+create index feed_item_bucket on feed_item (feed, bucket);
 create index feed_item_generation on feed_item (feed, generation);
 
 -- Why an item left; kept 30 days so that a full document can name each cause.
@@ -513,13 +567,13 @@ create table idempotency_key (
     organization_id uuid,
     actor_id        text not null,
     key             text not null,
-    request_hash    bytea not null,
-    status          smallint,
-    body            bytea,
-    headers         jsonb,
+    request_hash    bytea not null,         -- of method, path and body
+    body            bytea,                  -- the answer; null when it held a secret that is shown once
     created_at      timestamptz not null default now(),
     primary key (actor_id, key)
 );
+
+create index idempotency_key_organization on idempotency_key (organization_id, created_at);
 
 create table job (
     id           uuid primary key,
@@ -552,8 +606,8 @@ declare
     name text;
 begin
     foreach name in array array[
-        'membership', 'api_token', 'project', 'environment', 'service', 'variable', 'deploy_key', 'archive', 'domain',
-        'build', 'release', 'release_secret', 'deployment', 'deployment_step', 'instance', 'instance_status',
+        'membership', 'api_token', 'project', 'environment', 'service', 'variable', 'deploy_key', 'archive', 'archive_chunk', 'domain',
+        'build', 'build_secret', 'release', 'release_secret', 'deployment', 'deployment_step', 'instance', 'instance_status',
         'evaluation', 'event', 'audit_event', 'idempotency_key']
     loop
         execute format('alter table %I enable row level security', name);
@@ -570,14 +624,21 @@ create policy tenant on organization
     using (id = nullif(current_setting('app.organization_id', true), '')::uuid)
     with check (id = nullif(current_setting('app.organization_id', true), '')::uuid);
 
+-- A person is seen by the organizations that the person is a member of.
+alter table "user" enable row level security;
+alter table "user" force row level security;
+create policy member on "user" for select
+    using (exists (select 1 from membership where membership.user_id = "user".id));
+
 grant usage on schema public to railhead_app, railhead_system;
 grant select, insert, update, delete on all tables in schema public to railhead_system;
 grant select, insert, update, delete on
-    membership, api_token, project, environment, service, variable, deploy_key, archive, domain,
-    build, release, release_secret, deployment, deployment_step, instance, evaluation, organization, idempotency_key
+    membership, api_token, project, environment, service, variable, deploy_key, archive, archive_chunk, domain,
+    build, build_secret, release, release_secret, deployment, deployment_step, instance, evaluation, organization, idempotency_key
     to railhead_app;
 grant select on instance_status, region, node, node_status to railhead_app;
 grant select, insert on event, audit_event to railhead_app;
 grant insert, select on job to railhead_app;
+grant select (id, email, name) on "user" to railhead_app;
 -- The audit log is append-only for everybody but its owner.
 revoke update, delete, truncate on audit_event from railhead_system, railhead_app;

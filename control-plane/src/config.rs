@@ -72,6 +72,9 @@ pub struct Config {
     /// Nodes.
     #[serde(default)]
     pub node: Node,
+    /// Log lines of builds and instances.
+    #[serde(default)]
+    pub logs: Logs,
     /// Where traces go.
     #[serde(default)]
     pub telemetry: Telemetry,
@@ -168,6 +171,22 @@ impl Default for Node {
         Self {
             report_interval: Span::seconds(5),
             late_after: Span::seconds(45),
+        }
+    }
+}
+
+/// Log lines of builds and instances.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logs {
+    /// Disk of the log database; beyond it the oldest lines go.
+    pub budget: Bytes,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        Self {
+            budget: Bytes::mebibytes(10 * 1024),
         }
     }
 }

@@ -7,12 +7,23 @@
 pub mod admin;
 pub mod app;
 pub mod audit;
+pub mod ca;
 pub mod config;
+pub mod feed;
 pub mod http;
 pub mod identity;
+pub mod jobs;
 pub mod listen;
+pub mod logs;
+pub mod migrate;
+pub mod node_http;
+pub mod reconcile;
+pub mod registry;
+pub mod secrets;
+pub mod serve;
 pub mod state;
 pub mod store;
+pub mod waker;
 
 pub use config::Config;
 pub use state::State;

@@ -1,11 +1,11 @@
 //! The control plane's program.
 
-use std::path::PathBuf;
+use std::{io::Write as _, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use control_plane::{Config, State, admin, store};
+use control_plane::{Config, admin, http, migrate, serve};
 
 /// Railhead's control plane.
 #[derive(Parser)]
@@ -30,14 +30,26 @@ enum Command {
     Migrate,
     /// Reads the configuration file and says what is wrong with it.
     CheckConfig,
+    /// Prints the OpenAPI document.
+    Openapi,
     /// The operator's commands.
     #[command(subcommand)]
     Admin(admin::Command),
 }
 
 fn main() -> anyhow::Result<()> {
+    telemetry::init_crypto();
     let arguments = Arguments::parse();
+    if matches!(arguments.command, Command::Openapi) {
+        let document = http::document()?;
+        return Ok(std::io::stdout().write_all(document.as_bytes())?);
+    }
     let config = Config::load(&arguments.config)?;
+    let _telemetry = telemetry::init(&telemetry::Config {
+        service: "control-plane",
+        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
+        log_filter: config.telemetry.log_filter.clone(),
+    })?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -47,12 +59,9 @@ fn main() -> anyhow::Result<()> {
 
 async fn run(config: Config, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::CheckConfig => Ok(()),
-        Command::Migrate => Ok(store::migrate(&config.database).await?),
-        Command::Serve => {
-            let _state = State::connect(config).await?;
-            Ok(())
-        }
+        Command::Serve => serve::serve(config).await,
+        Command::Migrate => migrate::migrate(&config).await,
         Command::Admin(command) => admin::run(config, command).await,
+        Command::CheckConfig | Command::Openapi => Ok(()),
     }
 }

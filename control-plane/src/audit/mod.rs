@@ -2,12 +2,16 @@
 //! transaction ([`crate::store::tx::Mutation`]); what changed nothing (denials, failed attempts,
 //! reads of secrets) is written in a transaction of its own before the answer.
 
+mod recorder;
+
 use std::net::IpAddr;
 
 use serde_json::Value;
 
 use api::audit_event::AuditOutcome;
 use domain::id::{ApiTokenId, UserId};
+
+pub use recorder::Recorder;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +88,26 @@ impl Entry {
             resource: Some(resource.to_string()),
             outcome: AuditOutcome::Success,
             error_code: None,
+            occurrences: 1,
+            detail: Value::Object(serde_json::Map::new()),
+        }
+    }
+
+    /// What was tried and not done.
+    #[must_use]
+    pub fn unsuccessful(
+        source: Source,
+        action: &'static str,
+        resource: Option<String>,
+        outcome: AuditOutcome,
+        error_code: &'static str,
+    ) -> Self {
+        Self {
+            source,
+            action,
+            resource,
+            outcome,
+            error_code: Some(error_code),
             occurrences: 1,
             detail: Value::Object(serde_json::Map::new()),
         }

@@ -5,7 +5,9 @@ use sqlx::PgConnection;
 
 use domain::id::{EventId, OrganizationId};
 
-use super::Error;
+use api::event::Event;
+
+use super::{Error, row::Columns as _, tx::Access};
 
 /// A row that is to be appended.
 #[derive(Debug, Clone)]
@@ -65,4 +67,55 @@ pub async fn append(
         .await?;
     }
     Ok(())
+}
+
+/// The first and the last sequence that are kept; both 0 when there are none.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn bounds(
+    tx: &mut impl Access,
+    organization: OrganizationId,
+) -> Result<(i64, i64), Error> {
+    let row = sqlx::query(
+        "select coalesce(min(e.sequence), 0) as first, o.event_sequence as last
+         from organization o left join event e on e.organization_id = o.id
+         where o.id = $1 group by o.event_sequence",
+    )
+    .bind(organization.uuid())
+    .fetch_one(tx.executor())
+    .await?;
+    Ok((row.value("first")?, row.value("last")?))
+}
+
+/// What follows a sequence, at most `limit` events.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn list_after(
+    tx: &mut impl Access,
+    organization: OrganizationId,
+    sequence: i64,
+    limit: i64,
+) -> Result<Vec<Event>, Error> {
+    let rows = sqlx::query(
+        "select sequence, kind, subject, data, at from event
+         where organization_id = $1 and sequence > $2 order by sequence limit $3",
+    )
+    .bind(organization.uuid())
+    .bind(sequence)
+    .bind(limit)
+    .fetch_all(tx.executor())
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Event {
+                sequence: row.value("sequence")?,
+                kind: row.value("kind")?,
+                subject: row.value("subject")?,
+                data: row.value("data")?,
+                at: row.value("at")?,
+            })
+        })
+        .collect()
 }

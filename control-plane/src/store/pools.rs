@@ -72,15 +72,10 @@ pub(crate) fn pool(
 ///
 /// # Errors
 /// When the database can't be reached or a migration fails.
-pub async fn migrate(config: &Database) -> anyhow::Result<()> {
-    use anyhow::Context as _;
-
-    let pool = pool(&config.owner_url, "railhead-migrate", 1)?;
-    MIGRATIONS
-        .run(&pool)
-        .await
-        .context("can't bring the database's schema up to date")?;
-    Ok(())
+pub async fn migrate(config: &Database) -> Result<(), sqlx::migrate::MigrateError> {
+    let pool = pool(&config.owner_url, "railhead-migrate", 1)
+        .map_err(|error| sqlx::Error::Configuration(error.into()))?;
+    MIGRATIONS.run(&pool).await
 }
 
 /// The schema.

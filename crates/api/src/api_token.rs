@@ -22,6 +22,8 @@ pub struct ApiToken {
     pub name: Name,
     /// At most what its maker may do.
     pub role: Role,
+    /// May also run the platform, while its maker may.
+    pub platform: bool,
     /// Good until then.
     pub expires_at: DateTime<Utc>,
     /// When it was revoked.
@@ -44,6 +46,9 @@ pub struct CreateApiToken {
     pub name: Name,
     /// At most one's own.
     pub role: Role,
+    /// May also run the platform; only platform administrators can ask for it.
+    #[serde(default)]
+    pub platform: bool,
     /// Days until it ends, 1 to 366; 90 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 366)]

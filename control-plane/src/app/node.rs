@@ -1,0 +1,122 @@
+//! Nodes: machines that run agents, and edges.
+
+use api::{
+    node::{Node, NodeQuery, OverrideNode, UpdateNode},
+    page::Page,
+    problem::Code,
+};
+use domain::id::NodeId;
+use protocol::feed::FeedName;
+use serde_json::json;
+
+use crate::{
+    store::{self, page::Paging, tx::Access},
+    waker::Topic,
+};
+
+use super::{
+    Action, Context, Error, authorize_platform,
+    version::{Expected, mismatch},
+};
+
+/// All nodes, or those of one region.
+///
+/// # Errors
+/// When not allowed.
+pub async fn list(
+    context: &Context,
+    query: &NodeQuery,
+    paging: Paging,
+) -> Result<Page<Node>, Error> {
+    let grant = authorize_platform(context, Action::NodeList)?;
+    let mut tx = grant.read(context).await?;
+    Ok(store::node_api::list(&mut tx, query.region.as_ref(), paging).await?)
+}
+
+/// One node.
+///
+/// # Errors
+/// When not allowed, or there is none.
+pub async fn get(context: &Context, id: NodeId) -> Result<Node, Error> {
+    let grant = authorize_platform(context, Action::NodeGet)?;
+    found(&mut grant.read(context).await?, id).await
+}
+
+/// Cordons a node, or empties it.
+///
+/// # Errors
+/// When not allowed, there is none, or the version is another one.
+pub async fn update(
+    context: &Context,
+    id: NodeId,
+    expected: Expected,
+    request: UpdateNode,
+) -> Result<Node, Error> {
+    let grant = authorize_platform(context, Action::NodeUpdate)?;
+    let mut tx = grant.mutate(context).await?;
+    found(&mut tx, id).await?;
+    if !store::node_api::update(&mut tx, id, expected.version(), &request).await? {
+        return Err(mismatch("node"));
+    }
+    let node = found(&mut tx, id).await?;
+    let detail = json!({ "schedulable": request.schedulable, "draining": request.draining });
+    let entry = context.did_with(grant.action, id, detail);
+    context.commit(tx, entry, &[Topic::Evaluations]).await?;
+    Ok(node)
+}
+
+/// Expels a node: its certificate is refused from now on, and what it ran is replaced elsewhere.
+///
+/// # Errors
+/// When not allowed, or there is none.
+pub async fn delete(context: &Context, id: NodeId) -> Result<(), Error> {
+    let grant = authorize_platform(context, Action::NodeDelete)?;
+    let mut tx = grant.mutate(context).await?;
+    if !store::node_api::deny(&mut tx, id).await? {
+        return Err(Error::not_found("node", id));
+    }
+    let entry = context.did(grant.action, id);
+    context
+        .commit(tx, entry, &[Topic::Evaluations, Topic::Routes])
+        .await
+}
+
+/// Lets go the drops that a node's brake holds.
+///
+/// # Errors
+/// When not allowed, there is no such node, or it holds nothing of this feed.
+pub async fn override_brake(
+    context: &Context,
+    id: NodeId,
+    request: OverrideNode,
+) -> Result<Node, Error> {
+    let grant = authorize_platform(context, Action::NodeOverride)?;
+    let feed: FeedName = request
+        .feed
+        .parse()
+        .map_err(|e: protocol::feed::UnknownFeed| Error::field("feed", e.to_string()))?;
+    if request.reason.trim().is_empty() || request.reason.len() > 1_000 {
+        return Err(Error::field(
+            "reason",
+            "must say why, in at most 1,000 characters",
+        ));
+    }
+    let mut tx = grant.mutate(context).await?;
+    found(&mut tx, id).await?;
+    if !store::node_api::release_held(&mut tx, id, &feed.to_string()).await? {
+        return Err(Error::refused(
+            Code::Conflict,
+            format!("the node's brake holds nothing of {feed}"),
+        ));
+    }
+    let node = found(&mut tx, id).await?;
+    let detail = json!({ "feed": request.feed, "reason": request.reason });
+    let entry = context.did_with(grant.action, id, detail);
+    context.commit(tx, entry, &[Topic::Feeds]).await?;
+    Ok(node)
+}
+
+async fn found(tx: &mut impl Access, id: NodeId) -> Result<Node, Error> {
+    let found = store::node_api::find(tx, id).await?;
+    found.ok_or_else(|| Error::not_found("node", id))
+}

@@ -1,0 +1,79 @@
+//! `/v1/domains`.
+
+use http::StatusCode;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use api::{
+    domain::{CreateDomain, Domain},
+    page::{Page, PageQuery},
+};
+use domain::id::{DomainId, ServiceId};
+
+use crate::{
+    State,
+    app::{self, Context},
+    store::page::Paging,
+};
+
+use super::{
+    answer::{Created, Result},
+    extract::{Create, Json, Path, Query},
+};
+
+/// Its routes.
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(delete))
+}
+
+/// The hostnames of a service.
+#[utoipa::path(
+    get,
+    path = "/v1/services/{service_id}/domains",
+    operation_id = "domain.list",
+    tag = "domain",
+    params(("service_id" = ServiceId, Path), PageQuery),
+    responses((status = 200, description = "A page.", body = Page<Domain>)),
+)]
+async fn list(
+    context: Context,
+    Path(service): Path<ServiceId>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<Domain>>> {
+    let paging = Paging::parse(&query)?;
+    Ok(Json(app::domain::list(&context, service, paging).await?))
+}
+
+/// Adds a hostname to a service.
+#[utoipa::path(
+    post,
+    path = "/v1/services/{service_id}/domains",
+    operation_id = "domain.create",
+    tag = "domain",
+    params(("service_id" = ServiceId, Path), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless for a day.")),
+    request_body = CreateDomain,
+    responses((status = 201, description = "It was made.", body = Domain)),
+)]
+async fn create(
+    Path(service): Path<ServiceId>,
+    Create(context, request): Create<CreateDomain>,
+) -> Result<Created<Domain>> {
+    Ok(Created(
+        app::domain::create(&context, service, request).await?,
+    ))
+}
+
+/// Removes a hostname.
+#[utoipa::path(
+    delete,
+    path = "/v1/domains/{domain_id}",
+    operation_id = "domain.delete",
+    tag = "domain",
+    params(("domain_id" = DomainId, Path)),
+    responses((status = 204, description = "It is gone.")),
+)]
+async fn delete(context: Context, Path(id): Path<DomainId>) -> Result<StatusCode> {
+    app::domain::delete(&context, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

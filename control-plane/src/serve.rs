@@ -1,0 +1,130 @@
+//! A running replica: both listeners, the background work, and an orderly end.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::{
+    Config, State,
+    http, jobs, logs, node_http, reconcile,
+    store::{self, tx::SystemTx},
+};
+
+/// How often readiness is looked at again, and counted audit events are written.
+const TICK: Duration = Duration::from_secs(2);
+/// Background work that hasn't ended this long after the signal is cut.
+const DRAIN: Duration = Duration::from_secs(25);
+
+/// Why this replica should get no traffic; none when it should.
+type Readiness = Arc<Mutex<Result<(), String>>>;
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it can't start: the message says what was tried and what to do.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    let state = State::connect(config).await?;
+    let mut tasks = JoinSet::new();
+    spawn_listeners(&state, &mut tasks).await?;
+    let listen_options = state.pools.listen_options();
+    tasks.spawn(
+        state
+            .waker
+            .clone()
+            .run(listen_options, state.shutdown.clone()),
+    );
+    tasks.spawn(reconcile::run(state.clone()));
+    tasks.spawn(jobs::run(state.clone()));
+    tasks.spawn(logs::run(Arc::clone(&state.logs), state.shutdown.clone()));
+    let readiness = Readiness::new(Mutex::new(Err("starting".to_owned())));
+    tasks.spawn(keep_house(state.clone(), Arc::clone(&readiness)));
+    telemetry::metrics::serve(state.config.listen_metrics, move || {
+        let readiness = readiness.lock().unwrap_or_else(PoisonError::into_inner);
+        readiness.clone()
+    })
+    .await?;
+    telemetry::watchdog::spawn();
+    telemetry::watchdog::ready();
+    tracing::info!(
+        api = %state.config.listen,
+        node_api = %state.config.listen_node,
+        "the control plane serves"
+    );
+    tokio::select! {
+        () = telemetry::shutdown_signal() => {}
+        () = state.shutdown.cancelled() => {}
+    }
+    end(&state, tasks).await;
+    Ok(())
+}
+
+async fn spawn_listeners(state: &State, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let api = listener(state.config.listen, "listen").await?;
+    let node_api = listener(state.config.listen_node, "listen_node").await?;
+    tasks.spawn(or_end(state.clone(), http::serve(state.clone(), api)));
+    tasks.spawn(or_end(state.clone(), node_http::serve(state.clone(), node_api)));
+    Ok(())
+}
+
+async fn listener(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("can't listen on {address}; choose another {key}"))
+}
+
+/// A listener that can't serve ends the process: its supervisor starts it again.
+async fn or_end(state: State, listener: impl Future<Output = anyhow::Result<()>>) {
+    if let Err(error) = listener.await {
+        tracing::error!(error = %format!("{error:#}"), "a listener can't serve");
+        state.shutdown.cancel();
+    }
+}
+
+/// Small things that are due every few seconds.
+async fn keep_house(state: State, readiness: Readiness) {
+    loop {
+        let now = check_ready(&state).await;
+        *readiness.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        if let Err(error) = state.recorder.flush(false).await {
+            tracing::warn!(%error, "counted audit events could not be written");
+        }
+        state.limits.forget_idle();
+        tokio::select! {
+            () = state.shutdown.cancelled() => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+async fn check_ready(state: &State) -> Result<(), String> {
+    let shown = async {
+        let mut tx = SystemTx::begin(&state.pools).await?;
+        store::epoch::shown(&mut tx).await
+    };
+    match shown.await {
+        Ok(None) => Ok(()),
+        Ok(Some(shown)) => Err(format!(
+            "a node has shown position {} of {}, which this database does not have: restore a newer \
+             backup, or run `control-plane admin restored`",
+            shown.position, shown.feed
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn end(state: &State, mut tasks: JoinSet<()>) {
+    tracing::info!("the control plane ends");
+    state.shutdown.cancel();
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, ended).await.is_err() {
+        tracing::warn!(after = ?DRAIN, "background work was cut");
+    }
+    if let Err(error) = state.recorder.flush(true).await {
+        tracing::warn!(%error, "counted audit events could not be written");
+    }
+}

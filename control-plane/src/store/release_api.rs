@@ -1,0 +1,91 @@
+//! Releases as people see them.
+
+use sqlx::postgres::PgRow;
+
+use api::{
+    page::Page,
+    release::{Commit, Release},
+};
+use domain::{
+    id::{ReleaseId, ServiceId},
+    name::VariableName,
+};
+
+use super::{Error, page::Paging, row::Columns, tx::Access};
+
+macro_rules! select_release {
+    ($rest:literal) => {
+        concat!(
+            "select r.id, r.service_id, r.number, r.image, r.spec, r.commit_sha, r.commit_title,
+                 r.commit_author, r.created_at,
+                 array(select s.name from release_secret s
+                       where s.organization_id = r.organization_id and s.release_id = r.id
+                       order by s.name) as variables
+             from release r ",
+            $rest
+        )
+    };
+}
+
+fn release(row: &PgRow) -> Result<Release, Error> {
+    let names: Vec<String> = row.value("variables")?;
+    Ok(Release {
+        id: row.id("id")?,
+        service_id: row.id("service_id")?,
+        number: row.value("number")?,
+        image: row.value("image")?,
+        spec: row.json("spec")?,
+        variables: names
+            .iter()
+            .map(|name| name.parse::<VariableName>())
+            .collect::<Result<_, _>>()
+            .map_err(|e| Error::corrupt("variable name", e))?,
+        commit: commit(row)?,
+        created_at: row.value("created_at")?,
+    })
+}
+
+/// The commit in the columns `commit_sha`, `commit_title` and `commit_author`.
+pub(super) fn commit(row: &PgRow) -> Result<Option<Commit>, Error> {
+    let sha: Option<String> = row.value("commit_sha")?;
+    let title: Option<String> = row.value("commit_title")?;
+    let author: Option<String> = row.value("commit_author")?;
+    Ok(sha.map(|sha| Commit {
+        sha,
+        title: title.unwrap_or_default(),
+        author: author.unwrap_or_default(),
+    }))
+}
+
+/// One release.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn find(tx: &mut impl Access, id: ReleaseId) -> Result<Option<Release>, Error> {
+    let row = sqlx::query(select_release!("where r.id = $1"))
+        .bind(id.uuid())
+        .fetch_optional(tx.executor())
+        .await?;
+    row.as_ref().map(release).transpose()
+}
+
+/// The releases of a service, newest first.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn list(
+    tx: &mut impl Access,
+    service: ServiceId,
+    paging: Paging,
+) -> Result<Page<Release>, Error> {
+    let rows = sqlx::query(select_release!(
+        "where r.service_id = $1 and ($2::uuid is null or r.id < $2) order by r.id desc limit $3"
+    ))
+    .bind(service.uuid())
+    .bind(paging.after)
+    .bind(paging.rows())
+    .fetch_all(tx.executor())
+    .await?;
+    let items = rows.iter().map(release).collect::<Result<_, _>>()?;
+    Ok(paging.page(items, |r: &Release| r.id.uuid()))
+}
