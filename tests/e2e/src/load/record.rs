@@ -1,0 +1,109 @@
+//! What became of each request.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+
+use chrono::{DateTime, Utc};
+
+use super::Kind;
+
+/// How one request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Ok,
+    /// Failed, and how.
+    Failed(String),
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// What it was.
+    pub kind: Kind,
+    /// Through which edge.
+    pub edge: SocketAddr,
+    /// When it began.
+    pub begun: DateTime<Utc>,
+    /// Until its whole answer.
+    pub took: Duration,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Every request of a load.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// In the order in which they began.
+    pub records: Vec<Record>,
+}
+
+impl Summary {
+    /// All that failed.
+    pub fn failed(&self) -> impl Iterator<Item = &Record> {
+        self.records
+            .iter()
+            .filter(|record| record.outcome != Outcome::Ok)
+    }
+
+    /// How many began in `[from, until)`.
+    #[must_use]
+    pub fn begun_between(&self, from: DateTime<Utc>, until: DateTime<Utc>) -> usize {
+        self.records
+            .iter()
+            .filter(|record| record.begun >= from && record.begun < until)
+            .count()
+    }
+
+    /// The `percentile`-th longest time of one kind.
+    #[must_use]
+    pub fn percentile(&self, kind: Kind, percentile: f64) -> Option<Duration> {
+        let mut times: Vec<_> = self
+            .records
+            .iter()
+            .filter(|record| record.kind == kind)
+            .map(|record| record.took)
+            .collect();
+        times.sort();
+        let index = ((times.len() as f64 - 1.0) * percentile / 100.0).round();
+        times.get(index as usize).copied()
+    }
+
+    /// Panics with every kind of failure and an example of each, if there is any failure.
+    pub fn assert_none_failed(&self, at_least: usize) {
+        assert!(
+            self.records.len() >= at_least,
+            "an invalid run: {} requests, wanted {at_least}",
+            self.records.len()
+        );
+        assert_eq!(self.failed().count(), 0, "{self}");
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} requests, {} failed",
+            self.records.len(),
+            self.failed().count()
+        )?;
+        let mut kinds: BTreeMap<(Kind, String), (usize, &Record)> = BTreeMap::new();
+        for record in self.failed() {
+            let Outcome::Failed(reason) = &record.outcome else {
+                continue;
+            };
+            kinds
+                .entry((record.kind, reason.clone()))
+                .or_insert((0, record))
+                .0 += 1;
+        }
+        for ((kind, reason), (count, first)) in kinds {
+            writeln!(
+                f,
+                "  {count} × {kind:?}: {reason} (first at {} through {}, after {:?})",
+                first.begun, first.edge, first.took
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! What runs goes on running: without the control plane, and without one region's instances.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use e2e::{
+    edge::Version,
+    load::{ACCEPTANCE_MIX, Load},
+    platform::{Fixture, Platform},
+    wait,
+};
+
+use crate::support::{about, answers_from, hello};
+
+const GLOBAL: [&str; 2] = ["control-plane", "postgres"];
+
+async fn deployed(platform: &Platform) -> Result<Fixture> {
+    let fixture = platform.fixture("web", hello(platform)).await?;
+    platform.deploy(fixture.service.id, None).await?;
+    for region in ["us-east", "eu-west"] {
+        answers_from(&platform.edge(region, &fixture.host), region).await;
+    }
+    Ok(fixture)
+}
+
+#[tokio::test]
+async fn each_region_serves_and_comes_back_without_the_control_plane() -> Result<()> {
+    let platform = Platform::running().await?;
+    let fixture = deployed(&platform).await?;
+    for (serving, reborn) in [("us-east", "eu-west"), ("eu-west", "us-east")] {
+        let edge = platform.edge(serving, &fixture.host);
+        let load = Load::start(&[edge], &ACCEPTANCE_MIX);
+        for name in GLOBAL {
+            platform.hold(name, true).await?;
+        }
+        let outcome = kill_and_come_back(&platform, &fixture, reborn).await;
+        for name in GLOBAL.into_iter().rev() {
+            platform.hold(name, false).await?;
+            platform.wait_ready(name, None).await;
+        }
+        let summary = load.stop().await;
+        outcome?;
+        summary.assert_none_failed(1_000);
+    }
+    platform.delete(&fixture).await
+}
+
+/// Ends edge, agent and engine of `region` with SIGKILL; they come back from disk alone.
+async fn kill_and_come_back(platform: &Platform, fixture: &Fixture, region: &str) -> Result<()> {
+    for role in ["edge", "agent", "engine"] {
+        let name = format!("{region}-{role}");
+        let old = platform.kill(&name).await?;
+        platform.wait_ready(&name, Some(old)).await;
+    }
+    answers_from(&platform.edge(region, &fixture.host), region).await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_region_without_instances_is_served_by_the_other_and_is_local_again_after() -> Result<()>
+{
+    let platform = Platform::running().await?;
+    let fixture = deployed(&platform).await?;
+    let (us, eu) = (
+        platform.edge("us-east", &fixture.host),
+        platform.edge("eu-west", &fixture.host),
+    );
+
+    platform
+        .scale(fixture.service.id, &[("us-east", 0), ("eu-west", 1)])
+        .await?;
+    wait::until(
+        "us-east served by eu-west",
+        Duration::from_secs(60),
+        || async {
+            let about = about(&us, Version::Http2).await?;
+            ensure!(about["region"] == "eu-west", "{about}");
+            Ok(())
+        },
+    )
+    .await;
+    answers_from(&eu, "eu-west").await;
+
+    platform
+        .scale(fixture.service.id, &[("us-east", 1), ("eu-west", 1)])
+        .await?;
+    answers_from(&us, "us-east").await;
+    platform.delete(&fixture).await
+}

@@ -1,0 +1,189 @@
+//! A workload and a build reach nothing that they should not: host, metadata address, control plane,
+//! other environments, the other region. `<service>.internal` answers.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use api::deployment::DeploymentState;
+use e2e::{
+    edge::{Edge, Version},
+    platform::{Fixture, Platform, railhead},
+    wait,
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::support::{example, hello};
+
+const PROBES_AT_LEAST: usize = 50;
+
+async fn ask(edge: &Edge, path: &str) -> Result<Value> {
+    let answer = edge.fetch(Version::Http1, path).await?;
+    ensure!(
+        answer.status() == 200,
+        "{path}: {}",
+        String::from_utf8_lossy(answer.body())
+    );
+    Ok(serde_json::from_slice(answer.body())?)
+}
+
+fn probe_spec() -> Value {
+    let health = json!({ "path": "/health", "interval": "1s", "timeout": "3s", "failures": 60 });
+    json!({ "scale": { "regions": { "us-east": 1 } }, "deploy": { "startup": health } })
+}
+
+/// A project whose service answers what it can reach, in `us-east`.
+async fn prober(platform: &Platform) -> Result<(Fixture, Edge)> {
+    let fixture = platform.fixture("probe", probe_spec()).await?;
+    platform.up(&fixture, &example("probe")).await?;
+    let edge = platform.edge("us-east", &fixture.host);
+    wait::until("the probe answers", Duration::from_secs(60), || async {
+        ask(&edge, "/health").await
+    })
+    .await;
+    Ok((fixture, edge))
+}
+
+/// Everything that listens on the platform's network, and what would if it were there.
+fn shut(platform: &Platform, gateway: &str, foreign: &[String]) -> Vec<String> {
+    let host = platform.host_address();
+    let ports_of_host = [22, 80, 443, 2375, 4318, 5000, 5432, 8443, 8444, 8445, 9101];
+    let ports_of_node = [22, 80, 443, 7443, 7444, 9101, 9102, 2375];
+    let mut targets: Vec<String> = ports_of_host
+        .iter()
+        .map(|port| format!("{host}:{port}"))
+        .collect();
+    for region in platform.status.regions.values() {
+        targets.extend(
+            ports_of_node
+                .iter()
+                .map(|port| format!("{}:{port}", region.address)),
+        );
+    }
+    targets.extend(ports_of_node.iter().map(|port| format!("{gateway}:{port}")));
+    for metadata in [
+        "169.254.169.254:80",
+        "169.254.169.254:443",
+        "169.254.170.2:80",
+        "168.63.129.16:80",
+        "100.100.100.200:80",
+    ] {
+        targets.push(metadata.to_owned());
+    }
+    for address in foreign {
+        targets.extend([8080, 80, 443].map(|port| format!("{address}:{port}")));
+    }
+    targets
+}
+
+fn connected(answers: &Value) -> Result<(usize, Vec<String>)> {
+    let answers: BTreeMap<String, String> = serde_json::from_value(answers.clone())?;
+    let reached = answers
+        .iter()
+        .filter(|(_, answer)| *answer == "connected")
+        .map(|(target, _)| target.clone())
+        .collect();
+    Ok((answers.len(), reached))
+}
+
+async fn probe(edge: &Edge, targets: &[String]) -> Result<(usize, Vec<String>)> {
+    let query: Vec<String> = targets
+        .iter()
+        .map(|target| format!("to={target}"))
+        .collect();
+    connected(&ask(edge, &format!("/connect?{}", query.join("&"))).await?)
+}
+
+#[tokio::test]
+async fn a_workload_reaches_nothing_but_its_own_network() -> Result<()> {
+    let platform = Platform::running().await?;
+    let (own, edge) = prober(&platform).await?;
+    let other = platform.fixture("other", hello(&platform)).await?;
+    platform.deploy(other.service.id, None).await?;
+    let foreign = platform.container_addresses(other.service.id).await?;
+    ensure!(
+        foreign.len() == 2,
+        "an invalid run: the other environment runs at {foreign:?}"
+    );
+
+    let itself = ask(&edge, "/self").await?;
+    let gateway = itself["gateway"]
+        .as_str()
+        .context("the probe names no gateway")?;
+    let targets = shut(&platform, gateway, &foreign);
+    let (probed, reached) = probe(&edge, &targets).await?;
+    assert!(probed >= PROBES_AT_LEAST, "an invalid run: {probed} probes");
+    assert_eq!(reached, Vec::<String>::new());
+
+    // The same question about what it may reach, so that the answer above means something.
+    let (_, reached) = probe(&edge, &["probe.internal:8080".to_owned()]).await?;
+    assert_eq!(reached, ["probe.internal:8080"]);
+    assert_eq!(
+        ask(&edge, "/resolve?name=probe.internal")
+            .await?
+            .as_array()
+            .map(Vec::len),
+        Some(1)
+    );
+    assert!(ask(&edge, "/resolve?name=other.internal").await?["error"].is_string());
+
+    assert_eq!(itself["status"]["CapEff"], "0000000000000000");
+    assert_eq!(itself["status"]["NoNewPrivs"], "1");
+    assert_eq!(itself["status"]["Seccomp"], "2");
+    platform.delete(&own).await?;
+    platform.delete(&other).await
+}
+
+#[tokio::test]
+async fn a_build_reaches_nothing_of_the_platform() -> Result<()> {
+    let platform = Platform::running().await?;
+    let other = platform.fixture("other", hello(&platform)).await?;
+    platform.deploy(other.service.id, None).await?;
+    let foreign = platform.container_addresses(other.service.id).await?;
+    let targets = shut(&platform, "172.17.0.1", &foreign);
+    assert!(
+        targets.len() >= PROBES_AT_LEAST,
+        "an invalid run: {} probes",
+        targets.len()
+    );
+
+    let mut spec = probe_spec();
+    spec["build"] = json!({ "args": { "TARGETS": targets.join(",") } });
+    let fixture = platform.fixture("probing", spec).await?;
+    let said = e2e::command::run(
+        railhead(&platform)?
+            .args([
+                "up",
+                "--ci",
+                "--detach",
+                "--json",
+                "-s",
+                &fixture.service.id.to_string(),
+            ])
+            .arg(example("probing-build")),
+    )
+    .await?;
+    assert_eq!(said.code, 0, "{said:?}");
+    let deployment = platform.newest_deployment(fixture.service.id).await?;
+    wait::until(
+        "the probing build's end",
+        Duration::from_secs(180),
+        || async {
+            let now = platform.deployment(&deployment).await?;
+            ensure!(
+                now.state > DeploymentState::Building,
+                "it is {:?}",
+                now.state
+            );
+            Ok(())
+        },
+    )
+    .await;
+    let log = platform.build_log(&deployment).await?;
+    assert!(
+        log.contains(&format!("probed {} targets, reached 0:", targets.len())),
+        "{log}"
+    );
+    platform.delete(&fixture).await?;
+    platform.delete(&other).await
+}

@@ -1,0 +1,10 @@
+//! Whole-system tests against the platform that `./dev test` starts. One after another: they kill
+//! what they share (`.config/nextest.toml`).
+
+mod availability;
+mod change;
+mod confinement;
+mod deploy;
+mod evidence;
+mod sources;
+mod support;

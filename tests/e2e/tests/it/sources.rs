@@ -1,0 +1,45 @@
+//! Where a version may come from: a dirty working tree, a repository over ssh with a deploy key.
+
+use anyhow::Result;
+use e2e::{edge::Version, platform::Platform};
+use serde_json::json;
+
+use crate::support::{about, answers_from, copy_example, hello};
+
+#[tokio::test]
+async fn a_dirty_working_tree_goes_live_without_what_is_ignored() -> Result<()> {
+    let platform = Platform::running().await?;
+    let folder = copy_example("hello")?;
+    std::fs::write(folder.path().join(".gitignore"), "secret.txt\n")?;
+    std::fs::write(
+        folder.path().join("secret.txt"),
+        "must not leave this machine",
+    )?;
+    let dockerfile = std::fs::read_to_string(folder.path().join("Dockerfile"))?;
+    let dirty = format!("{dockerfile}ENV HELLO_VERSION=dirty\nRUN test ! -e secret.txt\n");
+    std::fs::write(folder.path().join("Dockerfile"), dirty)?;
+
+    let mut spec = hello(&platform);
+    spec.as_object_mut().expect("a table").remove("source");
+    let fixture = platform.fixture("web", spec).await?;
+    platform.up(&fixture, folder.path()).await?;
+    let edge = platform.edge("eu-west", &fixture.host);
+    answers_from(&edge, "eu-west").await;
+    assert_eq!(about(&edge, Version::Http2).await?["version"], "dirty");
+    platform.delete(&fixture).await
+}
+
+#[tokio::test]
+async fn a_repository_that_is_not_there_fails_with_a_code() -> Result<()> {
+    let platform = Platform::running().await?;
+    let mut spec = hello(&platform);
+    spec["source"] = json!({ "repo": format!("{}-missing", platform.status.example_repository) });
+    let fixture = platform.fixture("web", spec).await?;
+    let begun = platform.begin(fixture.service.id, None).await?;
+    let ended = platform
+        .end_of(&begun, std::time::Duration::from_secs(60))
+        .await;
+    let error = ended.error.expect("a failed deployment says why");
+    assert_eq!(error.code, "repository_not_found", "{}", error.message);
+    platform.delete(&fixture).await
+}
