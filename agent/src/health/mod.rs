@@ -1,0 +1,263 @@
+//! Probes (BEHAVIOUR §1): startup once, then readiness and liveness side by side, against the
+//! container's own address. What they find goes to the reconciler as [`Event`]s; a verdict always
+//! says which run of the container it is about.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use domain::{id::InstanceId, spec::Probe};
+use protocol::{item::RunMode, report::Problem};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::task::AbortOnDropHandle;
+
+mod probe;
+
+pub use probe::{Failure, Prober};
+
+/// One run of one container, and how its health is judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Whose container.
+    pub instance: InstanceId,
+    /// Start of the run.
+    pub since: DateTime<Utc>,
+    /// Where it listens; none for a worker.
+    pub target: Option<SocketAddr>,
+    /// Passes once first.
+    pub startup: Option<Probe>,
+    /// Decides `ready`.
+    pub readiness: Option<Probe>,
+    /// Decides about restarts.
+    pub liveness: Option<Probe>,
+    /// The startup probe of this run has passed already (the agent was restarted).
+    pub started: bool,
+    /// What was known last.
+    pub ready: bool,
+}
+
+impl Run {
+    /// With the probes of an item; a command that runs once has none.
+    #[must_use]
+    pub fn with_probes(mut self, mode: &RunMode) -> Self {
+        if let RunMode::Service {
+            startup,
+            readiness,
+            liveness,
+        } = mode
+        {
+            self.startup.clone_from(startup);
+            self.readiness.clone_from(readiness);
+            self.liveness.clone_from(liveness);
+        }
+        self
+    }
+}
+
+/// What a probe found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Whose container.
+    pub instance: InstanceId,
+    /// Which run.
+    pub since: DateTime<Utc>,
+    /// What.
+    pub verdict: Verdict,
+}
+
+/// What a probe found out about one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The startup probe has passed.
+    Started,
+    /// Requests may come.
+    Ready,
+    /// Requests may not come.
+    NotReady(Problem),
+    /// This run is given up: end it and start anew.
+    Dead(Problem),
+}
+
+/// Watches a run until the handle is dropped.
+pub fn watch(prober: Arc<Prober>, run: Run, events: mpsc::Sender<Event>) -> AbortOnDropHandle<()> {
+    let watcher = Watcher {
+        prober,
+        run,
+        events,
+    };
+    AbortOnDropHandle::new(tokio::spawn(watcher.watch()))
+}
+
+struct Watcher {
+    prober: Arc<Prober>,
+    run: Run,
+    events: mpsc::Sender<Event>,
+}
+
+impl Watcher {
+    async fn watch(self) {
+        if !self.run.started {
+            if let Err(problem) = self.start().await {
+                self.tell(Verdict::Dead(problem)).await;
+                return;
+            }
+            self.tell(Verdict::Started).await;
+        }
+        tokio::join!(self.readiness(), self.liveness());
+    }
+
+    /// Until the startup probe passes, at most its interval times its failures.
+    async fn start(&self) -> Result<(), Problem> {
+        let (Some(probe), Some(target)) = (&self.run.startup, self.run.target) else {
+            return Ok(());
+        };
+        let limit = probe.interval.duration() * probe.failures.max(1);
+        let deadline = Instant::now() + limit;
+        loop {
+            let next = Instant::now() + probe.interval.duration();
+            match self.prober.check(probe, target).await {
+                Ok(()) => return Ok(()),
+                Err(failure) if next > deadline => return Err(startup_failed(&failure, limit)),
+                Err(_) => tokio::time::sleep_until(next).await,
+            }
+        }
+    }
+
+    async fn readiness(&self) {
+        let (Some(probe), Some(target)) = (&self.run.readiness, self.run.target) else {
+            self.tell(Verdict::Ready).await;
+            return;
+        };
+        let mut row = Row::new(self.run.ready, probe.failures);
+        loop {
+            let next = Instant::now() + probe.interval.duration();
+            let result = self.prober.check(probe, target).await;
+            if let Some(ready) = row.add(result.is_ok()) {
+                self.tell(match result {
+                    Err(failure) if !ready => Verdict::NotReady(not_ready(&failure, probe)),
+                    _ => Verdict::Ready,
+                })
+                .await;
+            }
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    async fn liveness(&self) {
+        let (Some(probe), Some(target)) = (&self.run.liveness, self.run.target) else {
+            return;
+        };
+        let mut row = Row::new(true, probe.failures);
+        loop {
+            let next = Instant::now() + probe.interval.duration();
+            let result = self.prober.check(probe, target).await;
+            if row.add(result.is_ok()) == Some(false)
+                && let Err(failure) = result
+            {
+                self.tell(Verdict::Dead(not_alive(&failure, probe))).await;
+                return;
+            }
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    async fn tell(&self, verdict: Verdict) {
+        let event = Event {
+            instance: self.run.instance,
+            since: self.run.since,
+            verdict,
+        };
+        if self.events.send(event).await.is_err() {
+            tracing::debug!("nobody listens to probes any more: the agent ends");
+        }
+    }
+}
+
+/// One success makes good; only `limit` failures in a row make bad.
+struct Row {
+    good: bool,
+    failures: u32,
+    limit: u32,
+}
+
+impl Row {
+    const fn new(good: bool, limit: u32) -> Self {
+        Self {
+            good,
+            failures: 0,
+            limit,
+        }
+    }
+
+    /// `Some` when the judgement changes.
+    fn add(&mut self, success: bool) -> Option<bool> {
+        self.failures = if success {
+            0
+        } else {
+            self.failures.saturating_add(1)
+        };
+        let good = success || (self.good && self.failures < self.limit.max(1));
+        (std::mem::replace(&mut self.good, good) != good).then_some(good)
+    }
+}
+
+fn startup_failed(failure: &Failure, limit: Duration) -> Problem {
+    let advice = match failure {
+        Failure::Refused { port } => format!(
+            "make the program listen on 0.0.0.0:$PORT (PORT is {port}), or set network.port to the port it listens on"
+        ),
+        _ => "see the service's logs; deploy.startup sets path and timeout".to_owned(),
+    };
+    problem(
+        "startup_probe_failed",
+        format!(
+            "the startup probe did not pass within {} s: {failure}; {advice}",
+            limit.as_secs()
+        ),
+    )
+}
+
+fn not_ready(failure: &Failure, probe: &Probe) -> Problem {
+    let message = format!(
+        "the readiness probe failed {} times in a row: {failure}; no requests are sent to it",
+        probe.failures
+    );
+    problem("readiness_probe_failed", message)
+}
+
+fn not_alive(failure: &Failure, probe: &Probe) -> Problem {
+    let message = format!(
+        "the liveness probe failed {} times in a row: {failure}; it is restarted",
+        probe.failures
+    );
+    problem("liveness_probe_failed", message)
+}
+
+fn problem(code: &str, message: String) -> Problem {
+    Problem {
+        code: code.to_owned(),
+        message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_failures_in_a_row_make_bad_and_one_success_makes_good() {
+        let mut row = Row::new(true, 3);
+        let answers = [false, false, true, false, false, false, false, true, true];
+        let changes: Vec<Option<bool>> = answers.into_iter().map(|ok| row.add(ok)).collect();
+        let mut expected = vec![None; 9];
+        expected[5] = Some(false);
+        expected[7] = Some(true);
+        assert_eq!(changes, expected);
+    }
+
+    #[test]
+    fn a_port_nobody_listens_on_says_what_to_set() {
+        let problem = startup_failed(&Failure::Refused { port: 8080 }, Duration::from_secs(300));
+        assert_eq!(problem.code, "startup_probe_failed");
+        insta::assert_snapshot!(problem.message);
+    }
+}

@@ -1,0 +1,225 @@
+//! Own chains in the agent's network namespace, hooked into INPUT and DOCKER-USER. The whole chain
+//! is replaced at once (`iptables-restore --noflush`), so there is no moment without rules, and only
+//! when it is not what it should be. Programs get argument vectors; rules come from typed addresses.
+
+use std::{collections::BTreeSet, process::Stdio};
+
+use async_trait::async_trait;
+use domain::id::EnvironmentId;
+use ipnet::Ipv4Net;
+use tokio::{io::AsyncWriteExt, process::Command, sync::Mutex};
+
+use super::{Guard, bridge_name};
+
+/// Metadata services of clouds, and everything else without a router in between.
+const LINK_LOCAL: &str = "169.254.0.0/16";
+
+/// Why the rules are not in force. No container is started then.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The program can't be run.
+    #[error("can't run {program}: {source}; install iptables and run the agent as root")]
+    Run {
+        /// Which.
+        program: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The program refused.
+    #[error("{program} {arguments} failed: {reason}")]
+    Refused {
+        /// Which.
+        program: &'static str,
+        /// With what.
+        arguments: String,
+        /// Its words.
+        reason: String,
+    },
+}
+
+/// The node's firewall for workloads.
+#[derive(Debug)]
+pub struct Firewall {
+    denied: Vec<Ipv4Net>,
+    applied: Mutex<Option<Applied>>,
+}
+
+/// What was loaded, and how the kernel shows it: neither may have changed.
+#[derive(Debug, PartialEq, Eq)]
+struct Applied {
+    rules: String,
+    shown: String,
+}
+
+impl Firewall {
+    /// With what the operator denies.
+    #[must_use]
+    pub fn new(denied: Vec<Ipv4Net>) -> Self {
+        Self {
+            denied,
+            applied: Mutex::new(None),
+        }
+    }
+}
+
+#[async_trait]
+impl Guard for Firewall {
+    /// Cheap when the rules are in force already.
+    async fn ensure(&self, environments: &BTreeSet<EnvironmentId>) -> Result<(), Error> {
+        let mut applied = self.applied.lock().await;
+        let rules = rules(environments, &self.denied);
+        let in_force = Applied {
+            shown: shown().await?,
+            rules,
+        };
+        if applied.as_ref() != Some(&in_force) {
+            restore("iptables-restore", &in_force.rules).await?;
+            ensure_ipv6().await?;
+            *applied = Some(Applied {
+                shown: shown().await?,
+                ..in_force
+            });
+        }
+        ensure_hook("INPUT", "RAILHEAD-INPUT").await?;
+        ensure_chain("DOCKER-USER").await?;
+        ensure_hook("DOCKER-USER", "RAILHEAD-FORWARD").await
+    }
+}
+
+/// The rules, in the format of `iptables-restore`.
+fn rules(environments: &BTreeSet<EnvironmentId>, denied: &[Ipv4Net]) -> String {
+    let within = environments.iter().map(|environment| {
+        let bridge = bridge_name(*environment);
+        format!("-A RAILHEAD-FORWARD -i {bridge} -o {bridge} -j RETURN\n")
+    });
+    let denied = denied
+        .iter()
+        .map(|net| format!("-A RAILHEAD-FORWARD -i rh-+ -d {net} -j DROP\n"));
+    format!(
+        "*filter
+:RAILHEAD-INPUT - [0:0]
+:RAILHEAD-FORWARD - [0:0]
+-A RAILHEAD-INPUT -i rh-+ -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN
+-A RAILHEAD-INPUT -i rh-+ -j DROP
+-A RAILHEAD-FORWARD -i rh-+ -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN
+-A RAILHEAD-FORWARD -o rh-+ -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN
+{}-A RAILHEAD-FORWARD -i rh-+ -o rh-+ -j DROP
+-A RAILHEAD-FORWARD -o rh-+ -m conntrack ! --ctstate DNAT -j DROP
+-A RAILHEAD-FORWARD -i rh-+ -d {LINK_LOCAL} -j DROP
+{}COMMIT
+",
+        within.collect::<String>(),
+        denied.collect::<String>()
+    )
+}
+
+/// Workloads have no IPv6; this holds even if an engine should give them some.
+const IPV6_RULES: &str = "*filter
+:RAILHEAD-INPUT - [0:0]
+:RAILHEAD-FORWARD - [0:0]
+-A RAILHEAD-INPUT -i rh-+ -j DROP
+-A RAILHEAD-FORWARD -i rh-+ -j DROP
+-A RAILHEAD-FORWARD -o rh-+ -j DROP
+COMMIT
+";
+
+async fn ensure_ipv6() -> Result<(), Error> {
+    if run("ip6tables", &["-w", "5", "-S", "INPUT"]).await.is_err() {
+        return Ok(());
+    }
+    restore("ip6tables-restore", IPV6_RULES).await?;
+    for (from, to) in [("INPUT", "RAILHEAD-INPUT"), ("FORWARD", "RAILHEAD-FORWARD")] {
+        if run("ip6tables", &["-w", "5", "-C", from, "-j", to])
+            .await
+            .is_err()
+        {
+            run("ip6tables", &["-w", "5", "-I", from, "1", "-j", to]).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Our chains as the kernel shows them; empty when they aren't there.
+async fn shown() -> Result<String, Error> {
+    let mut all = String::new();
+    for chain in ["RAILHEAD-INPUT", "RAILHEAD-FORWARD"] {
+        match run("iptables", &["-w", "5", "-S", chain]).await {
+            Ok(text) => all.push_str(&text),
+            Err(Error::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+async fn ensure_chain(chain: &str) -> Result<(), Error> {
+    match run("iptables", &["-w", "5", "-S", chain]).await {
+        Ok(_) => Ok(()),
+        Err(_) => run("iptables", &["-w", "5", "-N", chain]).await.map(drop),
+    }
+}
+
+async fn ensure_hook(from: &str, to: &str) -> Result<(), Error> {
+    match run("iptables", &["-w", "5", "-C", from, "-j", to]).await {
+        Ok(_) => Ok(()),
+        Err(_) => run("iptables", &["-w", "5", "-I", from, "1", "-j", to])
+            .await
+            .map(drop),
+    }
+}
+
+async fn restore(program: &'static str, rules: &str) -> Result<(), Error> {
+    const ARGUMENTS: [&str; 3] = ["--noflush", "-w", "5"];
+    let cant_run = |source| Error::Run { program, source };
+    let mut child = Command::new(program)
+        .args(ARGUMENTS)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(cant_run)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(rules.as_bytes()).await.map_err(cant_run)?;
+    }
+    let output = child.wait_with_output().await.map_err(cant_run)?;
+    answer(program, &ARGUMENTS, &output).map(drop)
+}
+
+async fn run(program: &'static str, arguments: &[&str]) -> Result<String, Error> {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(|source| Error::Run { program, source })?;
+    answer(program, arguments, &output)
+}
+
+fn answer(
+    program: &'static str,
+    arguments: &[&str],
+    output: &std::process::Output,
+) -> Result<String, Error> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(Error::Refused {
+        program,
+        arguments: arguments.join(" "),
+        reason: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules() {
+        let environment: EnvironmentId = "env_0192f3c8000070008000a1b2c3d4e5f6".parse().unwrap();
+        let denied = ["10.96.0.0/16".parse().unwrap()];
+        insta::assert_snapshot!(rules(&[environment].into(), &denied));
+    }
+}

@@ -1,0 +1,126 @@
+//! What a workload may reach: its own environment and the internet. Never the host, link-local
+//! (metadata) addresses, what the operator denies, or another environment.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use domain::id::EnvironmentId;
+use tokio::sync::{Mutex, watch};
+
+use crate::{
+    reconcile::Observed,
+    runtime::{self, Runtime},
+};
+
+pub mod firewall;
+
+const GUARD_AGAIN: Duration = Duration::from_secs(10);
+
+/// The bridge of an environment's network. The random end of a UUIDv7, because its begin is a
+/// time that neighbours share; 15 characters are the kernel's limit.
+#[must_use]
+pub fn bridge_name(environment: EnvironmentId) -> String {
+    let id = environment.uuid().simple().to_string();
+    format!("rh-{}", id.get(20..).unwrap_or(&id))
+}
+
+/// Keeps workloads in. Without it nothing is started.
+#[async_trait]
+pub trait Guard: Send + Sync + 'static {
+    /// Makes sure that exactly these environments have ways within themselves, and none elsewhere.
+    async fn ensure(&self, environments: &BTreeSet<EnvironmentId>) -> Result<(), firewall::Error>;
+}
+
+/// Why an environment's network is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine refused.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// The rules are not in force.
+    #[error("the firewall for workloads is not in force: {0}")]
+    Firewall(#[from] firewall::Error),
+}
+
+/// Checks again and again that the rules are in force, whoever may have flushed them, until the
+/// task is dropped.
+pub async fn keep_guarded(networks: Arc<Networks>, observed: watch::Receiver<Arc<Observed>>) {
+    let mut ticks = tokio::time::interval(GUARD_AGAIN);
+    loop {
+        ticks.tick().await;
+        let environments = observed.borrow().environments.clone();
+        if let Err(error) = networks.guard(environments).await {
+            tracing::error!(%error, "workloads are not kept in: nothing is started until they are");
+        }
+    }
+}
+
+/// The private networks of this node.
+pub struct Networks {
+    runtime: Arc<dyn Runtime>,
+    guard: Box<dyn Guard>,
+    environments: Mutex<BTreeSet<EnvironmentId>>,
+}
+
+impl Networks {
+    /// None known yet.
+    #[must_use]
+    pub fn new(runtime: Arc<dyn Runtime>, guard: Box<dyn Guard>) -> Self {
+        Self {
+            runtime,
+            guard,
+            environments: Mutex::default(),
+        }
+    }
+
+    /// Before a container is started: its network is there and the rules are in force.
+    ///
+    /// # Errors
+    /// When one of them is not.
+    pub async fn ensure(&self, environment: EnvironmentId) -> Result<(), Error> {
+        let mut environments = self.environments.lock().await;
+        environments.insert(environment);
+        self.runtime.ensure_network(environment).await?;
+        Ok(self.guard.ensure(&environments).await?)
+    }
+
+    /// Again and again, whatever happened to the rules: they are in force for these environments.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub async fn guard(
+        &self,
+        in_use: impl IntoIterator<Item = EnvironmentId>,
+    ) -> Result<(), Error> {
+        let mut environments = self.environments.lock().await;
+        environments.extend(in_use);
+        Ok(self.guard.ensure(&environments).await?)
+    }
+
+    /// Removes networks of environments that nothing here uses.
+    ///
+    /// # Errors
+    /// When the engine refuses.
+    pub async fn remove_unused(&self, in_use: &BTreeSet<EnvironmentId>) -> Result<(), Error> {
+        let mut environments = self.environments.lock().await;
+        for environment in self.runtime.networks().await? {
+            if !in_use.contains(&environment) {
+                self.runtime.remove_network(environment).await?;
+                environments.remove(&environment);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fits_the_kernel_s_limit_and_differs_between_neighbours() {
+        let (one, other) = (EnvironmentId::new(), EnvironmentId::new());
+        assert_eq!(bridge_name(one).len(), 15);
+        assert_ne!(bridge_name(one), bridge_name(other));
+    }
+}

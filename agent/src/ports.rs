@@ -1,0 +1,148 @@
+//! Host ports rotate through their range, and a port that was held rests for 24 h, so that an old
+//! route table never reaches another tenant's container (DESIGN §5, endpoints).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+    path::PathBuf,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+
+const REST: TimeDelta = TimeDelta::hours(24);
+
+/// Why there is no host port.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// All are held or rest.
+    #[error(
+        "no host port is free in {first}-{last}: all are held or were within 24 h; widen host_ports in agent.toml"
+    )]
+    Exhausted {
+        /// Of the range.
+        first: u16,
+        /// Of the range.
+        last: u16,
+    },
+    /// The choice could not be remembered, so it was not made.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+}
+
+/// Which ports may be given out, remembered on disk.
+#[derive(Debug)]
+pub struct Ports {
+    path: PathBuf,
+    range: RangeInclusive<u16>,
+    state: State,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct State {
+    last: Option<u16>,
+    held_at: BTreeMap<u16, DateTime<Utc>>,
+}
+
+impl Ports {
+    /// Reads what earlier runs gave out.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn load(path: PathBuf, range: RangeInclusive<u16>) -> Result<Self, disk::Error> {
+        let state = disk::read(&path)?.unwrap_or_default();
+        Ok(Self { path, range, state })
+    }
+
+    /// Takes the next port that is neither in `held` nor resting, and remembers it before it is used.
+    ///
+    /// # Errors
+    /// When there is none, or the choice can't be written.
+    pub fn take(&mut self, held: &BTreeSet<u16>, now: DateTime<Utc>) -> Result<u16, Error> {
+        self.state.held_at.retain(|_, at| now - *at < REST);
+        let port = self.next_free(held).ok_or(Error::Exhausted {
+            first: *self.range.start(),
+            last: *self.range.end(),
+        })?;
+        self.state.last = Some(port);
+        self.state.held_at.insert(port, now);
+        disk::write(&self.path, &self.state)?;
+        Ok(port)
+    }
+
+    /// Begins the rest of a port whose container is gone.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn release(&mut self, port: u16, now: DateTime<Utc>) -> Result<(), disk::Error> {
+        self.state.held_at.insert(port, now);
+        disk::write(&self.path, &self.state)
+    }
+
+    fn next_free(&self, held: &BTreeSet<u16>) -> Option<u16> {
+        let after = |port: &u16| self.state.last.is_none_or(|last| *port > last);
+        let rotated = self.range.clone().filter(after);
+        let again = self.range.clone().filter(|port| !after(port));
+        rotated
+            .chain(again)
+            .find(|port| !held.contains(port) && !self.state.held_at.contains_key(port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ports(folder: &tempfile::TempDir) -> Ports {
+        Ports::load(folder.path().join("ports.json"), 20_000..=20_003).unwrap()
+    }
+
+    #[test]
+    fn rotates_across_restarts_and_says_when_all_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let (none, now) = (BTreeSet::new(), Utc::now());
+        for expected in 20_000..=20_003 {
+            assert_eq!(ports(&folder).take(&none, now).unwrap(), expected);
+        }
+        let error = ports(&folder).take(&none, now).unwrap_err().to_string();
+        assert!(error.contains("20000-20003"), "{error}");
+        let tomorrow = now + TimeDelta::hours(24);
+        assert_eq!(ports(&folder).take(&none, tomorrow).unwrap(), 20_000);
+    }
+
+    #[test]
+    fn a_port_held_for_days_rests_a_day_after_its_release() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ports = ports(&folder);
+        let start = Utc::now();
+        let port = ports.take(&BTreeSet::new(), start).unwrap();
+        let end = start + TimeDelta::days(5);
+        ports.release(port, end).unwrap();
+        let others: BTreeSet<u16> = (20_000..=20_003).filter(|p| *p != port).collect();
+        assert!(ports.take(&others, end + TimeDelta::hours(23)).is_err());
+        assert!(ports.take(&others, end + TimeDelta::hours(24)).is_ok());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn no_port_twice_within_a_day(hours in proptest::collection::vec(0_i64..12, 1..40)) {
+            let folder = tempfile::tempdir().unwrap();
+            let mut ports = ports(&folder);
+            let mut taken: BTreeMap<u16, DateTime<Utc>> = BTreeMap::new();
+            let mut now = Utc::now();
+            for step in hours {
+                now += TimeDelta::hours(step);
+                if let Ok(port) = ports.take(&BTreeSet::new(), now)
+                    && let Some(before) = taken.insert(port, now)
+                {
+                    prop_assert!(now - before >= REST);
+                }
+            }
+        }
+    }
+}

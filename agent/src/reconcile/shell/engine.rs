@@ -1,0 +1,134 @@
+//! Asking the engine, without ever waiting for it: a hung engine must not keep probe verdicts from
+//! edges.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::BoxStream};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::runtime::{Container, Error, Runtime};
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// After its events broke off.
+const RECONNECT: Duration = Duration::from_secs(1);
+
+pub(super) struct Engine {
+    runtime: Arc<dyn Runtime>,
+    changes: BoxStream<'static, Result<(), Error>>,
+    look: Option<AbortOnDropHandle<Result<Vec<Container>, Error>>>,
+    look_again: bool,
+    /// It has answered at least once.
+    pub(super) seen: bool,
+    /// It did not answer last time.
+    pub(super) lost: bool,
+}
+
+pub(super) enum News {
+    /// Something has changed; nobody knows yet what.
+    Change,
+    /// What there is.
+    Containers(Vec<Container>),
+    /// No answer; the last one stands.
+    Lost,
+}
+
+impl Engine {
+    pub(super) fn new(runtime: Arc<dyn Runtime>) -> Self {
+        Self {
+            changes: runtime.changes(),
+            runtime,
+            look: None,
+            look_again: false,
+            seen: false,
+            lost: false,
+        }
+    }
+
+    /// Asks what there is, after the question under way if there is one.
+    pub(super) fn look(&mut self) {
+        if self.look.is_some() {
+            self.look_again = true;
+        } else {
+            self.ask();
+        }
+    }
+
+    /// Asks anew: an answer under way may be older than what was just done.
+    pub(super) fn look_afresh(&mut self) {
+        self.ask();
+    }
+
+    fn ask(&mut self) {
+        let runtime = Arc::clone(&self.runtime);
+        let question = async move {
+            let answer = tokio::time::timeout(ANSWER_WITHIN, runtime.list()).await;
+            answer.unwrap_or_else(|_| {
+                Err(Error::Engine {
+                    tried: "list containers",
+                    reason: format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
+                })
+            })
+        };
+        self.look_again = false;
+        self.look = Some(AbortOnDropHandle::new(tokio::spawn(question)));
+    }
+
+    /// Cancel safe.
+    pub(super) async fn news(&mut self) -> News {
+        let answer = async {
+            match &mut self.look {
+                Some(look) => look.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            change = self.changes.next() => {
+                self.take_change(change);
+                News::Change
+            }
+            answer = answer => {
+                let answer = answer.unwrap_or_else(|broken| Err(Error::Engine {
+                    tried: "list containers",
+                    reason: broken.to_string(),
+                }));
+                self.take_answer(answer)
+            }
+        }
+    }
+
+    fn take_change(&mut self, change: Option<Result<(), Error>>) {
+        match change {
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => self.changes = changes_later(Arc::clone(&self.runtime)),
+        }
+    }
+
+    fn take_answer(&mut self, answer: Result<Vec<Container>, Error>) -> News {
+        self.look = None;
+        if self.look_again {
+            self.ask();
+        }
+        let was_lost = std::mem::replace(&mut self.lost, answer.is_err());
+        match answer {
+            Ok(containers) => {
+                self.seen = true;
+                if was_lost {
+                    tracing::info!("the container engine answers again");
+                }
+                News::Containers(containers)
+            }
+            Err(error) => {
+                if !was_lost {
+                    tracing::warn!(%error, "the container engine does not answer; containers are left as they are");
+                }
+                News::Lost
+            }
+        }
+    }
+}
+
+fn changes_later(runtime: Arc<dyn Runtime>) -> BoxStream<'static, Result<(), Error>> {
+    futures::stream::once(tokio::time::sleep(RECONNECT))
+        .flat_map(move |()| runtime.changes())
+        .boxed()
+}

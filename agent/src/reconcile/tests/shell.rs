@@ -1,0 +1,295 @@
+//! The shell with a fake engine: documents in, containers out.
+
+use std::{
+    collections::BTreeSet,
+    sync::Mutex,
+};
+
+use async_trait::async_trait;
+use protocol::log::LogBatch;
+use tokio::sync::watch;
+
+use super::*;
+use crate::{
+    control_plane::{ControlPlane, ShipError, Unavailable},
+    desired::{self, Desired},
+    garbage::Images,
+    health::Prober,
+    logs::{Logs, Store},
+    network::{Guard, Networks, firewall},
+    ports::Ports,
+    runtime::{Image, Runtime as _, Signal, fake::Fake},
+    secrets::Secrets,
+};
+
+struct Open;
+
+#[async_trait]
+impl Guard for Open {
+    async fn ensure(&self, _: &BTreeSet<EnvironmentId>) -> Result<(), firewall::Error> {
+        Ok(())
+    }
+}
+
+struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn open(&self, _: &protocol::feed::SecretRef) -> Option<zeroize::Zeroizing<String>> {
+        None
+    }
+}
+
+/// Answers while it is up.
+#[derive(Default)]
+struct Platform(Mutex<bool>);
+
+#[async_trait]
+impl ControlPlane for Platform {
+    async fn pull_token(&self, repository: &str) -> Result<String, Unavailable> {
+        if *self.0.lock().unwrap() {
+            Ok(format!("token for {repository}"))
+        } else {
+            Err(Unavailable("it is down".to_owned()))
+        }
+    }
+
+    async fn ship_logs(&self, _: &LogBatch) -> Result<(), ShipError> {
+        Err(ShipError::Unavailable("it is down".to_owned()))
+    }
+}
+
+/// An agent's reconciler on a disk of its own.
+struct Node {
+    folder: tempfile::TempDir,
+    engine: Arc<Fake>,
+    platform: Arc<Platform>,
+    desired: watch::Sender<Option<Arc<Desired>>>,
+    running: Option<tokio::task::JoinHandle<()>>,
+    observed: watch::Receiver<Arc<Observed>>,
+}
+
+impl Node {
+    fn start() -> Self {
+        telemetry::init_crypto();
+        let mut node = Self {
+            folder: tempfile::tempdir().unwrap(),
+            engine: Arc::default(),
+            platform: Arc::default(),
+            desired: watch::channel(None).0,
+            running: None,
+            observed: watch::channel(Arc::default()).1,
+        };
+        node.restart();
+        node
+    }
+
+    /// As after a crash of the agent.
+    fn restart(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.abort();
+        }
+        let path = |name| self.folder.path().join(name);
+        let runtime: Arc<dyn crate::runtime::Runtime> = self.engine.clone();
+        let context = Context::new(Parts {
+            networks: Arc::new(Networks::new(Arc::clone(&runtime), Box::new(Open))),
+            runtime,
+            secrets: Arc::new(NoSecrets),
+            control_plane: self.platform.clone(),
+            images: Arc::new(Images::load(path("images.json")).unwrap()),
+            ports: Ports::load(path("ports.json"), 20_000..=20_099).unwrap(),
+            address: [10, 0, 0, 1].into(),
+            registry: Some("registry.test".to_owned()),
+        });
+        let logs = Logs::spawn(Store::open(path("logs"), 1 << 20).unwrap());
+        let (shell, observed) = Shell::new(
+            Arc::new(context),
+            logs,
+            path("instances.json"),
+            self.desired.subscribe(),
+            Arc::new(Prober::new().unwrap()),
+        )
+        .unwrap();
+        self.observed = observed;
+        self.running = Some(tokio::spawn(shell.run()));
+    }
+
+    fn want(&self, items: &[&InstanceItem]) {
+        let wanted = |item: &&InstanceItem| desired::Wanted {
+            item: Arc::new((*item).clone()),
+            orphaned: false,
+        };
+        let instances = items.iter().map(|item| (item.id, wanted(item)));
+        self.desired.send_replace(Some(Arc::new(Desired {
+            instances: instances.collect(),
+            builds: BTreeMap::new(),
+        })));
+    }
+
+    async fn until(&mut self, what: &str, holds: impl Fn(&Observed, &Fake) -> bool) {
+        let engine = Arc::clone(&self.engine);
+        let waiting = async {
+            while !holds(&self.observed.borrow_and_update().clone(), &engine) {
+                // The engine is no part of what is observed: look at it again from time to time.
+                let _ = tokio::time::timeout(Duration::from_millis(20), self.observed.changed()).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        waited.unwrap_or_else(|_| panic!("never: {what}"));
+    }
+}
+
+fn is_running(engine: &Fake, id: InstanceId) -> bool {
+    let world = engine.world();
+    let container = world.containers.get(&id);
+    container.is_some_and(|container| matches!(container.phase, Phase::Running { .. }))
+}
+
+fn has_image(node: &Node, item: &InstanceItem, user: &str) {
+    let image = Image {
+        architecture: crate::runtime::architecture().to_owned(),
+        user: user.to_owned(),
+    };
+    node.engine.world().images.insert(item.image.clone(), image);
+}
+
+fn worker() -> InstanceItem {
+    let run = RunMode::Service {
+        startup: None,
+        readiness: None,
+        liveness: None,
+    };
+    InstanceItem {
+        port: None,
+        ..item(run)
+    }
+}
+
+#[tokio::test]
+async fn runs_from_the_disk_with_the_control_plane_down_once_the_image_is_here() {
+    let (mut node, web) = (Node::start(), worker());
+    node.want(&[&web]);
+    node.until("the pull fails", |observed, _| {
+        let problem = observed.instances.first().and_then(|i| i.problem.clone());
+        problem.is_some_and(|problem| problem.code == "image_pull_failed")
+    })
+    .await;
+    has_image(&node, &web, "1000");
+    node.until("it is ready", |observed, engine| {
+        is_running(engine, web.id) && observed.instances[0].ready
+    })
+    .await;
+    assert!(node.engine.world().pulls.is_empty());
+}
+
+#[tokio::test]
+async fn pulls_with_a_token_for_the_platform_s_registry_only() {
+    let mut node = Node::start();
+    *node.platform.0.lock().unwrap() = true;
+    let own = worker();
+    let foreign = InstanceItem {
+        image: "elsewhere.test/app@sha256:11".to_owned(),
+        ..worker()
+    };
+    node.want(&[&own, &foreign]);
+    node.until("both run", |_, engine| {
+        is_running(engine, own.id) && is_running(engine, foreign.id)
+    })
+    .await;
+    let pulls: BTreeMap<String, Option<String>> = node.engine.world().pulls.clone().into_iter().collect();
+    assert_eq!(pulls[&own.image].as_deref(), Some("token for org/svc"));
+    assert_eq!(pulls[&foreign.image], None);
+}
+
+#[tokio::test]
+async fn an_image_that_starts_as_root_needs_another_profile() {
+    let (mut node, web) = (Node::start(), worker());
+    has_image(&node, &web, "");
+    node.want(&[&web]);
+    node.until("it is refused", |observed, _| {
+        let problem = observed.instances.first().and_then(|i| i.problem.clone());
+        problem.is_some_and(|problem| {
+            problem.code == "image_runs_as_root"
+                && problem.message.contains("deploy.confinement = \"baseline\"")
+        })
+    })
+    .await;
+    assert!(node.engine.world().containers.is_empty());
+}
+
+#[tokio::test]
+async fn a_restarted_agent_adopts_and_starts_nothing_twice() {
+    let (mut node, web) = (Node::start(), worker());
+    has_image(&node, &web, "1000");
+    node.want(&[&web]);
+    node.until("it runs", |observed, _| observed.instances.first().is_some_and(|i| i.ready))
+        .await;
+    node.restart();
+    assert!(node.observed.borrow().instances[0].ready, "known from the disk at once");
+    node.until("the engine was asked", |observed, _| observed.complete).await;
+    assert_eq!(node.engine.world().starts[&web.id], 1);
+}
+
+#[tokio::test]
+async fn nothing_ends_before_a_document_says_so_and_then_it_drains() {
+    let (mut node, web) = (Node::start(), worker());
+    has_image(&node, &web, "1000");
+    node.want(&[&web]);
+    node.until("it runs", |_, engine| is_running(engine, web.id)).await;
+    node.desired.send_replace(None);
+    node.restart();
+    node.until("it is seen", |observed, _| observed.instances.first().is_some_and(|i| i.state == State::Running))
+        .await;
+    assert!(is_running(&node.engine, web.id));
+    node.want(&[]);
+    node.until("it is gone", |observed, engine| {
+        engine.world().containers.is_empty()
+            && observed.instances.first().is_some_and(|i| i.state == State::Stopped)
+    })
+    .await;
+    let stop = Signal::Stop(StopSignal::Sigterm);
+    assert_eq!(node.engine.world().signals, [(web.id, stop)]);
+}
+
+#[tokio::test]
+async fn a_container_of_ours_that_no_document_ever_had_runs_on_as_orphaned() {
+    let mut node = Node::start();
+    let stranger = item(service());
+    let spec = crate::runtime::ContainerSpec {
+        labels: Labels::from(&stranger),
+        item_digest: String::new(),
+        service_name: stranger.service_name.clone(),
+        image: stranger.image.clone(),
+        command: None,
+        environment: BTreeMap::new(),
+        publish: None,
+        resources: stranger.resources,
+        confinement: stranger.confinement,
+        stop_signal: stranger.stop_signal,
+    };
+    node.engine.create(spec).await.unwrap();
+    node.engine.start(stranger.id).await.unwrap();
+    node.want(&[]);
+    node.until("it is reported", |observed, _| {
+        observed.complete && observed.instances.first().is_some_and(|i| i.orphaned)
+    })
+    .await;
+    assert!(is_running(&node.engine, stranger.id));
+    assert!(node.engine.world().signals.is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_engine_changes_nothing_and_a_program_that_ended_meanwhile_is_started_again() {
+    let (mut node, web) = (Node::start(), worker());
+    has_image(&node, &web, "1000");
+    node.want(&[&web]);
+    node.until("it runs", |observed, _| observed.instances.first().is_some_and(|i| i.ready))
+        .await;
+    node.engine.world().down = true;
+    node.engine.exit(web.id, 1);
+    assert!(node.observed.borrow().instances[0].ready);
+    node.engine.world().down = false;
+    node.until("it is started again", |observed, engine| {
+        engine.world().starts[&web.id] == 2 && observed.instances[0].restarts == 1
+    })
+    .await;
+}

@@ -1,0 +1,97 @@
+//! What runs here, from the engine and not from the plan.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use bollard::{
+    Docker,
+    models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, PortMap},
+    query_parameters::ListContainersOptionsBuilder,
+};
+use chrono::{DateTime, Utc};
+use domain::id::NodeId;
+use futures::{StreamExt, TryStreamExt};
+
+use super::{Error, failed, has_status, network, node_label};
+use crate::runtime::{Container, Labels, Phase};
+
+const INSPECTIONS_AT_ONCE: usize = 8;
+
+pub(super) async fn list(client: &Docker, node: NodeId) -> Result<Vec<Container>, Error> {
+    let filters: HashMap<String, Vec<String>> =
+        [("label".to_owned(), vec![node_label(node)])].into();
+    let options = ListContainersOptionsBuilder::new()
+        .all(true)
+        .filters(&filters)
+        .build();
+    let summaries = client
+        .list_containers(Some(options))
+        .await
+        .map_err(failed("list containers"))?;
+    let found: Vec<Option<Container>> = futures::stream::iter(summaries)
+        .map(|summary| inspect(client, summary.id.unwrap_or_default()))
+        .buffered(INSPECTIONS_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn inspect(client: &Docker, id: String) -> Result<Option<Container>, Error> {
+    match client.inspect_container(&id, None).await {
+        Ok(answer) => Ok(container(answer)),
+        Err(error) if has_status(&error, 404) => Ok(None),
+        Err(error) => Err(failed("inspect a container")(error)),
+    }
+}
+
+fn container(answer: ContainerInspectResponse) -> Option<Container> {
+    let config = answer.config.unwrap_or_default();
+    let labels = Labels::from_map(&config.labels.unwrap_or_default())?;
+    if answer.name.as_deref() != Some(&format!("/{}", super::container_name(labels.instance))) {
+        return None;
+    }
+    let bindings = answer.host_config.and_then(|host| host.port_bindings);
+    let networks = answer
+        .network_settings
+        .and_then(|settings| settings.networks)
+        .unwrap_or_default();
+    let ip = networks
+        .get(&network::name(labels.environment))
+        .and_then(|endpoint| endpoint.ip_address.as_deref())
+        .and_then(|text| text.parse::<IpAddr>().ok());
+    Some(Container {
+        labels,
+        phase: phase(answer.state.unwrap_or_default()),
+        image_digest: config
+            .image
+            .and_then(|image| image.split_once('@').map(|(_, digest)| digest.to_owned())),
+        ip,
+        host_port: host_port(bindings.unwrap_or_default()),
+    })
+}
+
+fn phase(state: ContainerState) -> Phase {
+    let since = time(state.started_at);
+    match state.status {
+        Some(ContainerStateStatusEnum::CREATED) => Phase::Created,
+        Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Phase::Ended {
+            since,
+            at: time(state.finished_at),
+            exit_code: state.exit_code.unwrap_or(-1),
+            out_of_memory: state.oom_killed.unwrap_or(false),
+        },
+        _ => Phase::Running { since },
+    }
+}
+
+fn time(text: Option<String>) -> DateTime<Utc> {
+    text.and_then(|text| text.parse().ok())
+        .unwrap_or(DateTime::UNIX_EPOCH)
+}
+
+fn host_port(bindings: PortMap) -> Option<u16> {
+    bindings
+        .into_values()
+        .flatten()
+        .flatten()
+        .find_map(|binding| binding.host_port?.parse().ok())
+}

@@ -1,0 +1,116 @@
+//! What edges of this region ask, over mTLS and without the control plane (`protocol::agent_api`).
+//! It answers from what is seen here, so an edge never follows an old table to another's container.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::get,
+};
+use domain::id::{InstanceId, ServiceId};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use protocol::{agent_api::Confirmation, report::InstanceReport};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::reconcile::Observed;
+
+type Seen = watch::Receiver<Arc<Observed>>;
+
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// Edges keep few connections each; what is beyond waits in the listen queue.
+const CONNECTIONS: usize = 512;
+/// After the system refused a connection (no file descriptors).
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Takes edges' connections until the task is dropped. Who is no edge of the platform fails the handshake.
+pub async fn serve(listener: TcpListener, mut tls: rustls::ServerConfig, observed: Seen) {
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let routes = routes(observed);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let connection = connection(acceptor.clone(), stream, peer, routes.clone());
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "an edge's connection could not be taken");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+}
+
+async fn connection(acceptor: TlsAcceptor, stream: TcpStream, peer: SocketAddr, routes: Router) {
+    let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await;
+    let stream = match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::info!(%peer, %error, "refused a connection to the agent API");
+            return;
+        }
+    };
+    let served = auto::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%peer, %error, "a connection to the agent API broke off");
+    }
+}
+
+fn routes(observed: Seen) -> Router {
+    Router::new()
+        .route("/agent/v1/instances/{id}", get(instance))
+        .route("/agent/v1/services/{id}/instances", get(ready_instances))
+        .with_state(observed)
+}
+
+async fn instance(
+    State(observed): State<Seen>,
+    Path(id): Path<InstanceId>,
+) -> Result<Json<Confirmation>, StatusCode> {
+    let observed = observed.borrow();
+    let mut instances = observed.instances.iter();
+    instances
+        .find(|instance| instance.id == id)
+        .and_then(confirmation)
+        .map(Json)
+        .ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn ready_instances(
+    State(observed): State<Seen>,
+    Path(id): Path<ServiceId>,
+) -> Json<Vec<Confirmation>> {
+    let observed = observed.borrow();
+    let instances = observed.instances.iter();
+    Json(
+        instances
+            .filter(|instance| instance.service_id == id && instance.ready)
+            .filter_map(confirmation)
+            .collect(),
+    )
+}
+
+fn confirmation(instance: &InstanceReport) -> Option<Confirmation> {
+    Some(Confirmation {
+        instance_id: instance.id,
+        service_id: instance.service_id,
+        address: instance.address?,
+        ready: instance.ready,
+    })
+}
