@@ -75,7 +75,7 @@ async fn edge(config: Config) -> Result<()> {
         global: global.state(),
         region: region.state(),
     };
-    let running = run::start(Parts {
+    let mut running = run::start(Parts {
         identity: link.identity().clone(),
         feeds: feeds.clone(),
         ports: bind(&config).await?,
@@ -96,9 +96,15 @@ async fn edge(config: Config) -> Result<()> {
     telemetry::watchdog::spawn();
     telemetry::watchdog::ready();
     tracing::info!(http = %config.listen_http, https = %config.listen_https, "serving");
-    telemetry::shutdown_signal().await;
+    let broken = tokio::select! {
+        () = telemetry::shutdown_signal() => None,
+        broken = running.broken() => Some(broken),
+    };
     end(&running, config.drain.duration()).await;
-    Ok(())
+    match broken {
+        None => Ok(()),
+        Some(error) => Err(error).context("a part of the edge is broken; it must be started again"),
+    }
 }
 
 async fn bind(config: &Config) -> Result<Ports> {

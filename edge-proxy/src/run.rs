@@ -3,7 +3,11 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use prometheus::Registry;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinError, JoinSet},
+};
 
 use crate::{
     access_log::{self, AccessLog},
@@ -85,7 +89,20 @@ pub struct Running {
     pub drain: Drain,
     /// What its report acknowledges.
     pub applied: watch::Receiver<Applied>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Resolves when a part of the edge is broken by a bug: only a restart brings it back.
+    pub async fn broken(&mut self) -> JoinError {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Err(error)) => return error,
+                Some(Ok(())) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
 }
 
 /// Starts serving with what the feeds have now.
@@ -109,9 +126,15 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
         &parts.state_dir,
     );
     let links = Arc::new(Links::new(identity.clone()));
+    let drain = Drain::default();
     let server = Server {
-        proxy: proxy::http_proxy(Arc::clone(&state), Arc::clone(&observer), links),
-        drain: Drain::default(),
+        proxy: proxy::http_proxy(
+            Arc::clone(&state),
+            Arc::clone(&observer),
+            links,
+            drain.clone(),
+        ),
+        drain: drain.clone(),
         observer,
     };
     let agents = Arc::new(Agents::new(identity.clone()));
@@ -133,7 +156,6 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
     });
     tasks.spawn(accept::run(parts.ports.http, Arc::clone(&front)));
     tasks.spawn(accept::run(parts.ports.https, front));
-    let drain = server.drain.clone();
     let tunnels = Arc::new(Tunnels {
         server,
         state: Arc::clone(&state),
@@ -144,6 +166,6 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
         state,
         drain,
         applied: applied_changes,
-        _tasks: tasks,
+        tasks,
     })
 }

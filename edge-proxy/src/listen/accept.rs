@@ -87,7 +87,7 @@ async fn one(tcp: TcpStream, peer: SocketAddr, front: &Front, _place: Place) {
         serve_tls(tcp, peer, front).await;
     } else {
         let info = ConnInfo {
-            peer: peer.ip(),
+            peer: peer.ip().to_canonical(),
             tls: None,
             via: None,
         };
@@ -127,7 +127,7 @@ async fn serve_tls(tcp: TcpStream, peer: SocketAddr, front: &Front) {
                 _ => Protocol::Http1,
             };
             let info = ConnInfo {
-                peer: peer.ip(),
+                peer: peer.ip().to_canonical(),
                 tls: Some(tls),
                 via: None,
             };

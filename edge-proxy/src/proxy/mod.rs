@@ -15,7 +15,7 @@ use pingora::{
 };
 
 use crate::{
-    forward::link::Links, listen::head, observe::Observer, state::State,
+    drain::Drain, forward::link::Links, listen::head, observe::Observer, state::State,
     upstream::first_byte::Sockets,
 };
 
@@ -37,6 +37,7 @@ pub struct Edge {
     observer: Arc<Observer>,
     links: Arc<Links>,
     sockets: Arc<Sockets>,
+    drain: Drain,
 }
 
 /// Pingora with our phases and safe limits.
@@ -45,6 +46,7 @@ pub fn http_proxy(
     state: Arc<State>,
     observer: Arc<Observer>,
     links: Arc<Links>,
+    drain: Drain,
 ) -> Arc<HttpProxy<Edge>> {
     let conf = ServerConf {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -57,6 +59,7 @@ pub fn http_proxy(
         observer,
         links,
         sockets: Arc::default(),
+        drain,
     };
     let mut proxy = HttpProxy::new(edge, Arc::new(conf));
     proxy.handle_init_modules();

@@ -160,7 +160,7 @@ impl ProxyHttp for Edge {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
@@ -168,6 +168,10 @@ impl ProxyHttp for Edge {
             && let Some(connection) = &ctx.connection
         {
             connection.set_upgraded();
+        }
+        if self.drain.has_begun() {
+            // The client is told before it sends its next request here.
+            session.set_keepalive(None);
         }
         response.insert_header(headers::REQUEST_ID, ctx.request_id())
     }

@@ -61,7 +61,7 @@ impl RouteTable {
             match item {
                 GlobalRouteItem::Hostname(item) => table.add_hostname(item),
                 GlobalRouteItem::Edge(edge) => table.edges.push(edge.clone()),
-                GlobalRouteItem::Certificate(_) => {}
+                GlobalRouteItem::Certificate(_) | GlobalRouteItem::Denied(_) => {}
             }
         }
         let now = Instant::now();

@@ -94,6 +94,7 @@ impl Routes {
             GlobalRouteItem::Hostname(h) => format!("hostname/{}", h.hostname),
             GlobalRouteItem::Certificate(c) => format!("certificate/{}", c.id),
             GlobalRouteItem::Edge(e) => format!("edge/{}", e.node_id),
+            GlobalRouteItem::Denied(d) => format!("denied/{}", d.node_id),
         };
         let items = self.global.iter().map(|item| (id(item), item.clone()));
         Arc::new(State::new(items, self.secrets.clone()))

@@ -1,0 +1,152 @@
+//! What a request costs before it goes anywhere: the decision and the choice of an endpoint, over a
+//! table of 100,000 host names; and what compiling that table costs. Prints JSON.
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark is a program for a terminal"
+)]
+
+use std::{
+    hint::black_box,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use domain::{
+    id::{DeploymentId, InstanceId, NodeId, ServiceId},
+    spec::Timeouts,
+};
+use edge_proxy::{
+    decide::{ConnInfo, Decision, RequestHead, TlsInfo, decide},
+    listen::head,
+    route::RouteTable,
+};
+use protocol::item::{Endpoint, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem};
+
+const HOSTNAMES: usize = 100_000;
+const ROUNDS: usize = 7;
+const BATCH: u32 = 20_000;
+
+struct Measured {
+    name: &'static str,
+    value: f64,
+    unit: &'static str,
+}
+
+/// The best of several rounds: what disturbs a round only makes it longer.
+fn best(batch: u32, mut once: impl FnMut(u32)) -> Duration {
+    let round = |once: &mut dyn FnMut(u32)| {
+        let begun = Instant::now();
+        (0..batch).for_each(&mut *once);
+        begun.elapsed() / batch
+    };
+    let rounds = (0..ROUNDS).map(|_| round(&mut once));
+    rounds.min().unwrap_or_default()
+}
+
+fn items() -> (Vec<GlobalRouteItem>, Vec<RegionRouteItem>) {
+    let services: Vec<_> = (0..HOSTNAMES).map(|_| ServiceId::new()).collect();
+    let hostname = |(n, service_id): (usize, &ServiceId)| {
+        GlobalRouteItem::Hostname(HostnameItem {
+            hostname: format!("service-{n}.railhead.test"),
+            service_id: *service_id,
+            regions: vec!["us-east".parse().unwrap(), "eu-west".parse().unwrap()],
+            https_redirect: true,
+            timeouts: Timeouts::default(),
+            max_body: None,
+        })
+    };
+    let service = |service_id: &ServiceId| {
+        RegionRouteItem::Service(ServiceItem {
+            service_id: *service_id,
+            deployment_id: DeploymentId::new(),
+            endpoints: (0..3)
+                .map(|port| Endpoint {
+                    instance_id: InstanceId::new(),
+                    node_id: NodeId::new(),
+                    address: ([10, 0, 0, 1], 20_000 + port).into(),
+                })
+                .collect(),
+            health_path: None,
+            traceparent: None,
+        })
+    };
+    let global = services.iter().enumerate().map(hostname).collect();
+    (global, services.iter().map(service).collect())
+}
+
+fn connection() -> ConnInfo {
+    ConnInfo {
+        peer: [192, 0, 2, 1].into(),
+        tls: Some(TlsInfo {
+            server_name: "service-77.railhead.test".into(),
+            names: Arc::from(["*.railhead.test".to_owned()]),
+            version: "TLSv1.3",
+        }),
+        via: None,
+    }
+}
+
+fn measure() -> Vec<Measured> {
+    let (global, region) = items();
+    let global: Vec<_> = global.iter().collect();
+    let region: Vec<_> = region.iter().collect();
+    let compile = best(1, |_| {
+        black_box(RouteTable::build(&global, &region, &RouteTable::default()));
+    });
+    let table = RouteTable::build(&global, &region, &RouteTable::default());
+    for (_, endpoint) in table.endpoints() {
+        endpoint.confirm(true);
+        endpoint.probe_succeeded();
+    }
+    let hosts: Vec<_> = (0..1000)
+        .map(|n| format!("service-{}.railhead.test", n * 97))
+        .collect();
+    let connection = connection();
+    let head = |n: u32| RequestHead {
+        authority: hosts.get(n as usize % hosts.len()).map(String::as_str),
+        path_and_query: "/path?query",
+        content_length: None,
+        hops: 0,
+    };
+    let deciding = best(BATCH, |n| {
+        black_box(decide(&head(n), &connection, &table));
+    });
+    let choosing = best(BATCH, |n| {
+        let Decision::Serve(route) = decide(&head(n), &connection, &table) else {
+            return;
+        };
+        let pool = table.service(route.service_id);
+        black_box(pool.and_then(|pool| pool.choose(&[], Instant::now())));
+    });
+    let request = b"GET /path?query HTTP/1.1\r\nHost: service-77.railhead.test\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept: text/html,application/xhtml+xml\r\nAccept-Language: en\r\nAccept-Encoding: gzip, br\r\nCookie: session=0123456789abcdef0123456789abcdef\r\nConnection: keep-alive\r\n\r\n";
+    let checking = best(BATCH, |_| {
+        black_box(head::check(black_box(request)).is_ok());
+    });
+    vec![
+        nanoseconds("decide_100k_hostnames", deciding),
+        nanoseconds("decide_and_choose_endpoint", choosing),
+        nanoseconds("check_http1_head", checking),
+        Measured {
+            name: "compile_table_100k_hostnames",
+            value: compile.as_secs_f64() * 1e3,
+            unit: "ms",
+        },
+    ]
+}
+
+fn nanoseconds(name: &'static str, time: Duration) -> Measured {
+    Measured {
+        name,
+        value: time.as_secs_f64() * 1e9,
+        unit: "ns",
+    }
+}
+
+fn main() {
+    let results: Vec<_> = measure()
+        .iter()
+        .map(|m| serde_json::json!({ "name": m.name, "value": m.value, "unit": m.unit }))
+        .collect();
+    println!("{}", serde_json::Value::from(results));
+}
