@@ -44,10 +44,22 @@ pub struct GlobalArgs {
     #[arg(short, long, global = true)]
     pub yes: bool,
     /// The platform's address, such as https://railhead.example.com
-    #[arg(long, global = true, value_name = "URL", env = "RAILHEAD_API")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "RAILHEAD_API",
+        hide_env_values = true
+    )]
     pub api: Option<Address>,
     /// Trust only this certificate authority (PEM) of the platform
-    #[arg(long, global = true, value_name = "FILE", env = "RAILHEAD_CA")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "RAILHEAD_CA",
+        hide_env_values = true
+    )]
     pub ca: Option<PathBuf>,
     /// Nothing but results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
@@ -160,6 +172,6 @@ mod tests {
 
     #[test]
     fn help_shows_the_groups() {
-        insta::assert_snapshot!(command().render_help().to_string());
+        insta::assert_snapshot!(command().term_width(100).render_help().to_string());
     }
 }

@@ -20,7 +20,10 @@ fn page() -> String {
     root.build();
     let mut text = HEAD.to_owned();
     text.push_str("\n## Options of all commands\n\n");
-    options(&mut text, root.get_arguments().filter(|arg| arg.is_global_set()));
+    options(
+        &mut text,
+        root.get_arguments().filter(|arg| arg.is_global_set()),
+    );
     for command in root.get_subcommands() {
         section(&mut text, command, "railhead", 2);
     }
@@ -29,7 +32,10 @@ fn page() -> String {
 
 fn section(text: &mut String, command: &Command, parent: &str, level: usize) {
     let path = format!("{parent} {}", command.get_name());
-    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let about = command
+        .get_about()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let _ = write!(text, "\n{} `{path}`\n\n{about}.\n", "#".repeat(level));
     let own: Vec<&Arg> = command
         .get_arguments()
@@ -47,7 +53,10 @@ fn section(text: &mut String, command: &Command, parent: &str, level: usize) {
 fn options<'a>(text: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
     text.push_str("| option | meaning |\n|---|---|\n");
     for argument in arguments {
-        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        let help = argument
+            .get_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let _ = writeln!(text, "| `{}` | {help}{} |", name(argument), extra(argument));
     }
 }
