@@ -13,7 +13,7 @@ const DOCKERFILE: &str = "\
 FROM base
 ARG GREETING
 COPY . /app
-RUN --mount=type=secret,id=TOKEN grep -q sup3r-secret-value /run/secrets/TOKEN && echo has-token
+RUN --mount=type=secret,id=TOKEN grep -q sup3r /run/secrets/TOKEN && echo has-token
 RUN --mount=type=secret,id=ca grep -q 'BEGIN CERTIFICATE' /run/secrets/ca && echo has-ca
 RUN test ! -e /run/secrets/TOKEN && test ! -e /app/ignored && echo \"$GREETING\" > /greeting
 RUN echo to-stderr >&2
@@ -67,7 +67,7 @@ async fn a_repository_becomes_an_image_in_the_registry() {
     ] {
         assert!(log.contains(part), "{part} is not in:\n{log}");
     }
-    assert!(!log.contains("sup3r-secret-value"), "{log}");
+    assert!(!log.contains("secret-value"), "{log}");
     the_secret_is_in_no_layer(&rig, &item.repository, &result.digest).await;
     a_restarted_builder_still_knows(&rig, &item, &result).await;
     the_engine_is_clean(&rig).await;
@@ -95,13 +95,13 @@ async fn the_secret_is_in_no_layer(rig: &Rig, repository: &str, digest: &str) {
         contains(&saved, b"good morning"),
         "the layers are there to be looked at"
     );
-    assert!(!contains(&saved, b"sup3r-secret-value"));
+    assert!(!contains(&saved, b"r-secret-value"));
     let mut layers = 0;
     for entry in tar::Archive::new(saved.as_slice()).entries().unwrap() {
         let mut bytes = Vec::new();
         entry.unwrap().read_to_end(&mut bytes).unwrap();
         layers += 1;
-        assert!(!contains(&bytes, b"sup3r-secret-value"));
+        assert!(!contains(&bytes, b"r-secret-value"));
     }
     assert!(layers > 5);
 }
