@@ -227,9 +227,9 @@ fn trace_change(item: &RegionRouteItem, before: &RouteTable) {
 fn is_good(item: &GlobalRouteItem) -> bool {
     match item {
         GlobalRouteItem::Hostname(item) => hostname::pattern(&item.hostname).is_some(),
-        GlobalRouteItem::Certificate(_)
-        | GlobalRouteItem::Edge(_)
-        | GlobalRouteItem::Denied(_) => true,
+        GlobalRouteItem::Certificate(_) | GlobalRouteItem::Edge(_) | GlobalRouteItem::Denied(_) => {
+            true
+        }
     }
 }
 

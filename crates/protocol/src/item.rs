@@ -22,6 +22,11 @@ use crate::feed::SecretRef;
 pub trait Item: serde::de::DeserializeOwned + Send + Sync + 'static {
     /// The secrets it refers to: a node keeps these and erases all others.
     fn secrets(&self) -> Vec<&SecretRef>;
+
+    /// The node that may no longer be at the other end of a link, if the item says so.
+    fn denied(&self) -> Option<NodeId> {
+        None
+    }
 }
 
 impl Item for NodeItem {
@@ -42,6 +47,14 @@ impl Item for NodeItem {
                 };
                 build.secrets.values().chain(deploy_key).collect()
             }
+            Self::Denied(_) => Vec::new(),
+        }
+    }
+
+    fn denied(&self) -> Option<NodeId> {
+        match self {
+            Self::Denied(item) => Some(item.node_id),
+            Self::Instance(_) | Self::Build(_) => None,
         }
     }
 }
@@ -50,7 +63,14 @@ impl Item for GlobalRouteItem {
     fn secrets(&self) -> Vec<&SecretRef> {
         match self {
             Self::Certificate(certificate) => vec![&certificate.key],
-            Self::Hostname(_) | Self::Edge(_) => Vec::new(),
+            Self::Hostname(_) | Self::Edge(_) | Self::Denied(_) => Vec::new(),
+        }
+    }
+
+    fn denied(&self) -> Option<NodeId> {
+        match self {
+            Self::Denied(item) => Some(item.node_id),
+            Self::Hostname(_) | Self::Certificate(_) | Self::Edge(_) => None,
         }
     }
 }
@@ -69,6 +89,15 @@ pub enum NodeItem {
     Instance(Box<InstanceItem>),
     /// Id `build/<bld_…>`.
     Build(Box<BuildItem>),
+    /// Id `denied/<nod_…>`.
+    Denied(DeniedItem),
+}
+
+/// A node that an operator has expelled. Because expiry refuses nobody on node links, this does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeniedItem {
+    /// The node.
+    pub node_id: NodeId,
 }
 
 /// A container that the node shall run or end.
@@ -214,6 +243,8 @@ pub enum GlobalRouteItem {
     Certificate(CertificateItem),
     /// Id `edge/<nod_…>`.
     Edge(EdgeItem),
+    /// Id `denied/<nod_…>`.
+    Denied(DeniedItem),
 }
 
 /// A hostname and the service behind it.

@@ -135,6 +135,7 @@ impl Script {
             match &entry.item {
                 NodeItem::Instance(item) => instances.push(self.instance(item)),
                 NodeItem::Build(item) => builds.push(self.build(item)),
+                NodeItem::Denied(_) => {}
             }
         }
         AgentReport {

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     brake::{self, Kept, KeptItems, Why},
+    identity::DenyList,
     node_key::NodeKey,
     snapshot::{Record, Store, Stored},
 };
@@ -54,6 +55,8 @@ pub struct Ledger<T> {
     store: Store,
     state: watch::Sender<Arc<State<T>>>,
     status: Arc<watch::Sender<Status>>,
+    denied: DenyList,
+    feed: FeedName,
 }
 
 impl<T: Item> Ledger<T> {
@@ -64,6 +67,7 @@ impl<T: Item> Ledger<T> {
         node_key: NodeKey,
         keys: FeedKeys,
         status: Arc<watch::Sender<Status>>,
+        denied: DenyList,
     ) -> Result<Self, Error> {
         let limits = Limits::default();
         let (store, stored, damage) = Store::open(state_dir, &feed, node_key)?;
@@ -71,6 +75,7 @@ impl<T: Item> Ledger<T> {
             tracing::error!(%feed, %damage, "a part of the feed's snapshot is lost");
             status.send_modify(|status| status.damaged = true);
         }
+        let name = feed.clone();
         let reader = resume(feed, keys, limits, &stored);
         let mut ledger = Self {
             stored_reader: reader.clone(),
@@ -83,6 +88,8 @@ impl<T: Item> Ledger<T> {
             store,
             state: watch::Sender::default(),
             status,
+            denied,
+            feed: name,
         };
         ledger.show_loaded();
         Ok(ledger)
@@ -210,6 +217,8 @@ impl<T: Item> Ledger<T> {
     /// Shows a state that is on disk, and erases the secrets that it no longer needs.
     fn show(&mut self, items: Items<T>, secrets: Secrets) {
         let commit = self.reader.applied().cloned();
+        let denied = items.values().filter_map(|entry| entry.item.denied());
+        self.denied.replace(&self.feed, denied.collect());
         let wanted: BTreeSet<SecretRef> = references(&items).cloned().collect();
         self.state.send_replace(Arc::new(State {
             commit: commit.clone(),
@@ -240,9 +249,7 @@ impl<T: Item> Ledger<T> {
     }
 
     fn alarm(&self) {
-        let Some(feed) = self.reader.applied().map(|commit| &commit.feed) else {
-            return;
-        };
+        let feed = &self.feed;
         let held = brake::held(&self.kept);
         if held > 0 {
             tracing::error!(%feed, held, "the brake holds drops without a cause; look why they are gone, then override");

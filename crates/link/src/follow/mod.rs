@@ -171,7 +171,8 @@ impl<T: Item> Follower<T> {
     ) -> Result<Self, Error> {
         let feed = Feed::new(name.clone());
         let keys = identity.credentials().feed_keys.clone();
-        let ledger = Ledger::load(name, state_dir, node_key, keys, feed.status.clone())?;
+        let (status, denied) = (feed.status.clone(), identity.denied().clone());
+        let ledger = Ledger::load(name, state_dir, node_key, keys, status, denied)?;
         Ok(Self {
             released: feed.release.subscribe(),
             feed,

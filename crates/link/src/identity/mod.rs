@@ -2,6 +2,7 @@
 //! on disk (the key sealed), renewed long before it expires, and used on when renewal fails.
 
 mod credentials;
+mod deny_list;
 mod join;
 mod renew;
 mod store;
@@ -19,6 +20,7 @@ use rustls::{
 use tokio::sync::watch;
 
 pub use credentials::Credentials;
+pub use deny_list::DenyList;
 pub(crate) use join::{Join, join};
 pub(crate) use renew::keep_renewed;
 pub use store::Store;
@@ -67,24 +69,36 @@ pub enum Error {
 
 /// The identity in use; clones share it, and all see a renewal at once.
 #[derive(Debug, Clone)]
-pub struct Identity(Arc<watch::Sender<Arc<Credentials>>>);
+pub struct Identity {
+    credentials: Arc<watch::Sender<Arc<Credentials>>>,
+    denied: DenyList,
+}
 
 impl Identity {
     /// An identity from its parts.
     #[must_use]
     pub fn new(credentials: Credentials) -> Self {
-        Self(Arc::new(watch::Sender::new(Arc::new(credentials))))
+        Self {
+            credentials: Arc::new(watch::Sender::new(Arc::new(credentials))),
+            denied: DenyList::default(),
+        }
     }
 
     /// What is in use now.
     #[must_use]
     pub fn credentials(&self) -> Arc<Credentials> {
-        self.0.borrow().clone()
+        self.credentials.borrow().clone()
     }
 
     /// Uses these from now on.
     pub(crate) fn replace(&self, credentials: Credentials) {
-        self.0.send_replace(Arc::new(credentials));
+        self.credentials.send_replace(Arc::new(credentials));
+    }
+
+    /// The nodes that links refuse.
+    #[must_use]
+    pub const fn denied(&self) -> &DenyList {
+        &self.denied
     }
 
     /// The node.

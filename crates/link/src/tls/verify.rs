@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use protocol::join::SpiffeId;
+use domain::id::NodeId;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error as TlsError, SignatureScheme,
     client::{
@@ -54,11 +54,23 @@ fn refused(reason: impl std::error::Error + Send + Sync + 'static) -> TlsError {
     CertificateError::Other(rustls::OtherError(Arc::new(reason))).into()
 }
 
-fn node_of(leaf: &CertificateDer<'_>, peers: &Peers) -> Result<SpiffeId, TlsError> {
+/// The node is one of ours that is meant here and that nobody has expelled.
+fn check_node(
+    leaf: &CertificateDer<'_>,
+    peers: &Peers,
+    identity: &Identity,
+) -> Result<(), TlsError> {
     let id = certificate::spiffe_id(leaf).map_err(refused)?;
-    peers.check(&id).map_err(refused)?;
-    Ok(id)
+    if identity.denied().contains(id.node_id) {
+        return Err(refused(Denied(id.node_id)));
+    }
+    peers.check(&id).map_err(refused)
 }
+
+/// The feed's deny list names the node.
+#[derive(Debug, thiserror::Error)]
+#[error("an operator has expelled the node {0}; let it join again with a new token")]
+struct Denied(NodeId);
 
 /// Checks the control plane: chain to the platform's CA, and its name.
 #[derive(Debug)]
@@ -168,7 +180,7 @@ impl ServerCertVerifier for NodeServerVerifier {
     ) -> Result<ServerCertVerified, TlsError> {
         let roots = self.identity.credentials().roots.clone();
         check_chain(leaf, intermediates, &roots, now)?;
-        node_of(leaf, &self.peers)?;
+        check_node(leaf, &self.peers, &self.identity)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -216,7 +228,7 @@ impl ClientCertVerifier for NodeClientVerifier {
             .build()
             .map_err(refused)?;
         webpki.verify_client_cert(leaf, intermediates, moment(leaf, now)?)?;
-        node_of(leaf, &self.peers)?;
+        check_node(leaf, &self.peers, &self.identity)?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -7,7 +7,7 @@ use link::{
 };
 use protocol::{
     feed::FeedName,
-    item::{EdgeItem, GlobalRouteItem},
+    item::{DeniedItem, EdgeItem, GlobalRouteItem},
     join::Role,
 };
 use tempfile::tempdir;
@@ -134,6 +134,33 @@ async fn a_line_that_died_without_a_word_is_given_up() {
     assert_eq!(following.state.borrow().items.len(), 1);
     proxy.set(Fault::None);
     following.holds(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expelled_node_is_refused_from_the_commit_on_and_after_a_restart() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    let dir = tempdir().unwrap();
+    let link = control_plane.join(dir.path()).await;
+    let following = follow(&link);
+    let node_id = NodeId::new();
+    let item = GlobalRouteItem::Denied(DeniedItem { node_id });
+    control_plane.publish(Change::default().put(&format!("denied/{node_id}"), &item));
+    wait::until(SOON, async || link.identity().denied().contains(node_id)).await;
+    drop((following, control_plane));
+
+    let config = link::Config {
+        control_plane: "https://127.0.0.1:1".parse().unwrap(),
+        name: "us-east-1".parse().unwrap(),
+        role: Role::Edge,
+        state_dir: dir.path().join("state"),
+        node_key_file: None,
+        join_token_file: None,
+    };
+    let started = Link::open(config).await.unwrap();
+    let _follower = started
+        .follow::<GlobalRouteItem>(FeedName::GlobalRoutes)
+        .unwrap();
+    assert!(started.identity().denied().contains(node_id));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,10 @@ use link::{
     identity::{Credentials, Identity},
     tls::{self, Peers},
 };
-use protocol::join::{self, Role, SpiffeId};
+use protocol::{
+    feed::FeedName,
+    join::{self, Role, SpiffeId},
+};
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -112,6 +115,20 @@ async fn strangers_and_the_wrong_nodes_are_refused() {
         ..any()
     };
     assert!(meet((&agent, any()), (&edge, other)).await.is_err());
+}
+
+#[tokio::test]
+async fn an_expelled_node_is_refused_whatever_its_certificate_says() {
+    let pki = Pki::new();
+    let agent = node(&pki, Role::Agent, Life::FRESH);
+    let edge = node(&pki, Role::Edge, Life::FRESH);
+    let any = Peers::default;
+    let feed = FeedName::GlobalRoutes;
+    agent.denied().replace(&feed, [edge.node_id()].into());
+    assert!(meet((&agent, any()), (&edge, any())).await.is_err());
+    assert!(meet((&edge, any()), (&agent, any())).await.is_err());
+    agent.denied().replace(&feed, [].into());
+    meet((&agent, any()), (&edge, any())).await.unwrap();
 }
 
 #[test]

@@ -17,6 +17,7 @@ use protocol::{
     item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
     join::Role,
 };
+use testkit::publisher::Change;
 use tokio::{net::TcpListener, sync::watch};
 
 use super::{Agent, Ca, Instance, until};
@@ -89,23 +90,35 @@ impl Routes {
         self
     }
 
-    fn global_state(&self) -> Arc<State<GlobalRouteItem>> {
-        let id = |item: &GlobalRouteItem| match item {
-            GlobalRouteItem::Hostname(h) => format!("hostname/{}", h.hostname),
-            GlobalRouteItem::Certificate(c) => format!("certificate/{}", c.id),
-            GlobalRouteItem::Edge(e) => format!("edge/{}", e.node_id),
-            GlobalRouteItem::Denied(d) => format!("denied/{}", d.node_id),
+    /// Each feed as one change.
+    pub fn changes(&self) -> [Change; 2] {
+        let put_global =
+            |change: Change, item: &GlobalRouteItem| change.put(&global_id(item), item);
+        let put_region =
+            |change: Change, item: &RegionRouteItem| change.put(&region_id(item), item);
+        [
+            self.global.iter().fold(Change::default(), put_global),
+            self.region.iter().fold(Change::default(), put_region),
+        ]
+    }
+
+    /// The certificates' keys.
+    pub fn keys(&self) -> Change {
+        let add = |change: Change, secret: &SecretFrame| {
+            change.secret(&secret.key, secret.version, &secret.value)
         };
-        let items = self.global.iter().map(|item| (id(item), item.clone()));
+        self.secrets.iter().fold(Change::default(), add)
+    }
+
+    fn global_state(&self) -> Arc<State<GlobalRouteItem>> {
+        let items = self.global.iter();
+        let items = items.map(|item| (global_id(item), item.clone()));
         Arc::new(State::new(items, self.secrets.clone()))
     }
 
     fn region_state(&self) -> Arc<State<RegionRouteItem>> {
-        let id = |item: &RegionRouteItem| match item {
-            RegionRouteItem::Service(s) => format!("service/{}", s.service_id),
-            RegionRouteItem::Agent(a) => format!("agent/{}", a.node_id),
-        };
-        let items = self.region.iter().map(|item| (id(item), item.clone()));
+        let items = self.region.iter();
+        let items = items.map(|item| (region_id(item), item.clone()));
         let mut state = State::new(items, []);
         state.commit = Some(Commit {
             feed: FeedName::RegionRoutes("us-east".parse().unwrap()),
@@ -116,6 +129,22 @@ impl Routes {
             signature: String::new(),
         });
         Arc::new(state)
+    }
+}
+
+fn global_id(item: &GlobalRouteItem) -> String {
+    match item {
+        GlobalRouteItem::Hostname(h) => format!("hostname/{}", h.hostname),
+        GlobalRouteItem::Certificate(c) => format!("certificate/{}", c.id),
+        GlobalRouteItem::Edge(e) => format!("edge/{}", e.node_id),
+        GlobalRouteItem::Denied(d) => format!("denied/{}", d.node_id),
+    }
+}
+
+fn region_id(item: &RegionRouteItem) -> String {
+    match item {
+        RegionRouteItem::Service(s) => format!("service/{}", s.service_id),
+        RegionRouteItem::Agent(a) => format!("agent/{}", a.node_id),
     }
 }
 

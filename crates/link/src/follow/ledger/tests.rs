@@ -102,7 +102,15 @@ fn load(dir: &Path, publisher: &Publisher) -> (Ledger<Thing>, Arc<watch::Sender<
     let node_key = NodeKey::ensure(&dir.join("node.key")).unwrap();
     let keys = FeedKeys::from_base64(&[publisher.public_key()]).unwrap();
     let feed = FeedName::GlobalRoutes;
-    let ledger = Ledger::load(feed, dir, node_key, keys, status.clone()).unwrap();
+    let ledger = Ledger::load(
+        feed,
+        dir,
+        node_key,
+        keys,
+        status.clone(),
+        DenyList::default(),
+    )
+    .unwrap();
     (ledger, status)
 }
 
