@@ -89,7 +89,9 @@ async fn edge(config: Config) -> Result<()> {
         None => Err("no routes yet: waiting for the control plane".to_owned()),
     };
     telemetry::metrics::serve(config.listen_metrics, ready).await?;
-    report::spawn(&link, &config, &running, vec![global.feed(), region.feed()]);
+    let followed = vec![global.feed(), region.feed()];
+    link::metrics::register(telemetry::metrics::registry(), &link, followed.clone())?;
+    report::spawn(&link, &config, &running, followed);
     tokio::spawn(global.run());
     tokio::spawn(region.run());
     tokio::spawn(link.renew());

@@ -6,6 +6,7 @@ mod front;
 mod grpc;
 mod health;
 mod http;
+mod process;
 mod smuggling;
 mod support;
 mod web_socket;

@@ -10,13 +10,15 @@ use protocol::{
     join::{self, Role, SpiffeId},
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, SanType,
 };
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
     pub pem: String,
-    feed_key: String,
+    feed_key: Vec<u8>,
 }
 
 impl Ca {
@@ -26,11 +28,10 @@ impl Ca {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).unwrap().pem();
-        let signer = Signer::from_pkcs8(&Signer::generate_pkcs8().unwrap()).unwrap();
         Self {
             issuer: Issuer::new(params, key),
             pem,
-            feed_key: signer.public_key(),
+            feed_key: Signer::generate_pkcs8().unwrap(),
         }
     }
 
@@ -69,9 +70,54 @@ impl Ca {
             role,
             certificate,
             ca: self.pem.clone(),
-            feed_keys: vec![self.feed_key.clone()],
+            feed_keys: vec![self.feed_public_key()],
         };
         Identity::new(Credentials::new(identity, Arc::new(key)).unwrap())
+    }
+
+    pub fn feed_key(&self) -> &[u8] {
+        &self.feed_key
+    }
+
+    pub fn feed_public_key(&self) -> String {
+        Signer::from_pkcs8(&self.feed_key).unwrap().public_key()
+    }
+
+    /// By which a join token names the CA.
+    pub fn sha256(&self) -> [u8; 32] {
+        let der = CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
+        link::tls::certificate::public_key_sha256(&der).unwrap()
+    }
+
+    /// A server at this address: leaf and CA, as nodes that join expect it.
+    pub fn server(&self, name: &str) -> rustls::ServerConfig {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        let ca = CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        rustls::ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone(), ca], key)
+            .unwrap()
+    }
+
+    /// Answers a node's request for a certificate.
+    pub fn sign(&self, csr: &str, id: &SpiffeId) -> join::Identity {
+        let mut request = CertificateSigningRequestParams::from_pem(csr).unwrap();
+        request.params.subject_alt_names = vec![SanType::URI(id.to_string().try_into().unwrap())];
+        request.params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        join::Identity {
+            node_id: id.node_id,
+            region: id.region.clone(),
+            role: id.role,
+            certificate: request.signed_by(&self.issuer).unwrap().pem(),
+            ca: self.pem.clone(),
+            feed_keys: vec![self.feed_public_key()],
+        }
     }
 
     pub fn host(&self, names: &[&str]) -> (GlobalRouteItem, SecretFrame) {

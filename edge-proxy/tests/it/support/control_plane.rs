@@ -1,0 +1,154 @@
+//! The node API as an edge's process needs it: joining, both feeds, reports.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Query, State},
+    response::Response,
+    routing::{get, post},
+};
+use domain::id::{JoinTokenId, NodeId};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use protocol::{
+    feed::FeedName,
+    join::{Identity, JoinRequest, Role, SpiffeId},
+    join_token::JoinToken,
+    report::{Report, ReportAnswer},
+};
+use serde::Deserialize;
+use testkit::publisher::{Change, Publisher};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::{StreamExt, wrappers::WatchStream};
+
+use super::{Ca, Routes};
+
+struct Shared {
+    ca: Ca,
+    routes: watch::Sender<Routes>,
+    reports: watch::Sender<Option<Report>>,
+}
+
+/// Serves until dropped; dropping cuts its connections, as the end of a process does.
+pub struct ControlPlane {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    serving: JoinHandle<()>,
+}
+
+impl ControlPlane {
+    pub async fn start(ca: Ca, routes: Routes) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            ca,
+            routes: watch::Sender::new(routes),
+            reports: watch::Sender::default(),
+        });
+        Self {
+            address,
+            serving: tokio::spawn(serve(listener, shared.clone())),
+            shared,
+        }
+    }
+
+    pub fn ca(&self) -> &Ca {
+        &self.shared.ca
+    }
+
+    pub fn token(&self) -> String {
+        JoinToken {
+            id: JoinTokenId::new(),
+            secret: "ab".repeat(32),
+            ca_sha256: self.shared.ca.sha256(),
+        }
+        .to_string()
+    }
+
+    pub fn last_report(&self) -> Option<Report> {
+        self.shared.reports.borrow().clone()
+    }
+
+    pub fn stop(&self) {
+        self.serving.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut tls = shared.ca.server("127.0.0.1");
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let router = Router::new()
+        .route("/node/v1/join", post(join))
+        .route("/node/v1/desired", get(desired))
+        .route("/node/v1/report", post(report))
+        .with_state(shared);
+    let mut connections = JoinSet::new();
+    while let Ok((tcp, _)) = listener.accept().await {
+        let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
+        connections.spawn(async move {
+            if let Ok(stream) = acceptor.accept(tcp).await {
+                let builder = auto::Builder::new(TokioExecutor::new());
+                let _ = builder
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            }
+        });
+    }
+}
+
+async fn join(
+    State(shared): State<Arc<Shared>>,
+    Json(request): Json<JoinRequest>,
+) -> Json<Identity> {
+    let id = SpiffeId {
+        trust_domain: "railhead.test".into(),
+        region: "us-east".parse().unwrap(),
+        role: Role::Edge,
+        node_id: NodeId::new(),
+    };
+    Json(shared.ca.sign(&request.csr, &id))
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    feed: FeedName,
+}
+
+/// The whole document at each change.
+async fn desired(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) -> Response {
+    let routes = WatchStream::new(shared.routes.subscribe());
+    let mut publisher = Publisher::new(wanted.feed.clone(), shared.ca.feed_key());
+    let documents = routes.map(move |routes| {
+        let [global, region] = routes.changes();
+        let (change, secrets) = match wanted.feed {
+            FeedName::GlobalRoutes => (global, routes.keys()),
+            _ => (region, Change::default()),
+        };
+        let _ = publisher.publish(change);
+        Ok::<_, std::convert::Infallible>(publisher.full(secrets))
+    });
+    Response::new(Body::from_stream(documents))
+}
+
+async fn report(
+    State(shared): State<Arc<Shared>>,
+    Json(report): Json<Report>,
+) -> Json<ReportAnswer> {
+    shared.reports.send_replace(Some(report));
+    Json(ReportAnswer {
+        interval_ms: 500,
+        feeds: [].into(),
+        release: [].into(),
+    })
+}
