@@ -91,6 +91,18 @@ fn measured_cpu<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Mil
     }
 }
 
+/// Unlike a limit, what is used may be nothing or nearly so.
+fn used_cpu<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<MilliCpu, D::Error> {
+    let cores = f64::deserialize(deserializer)?;
+    if !(0.0..=1024.0).contains(&cores) {
+        return Err(serde::de::Error::custom(
+            "a use of CPU between 0 and 1024 cores is expected",
+        ));
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(MilliCpu((cores * 1000.0).round() as u32))
+}
+
 /// One instance, as seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InstanceReport {
@@ -221,4 +233,25 @@ pub struct ReportAnswer {
     /// An operator's override of the brake: drops held up to this position are let go.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub release: BTreeMap<FeedName, Position>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_node_reports_no_use_of_cpu() {
+        for millis in [0, 3, 1500] {
+            let usage = Usage {
+                cpu: MilliCpu(millis),
+                ..Usage::default()
+            };
+            let text = serde_json::to_string(&usage).unwrap();
+            assert_eq!(serde_json::from_str::<Usage>(&text).unwrap(), usage);
+        }
+        assert!(
+            serde_json::from_str::<Usage>(r#"{"cpu":-1,"memory":0,"received":0,"sent":0}"#)
+                .is_err()
+        );
+    }
 }

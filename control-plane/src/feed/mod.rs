@@ -1,0 +1,5 @@
+//! What goes into feeds: items rendered from rows, and the secrets that items refer to.
+
+pub mod instance;
+pub mod route;
+pub mod secrets;

@@ -1,0 +1,29 @@
+//! Removes the images of a service that was deleted.
+
+use anyhow::Context as _;
+use domain::id::{OrganizationId, ServiceId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    State,
+    registry::{Issuer, Registry},
+};
+
+/// What a `delete_images` job is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DeleteImages {
+    pub organization_id: OrganizationId,
+    pub service_id: ServiceId,
+}
+
+/// Done twice it does nothing more.
+pub(super) async fn delete_images(state: &State, payload: &Value) -> anyhow::Result<()> {
+    let job = DeleteImages::deserialize(payload).context("the job's payload can't be read")?;
+    let authority = &state.keys.authority;
+    let registry = Registry::new(&state.config.registry.host, authority.pem())?;
+    let issuer = Issuer::new(&state.keys.registry)?;
+    Ok(registry
+        .delete_images(&issuer, job.organization_id, job.service_id)
+        .await?)
+}

@@ -1,0 +1,64 @@
+//! The node API: nodes dial in over HTTP/2 with mTLS, follow feeds and report what they see. Any
+//! replica serves any node; nothing is kept between two requests.
+
+mod archive;
+mod desired;
+mod error;
+mod guard;
+mod join;
+mod logs;
+mod peer;
+mod registry;
+mod report;
+mod tls;
+
+pub use error::Error;
+pub use peer::Node;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    routing::{get, post},
+};
+use tokio::net::TcpListener;
+
+use crate::{State, ca::ServerCertificate, listen};
+
+/// Reports of a node with many instances are long; nothing is longer.
+const BODY_MAX: usize = 8 << 20;
+
+/// Every route of the node API.
+pub fn router(state: State) -> Router {
+    Router::new()
+        .route("/node/v1/join", post(join::join))
+        .route("/node/v1/renew", post(join::renew))
+        .route("/node/v1/desired", get(desired::desired))
+        .route("/node/v1/report", post(report::report))
+        .route("/node/v1/archives/{id}", get(archive::archive))
+        .route("/node/v1/logs", post(logs::logs))
+        .route("/node/v1/registry-token", post(registry::token))
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(state)
+}
+
+/// Serves the node API until the shutdown.
+///
+/// # Errors
+/// When the listener's certificate can't be made.
+pub async fn serve(state: State, listener: TcpListener) -> anyhow::Result<()> {
+    let authority = Arc::clone(&state.keys.authority);
+    let host = state.config.node_url.host_str().unwrap_or_default();
+    let mut names = vec![host.trim_matches(['[', ']']).to_owned()];
+    let address = listener.local_addr()?.ip();
+    if !address.is_unspecified() {
+        names.push(address.to_string());
+    }
+    names.dedup();
+    let certificate = ServerCertificate::issue(Arc::clone(&authority), names)?;
+    let tls = tls::server_config(&authority, certificate)?;
+    let shutdown = state.shutdown.clone();
+    listen::serve(listener, Arc::new(tls), router(state), shutdown).await;
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Who is at the other end: the node named by the client certificate, if it is still welcome.
+
+use axum::extract::FromRequestParts;
+use chrono::Utc;
+use domain::id::NodeId;
+use http::request::Parts;
+use protocol::{
+    PROTOCOL, PROTOCOL_HEADER,
+    feed::FeedName,
+    join::{Role, SpiffeId},
+};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use super::Error;
+use crate::{
+    State,
+    listen::Peer,
+    store::{node_identity, tx::SystemTx},
+};
+
+/// A node whose certificate is in force and that no operator has denied.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub id: NodeId,
+    pub region: domain::name::Name,
+    pub role: Role,
+    /// The version it speaks.
+    pub protocol: i32,
+}
+
+impl Node {
+    /// The feeds it follows.
+    pub fn feeds(&self) -> Vec<FeedName> {
+        match self.role {
+            Role::Agent => vec![FeedName::Node(self.id)],
+            Role::Edge => vec![
+                FeedName::GlobalRoutes,
+                FeedName::RegionRoutes(self.region.clone()),
+            ],
+        }
+    }
+}
+
+/// A node whose certificate may have expired: good for renewing it.
+#[derive(Debug, Clone)]
+pub(super) struct Renewing {
+    pub spiffe_id: SpiffeId,
+    /// `SubjectPublicKeyInfo`, DER.
+    pub public_key: Vec<u8>,
+    expired: bool,
+}
+
+impl FromRequestParts<State> for Renewing {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
+        let peer = parts.extensions.get::<Peer>().ok_or(Error::NoCertificate)?;
+        let leaf = peer.certificates.first().ok_or(Error::NoCertificate)?;
+        let node = read(leaf)?;
+        if node.spiffe_id.trust_domain != state.config.platform_domain {
+            return Err(Error::ForeignCertificate(node.spiffe_id.to_string()));
+        }
+        let id = node.spiffe_id.node_id;
+        let known = node_identity::find(&mut SystemTx::begin(&state.pools).await?, id).await?;
+        let welcome = known.is_some_and(|known| {
+            !known.denied
+                && known.public_key == node.public_key
+                && known.role == node.spiffe_id.role
+                && known.region == node.spiffe_id.region
+        });
+        welcome
+            .then_some(node)
+            .ok_or_else(|| Error::Denied(id.to_string()))
+    }
+}
+
+impl FromRequestParts<State> for Node {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
+        let protocol = spoken(parts)?;
+        let node = Renewing::from_request_parts(parts, state).await?;
+        if node.expired {
+            return Err(Error::ExpiredCertificate);
+        }
+        let SpiffeId {
+            node_id,
+            region,
+            role,
+            ..
+        } = node.spiffe_id;
+        Ok(Self {
+            id: node_id,
+            region,
+            role,
+            protocol,
+        })
+    }
+}
+
+fn spoken(parts: &Parts) -> Result<i32, Error> {
+    let header = parts.headers.get(PROTOCOL_HEADER);
+    let version = header
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("none");
+    match version.parse::<u32>() {
+        Ok(PROTOCOL) => Ok(1),
+        _ => Err(Error::Protocol(version.chars().take(20).collect())),
+    }
+}
+
+fn read(leaf: &[u8]) -> Result<Renewing, Error> {
+    let foreign = |reason: &str| Error::ForeignCertificate(reason.to_owned());
+    let (_, certificate) =
+        X509Certificate::from_der(leaf).map_err(|_| foreign("it can't be read"))?;
+    let names = certificate
+        .subject_alternative_name()
+        .ok()
+        .flatten()
+        .ok_or_else(|| foreign("it has no SPIFFE id"))?;
+    let [GeneralName::URI(uri)] = names.value.general_names.as_slice() else {
+        return Err(foreign("it has no single SPIFFE id"));
+    };
+    let spiffe_id = uri
+        .parse()
+        .map_err(|error: protocol::join::InvalidSpiffeId| foreign(&error.to_string()))?;
+    Ok(Renewing {
+        spiffe_id,
+        public_key: certificate.public_key().raw.to_vec(),
+        expired: certificate.validity().not_after.timestamp() < Utc::now().timestamp(),
+    })
+}

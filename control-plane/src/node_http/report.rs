@@ -1,0 +1,61 @@
+//! `POST /node/v1/report`: a node's whole observed state. It is the heartbeat; what changed wakes
+//! the reconcilers.
+
+use axum::{Json, extract};
+use protocol::report::{Report, ReportAnswer, RoleReport};
+
+use super::{Error, Node, guard};
+use crate::{
+    State,
+    store::{
+        feed,
+        node_report::{self, Noticed},
+        tx::SystemTx,
+    },
+    waker::Topic,
+};
+
+/// `POST /node/v1/report`
+pub(super) async fn report(
+    extract::State(state): extract::State<State>,
+    node: Node,
+    Json(report): Json<Report>,
+) -> Result<Json<ReportAnswer>, Error> {
+    let fits = matches!(
+        (&report.role, node.role),
+        (RoleReport::Agent(_), protocol::join::Role::Agent)
+            | (RoleReport::Edge(_), protocol::join::Role::Edge)
+    );
+    if !fits {
+        return Err(Error::Malformed(
+            "the report is of another role than the node's certificate".to_owned(),
+        ));
+    }
+    guard::examine(&state, &node, &report.feeds).await?;
+    let mut tx = SystemTx::begin(&state.pools).await?;
+    let noticed = node_report::store(&mut tx, node.id, node.protocol, &report)
+        .await?
+        .ok_or(Error::StaleReport)?;
+    let feeds = feed::positions(&mut tx, &node.feeds()).await?;
+    let release = node_report::overrides(&mut tx, node.id).await?;
+    tx.commit().await?;
+    wake(&state, noticed);
+    Ok(Json(ReportAnswer {
+        interval_ms: state.config.node.report_interval.as_millis(),
+        feeds,
+        release,
+    }))
+}
+
+fn wake(state: &State, noticed: Noticed) {
+    if noticed.applied || noticed.instances || noticed.builds {
+        state.waker.wake(Topic::Deployments);
+        state.waker.wake(Topic::Instances);
+    }
+    if noticed.instances || noticed.address {
+        state.waker.wake(Topic::Routes);
+    }
+    if noticed.capacity {
+        state.waker.wake(Topic::Evaluations);
+    }
+}

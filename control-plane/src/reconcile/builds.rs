@@ -1,0 +1,201 @@
+//! Builds: each gets the agent with the fewest, becomes an item of its feed, and leaves it when it
+//! has ended. A build whose node is lost begins again elsewhere; the old node's word no longer counts.
+
+use domain::id::NodeId;
+use protocol::{
+    feed::{DropCause, FeedName, SecretRef, digest::Rendered},
+    item::{BuildItem, BuildSource, Item as _, NodeItem},
+};
+
+use super::{Context, Error};
+use crate::{
+    feed::{route::Changes, secrets::SecretKey},
+    store::{
+        self,
+        build::{self, Build},
+        feed::{self, Change},
+        tx::SystemTx,
+    },
+    waker::Topic,
+};
+
+pub(super) async fn run(context: Context) -> Result<(), Error> {
+    let state = &context.state;
+    let all = build::open(&mut SystemTx::begin(&state.pools).await?).await?;
+    for build in all {
+        let mut tx = SystemTx::begin(&state.pools).await?;
+        let builders = build::builders(&mut tx).await?;
+        let action = decide(&build, builders.first().map(|(node, _)| *node));
+        apply(&mut tx, &build, action, &state.config.registry.host).await?;
+        tx.commit().await?;
+        if action != Action::Wait {
+            state.waker.wake(Topic::Feeds);
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    /// No agent takes builds now.
+    Wait,
+    /// Make its node's feed say what it shall do.
+    Tell(NodeId),
+    /// Give it to this node.
+    Assign(NodeId),
+    /// It was canceled before any node had it, or its node is lost.
+    End,
+    /// It has ended; its node may forget it.
+    Forget(NodeId),
+}
+
+fn decide(build: &Build, best: Option<NodeId>) -> Action {
+    match (build.finished, build.node) {
+        (true, Some(node)) => Action::Forget(node),
+        (true, None) => Action::Wait,
+        (false, None) if build.canceled => Action::End,
+        (false, Some(_)) if build.canceled && build.node_lost => Action::End,
+        (false, Some(node)) if !build.node_lost => Action::Tell(node),
+        (false, previous) => match best {
+            Some(best) if Some(best) != previous => Action::Assign(best),
+            _ => Action::Wait,
+        },
+    }
+}
+
+async fn apply(
+    tx: &mut SystemTx,
+    build: &Build,
+    action: Action,
+    registry: &str,
+) -> Result<(), store::Error> {
+    let id = item_id(build);
+    let mut changes = Changes::new();
+    match action {
+        Action::Wait => {}
+        Action::Tell(node) => {
+            changes.insert(FeedName::Node(node), vec![put(build, registry)?]);
+        }
+        Action::Assign(node) => {
+            if build::assign(tx, build, Some(node)).await? {
+                if let Some(previous) = build.node {
+                    let cause = DropCause::Plan;
+                    changes.insert(FeedName::Node(previous), vec![Change::Delete { id, cause }]);
+                }
+                changes.insert(FeedName::Node(node), vec![put(build, registry)?]);
+            }
+        }
+        Action::End => build::end_canceled(tx, build.id).await?,
+        Action::Forget(node) => {
+            let cause = DropCause::Finished;
+            changes.insert(FeedName::Node(node), vec![Change::Delete { id, cause }]);
+        }
+    }
+    feed::write(tx, changes).await.map(drop)
+}
+
+fn item_id(build: &Build) -> String {
+    format!("build/{}", build.id)
+}
+
+fn put(build: &Build, registry: &str) -> Result<Change, store::Error> {
+    let item = NodeItem::Build(Box::new(item(build, registry)));
+    let secrets = item.secrets().into_iter().cloned().collect();
+    let item = Rendered::of(&item).map_err(|error| store::Error::corrupt("item", error))?;
+    Ok(Change::Put {
+        id: item_id(build),
+        item,
+        secrets,
+    })
+}
+
+fn item(build: &Build, registry: &str) -> BuildItem {
+    let spec = &build.spec.build;
+    let secret = |name: &domain::name::VariableName| -> SecretRef {
+        SecretKey::Build(build.id, name.to_string()).at(1)
+    };
+    BuildItem {
+        id: build.id,
+        cancel: build.canceled,
+        organization_id: build.organization,
+        service_id: build.service,
+        deployment_id: build.deployment,
+        source: build.source.clone(),
+        root: match &build.source {
+            BuildSource::Git { .. } => build.root.clone(),
+            BuildSource::Archive { .. } => "/".to_owned(),
+        },
+        dockerfile_path: spec.dockerfile_path.clone(),
+        args: spec.args.clone(),
+        secrets: spec
+            .secrets
+            .iter()
+            .map(|name| (name.clone(), secret(name)))
+            .collect(),
+        repository: format!("{registry}/{}/{}", build.organization, build.service),
+        timeout: spec.timeout,
+        traceparent: build.traceparent.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::id::{BuildId, DeploymentId, OrganizationId, ServiceId};
+
+    use super::*;
+
+    fn build(node: Option<NodeId>) -> Build {
+        Build {
+            id: BuildId::new(),
+            organization: OrganizationId::new(),
+            service: ServiceId::new(),
+            deployment: DeploymentId::new(),
+            source: BuildSource::Git {
+                repo: "https://git.example.com/a.git".into(),
+                reference: None,
+                deploy_key: None,
+            },
+            root: "/".into(),
+            spec: serde_json::from_str("{}").unwrap(),
+            canceled: false,
+            finished: false,
+            node,
+            node_lost: false,
+            traceparent: None,
+        }
+    }
+
+    #[test]
+    fn a_build_gets_a_node_stays_there_and_is_forgotten() {
+        let (one, other) = (NodeId::new(), NodeId::new());
+        assert_eq!(decide(&build(None), None), Action::Wait);
+        assert_eq!(decide(&build(None), Some(one)), Action::Assign(one));
+        assert_eq!(decide(&build(Some(one)), Some(other)), Action::Tell(one));
+        let finished = Build {
+            finished: true,
+            ..build(Some(one))
+        };
+        assert_eq!(decide(&finished, Some(other)), Action::Forget(one));
+    }
+
+    #[test]
+    fn a_lost_node_loses_its_build_unless_that_is_canceled() {
+        let (one, other) = (NodeId::new(), NodeId::new());
+        let lost = Build {
+            node_lost: true,
+            ..build(Some(one))
+        };
+        assert_eq!(decide(&lost, Some(other)), Action::Assign(other));
+        assert_eq!(decide(&lost, None), Action::Wait);
+        let canceled = Build {
+            canceled: true,
+            ..lost
+        };
+        assert_eq!(decide(&canceled, Some(other)), Action::End);
+        let waiting = Build {
+            canceled: true,
+            ..build(None)
+        };
+        assert_eq!(decide(&waiting, Some(one)), Action::End);
+    }
+}

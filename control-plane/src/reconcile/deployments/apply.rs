@@ -1,0 +1,118 @@
+//! Does what a step asks, in the step's transaction.
+
+use domain::deployment::machine::{Effect, Failure};
+
+use super::{release, release_command};
+use crate::{
+    reconcile::{Context, Error, routes},
+    store::{
+        self,
+        deployment::{self, Deployment},
+        evaluation,
+        placement::{self, Service},
+        route,
+        tx::SystemTx,
+    },
+};
+
+/// Does all; the inner result is the deployment's failure.
+pub(super) async fn all(
+    context: &Context,
+    tx: &mut SystemTx,
+    service: &Service,
+    deployment: &Deployment,
+    effects: &[Effect],
+) -> Result<Result<(), Failure>, Error> {
+    for effect in effects {
+        let done = match effect {
+            Effect::StartBuild => release::start_build(context, tx, service, deployment).await?,
+            Effect::MakeRelease => release::make(context, tx, service, deployment).await?,
+            effect => {
+                infallible(tx, service, deployment, std::slice::from_ref(effect)).await?;
+                Ok(())
+            }
+        };
+        if done.is_err() {
+            return Ok(done);
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Effects that can only fail with the database.
+pub(super) async fn infallible(
+    tx: &mut SystemTx,
+    service: &Service,
+    deployment: &Deployment,
+    effects: &[Effect],
+) -> Result<(), store::Error> {
+    for effect in effects {
+        match effect {
+            Effect::Place => place(tx, service, deployment).await?,
+            Effect::Route => route(tx, service, deployment).await?,
+            Effect::Adopt => adopt(tx, service, deployment).await?,
+            Effect::Abandon => abandon(tx, service, deployment).await?,
+            Effect::StartBuild | Effect::MakeRelease => {}
+        }
+    }
+    Ok(())
+}
+
+async fn place(
+    tx: &mut SystemTx,
+    service: &Service,
+    deployment: &Deployment,
+) -> Result<(), store::Error> {
+    release_command::end(tx, deployment).await?;
+    deployment::target(tx, deployment).await?;
+    evaluation::request(tx, service.organization, service.id, "deployment").await
+}
+
+async fn route(
+    tx: &mut SystemTx,
+    service: &Service,
+    deployment: &Deployment,
+) -> Result<(), store::Error> {
+    let positions = point_to(tx, service, Some(deployment)).await?;
+    deployment::set_shift_positions(tx, deployment.id, &positions).await
+}
+
+async fn adopt(
+    tx: &mut SystemTx,
+    service: &Service,
+    deployment: &Deployment,
+) -> Result<(), store::Error> {
+    deployment::adopt(tx, deployment).await?;
+    evaluation::request(tx, service.organization, service.id, "deployment").await
+}
+
+/// What served before serves on: routes go back first, the scheduler ends what is not wanted.
+async fn abandon(
+    tx: &mut SystemTx,
+    service: &Service,
+    deployment: &Deployment,
+) -> Result<(), store::Error> {
+    release_command::end(tx, deployment).await?;
+    deployment::abandon(tx, deployment).await?;
+    if service.routed == Some(deployment.id) {
+        route::point_to(tx, service.id, service.current).await?;
+        reroute(tx, service).await?;
+    }
+    evaluation::request(tx, service.organization, service.id, "deployment").await
+}
+
+async fn point_to(
+    tx: &mut SystemTx,
+    service: &Service,
+    deployment: Option<&Deployment>,
+) -> Result<route::Positions, store::Error> {
+    route::point_to(tx, service.id, deployment.map(|deployment| deployment.id)).await?;
+    reroute(tx, service).await
+}
+
+async fn reroute(tx: &mut SystemTx, service: &Service) -> Result<route::Positions, store::Error> {
+    match placement::lock_service(tx, service.id).await? {
+        Some(service) => routes::apply(tx, &service).await,
+        None => Ok(route::Positions::new()),
+    }
+}

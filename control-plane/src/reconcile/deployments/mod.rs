@@ -1,0 +1,131 @@
+//! Drives deployments through the machine of `domain::deployment`: observes, steps, and does what the
+//! step asks in the same transaction. A compare-and-set on the row makes running twice harmless.
+
+mod apply;
+mod observe;
+mod release;
+mod release_command;
+
+use domain::{
+    deployment::machine::{Fact, Input, Limits, Outcome, State, step},
+    id::{DeploymentId, ServiceId},
+    quantity::Span,
+};
+
+use super::{Context, Error};
+use crate::{
+    store::{
+        self,
+        deployment::{self, Deployment},
+        event, placement,
+        tx::{Access as _, SystemTx},
+    },
+    waker::Topic,
+};
+
+/// Steps of one deployment in one turn; more would mean that it goes in circles.
+const STEPS_MAX: usize = 16;
+
+pub(super) async fn run(context: Context) -> Result<(), Error> {
+    let all = deployment::unfinished(&mut SystemTx::begin(&context.state.pools).await?).await?;
+    for (id, service) in all {
+        for _ in 0..STEPS_MAX {
+            if !advance(&context, id, service).await? {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One step at most; whether it was taken.
+async fn advance(context: &Context, id: DeploymentId, service: ServiceId) -> Result<bool, Error> {
+    let mut tx = SystemTx::begin(&context.state.pools).await?;
+    let Some(service) = placement::lock_service(&mut tx, service).await? else {
+        return Ok(false);
+    };
+    let Some(deployment) = deployment::find_unfinished(&mut tx, id).await? else {
+        return Ok(false);
+    };
+    release_command::ensure(&mut tx, &service, &deployment).await?;
+    let facts = observe::facts(&mut tx, &service, &deployment).await?;
+    let Some((next, effects)) = first_step(&deployment, facts) else {
+        return Ok(false);
+    };
+    let outcome = apply::all(context, &mut tx, &service, &deployment, &effects).await?;
+    let next = match outcome {
+        Ok(()) => next,
+        // What the step asked for can't be done: that is the deployment's failure.
+        Err(failure) => {
+            let fact = Fact::Release(Outcome::Failed(failure));
+            let (failed, effects) = step(&next, &input(&deployment, fact));
+            apply::infallible(&mut tx, &service, &deployment, &effects).await?;
+            failed
+        }
+    };
+    if !deployment::advance(&mut tx, &deployment, &next).await? {
+        return Ok(false);
+    }
+    announce(&mut tx, &deployment, &next).await?;
+    tx.commit().await?;
+    wake(context);
+    Ok(next.step != deployment.state.step)
+}
+
+/// The first fact that changes anything.
+fn first_step(
+    deployment: &Deployment,
+    facts: Vec<Fact>,
+) -> Option<(State, Vec<domain::deployment::machine::Effect>)> {
+    facts
+        .into_iter()
+        .map(|fact| step(&deployment.state, &input(deployment, fact)))
+        .find(|(next, effects)| *next != deployment.state || !effects.is_empty())
+}
+
+fn input(deployment: &Deployment, fact: Fact) -> Input {
+    const QUEUE: u64 = 900;
+    const PULL: u64 = 300;
+    let spec = &deployment.spec;
+    let plus = |span: Span, seconds: u64| Span::seconds(span.as_millis() / 1_000 + seconds);
+    Input {
+        at: deployment.now,
+        limits: Limits {
+            build: plus(spec.build.timeout, QUEUE),
+            release: plus(crate::feed::instance::COMMAND_TIMEOUT, PULL),
+            progress: spec.deploy.progress_deadline,
+        },
+        fact,
+    }
+}
+
+async fn announce(
+    tx: &mut SystemTx,
+    deployment: &Deployment,
+    next: &State,
+) -> Result<(), store::Error> {
+    if next.step == deployment.state.step {
+        return Ok(());
+    }
+    let mut event = event::NewEvent::new("deployment.changed", deployment.id);
+    event.data = serde_json::json!({
+        "service_id": deployment.service,
+        "state": next.step,
+        "problem": next.problem,
+    });
+    tracing::info!(deployment = %deployment.id, service = %deployment.service, step = next.step.as_str(),
+        problem = next.problem.as_ref().map(|problem| problem.message.as_str()), "a deployment has gone on");
+    event::append(tx.executor(), deployment.organization, &[event]).await
+}
+
+fn wake(context: &Context) {
+    for topic in [
+        Topic::Evaluations,
+        Topic::Deployments,
+        Topic::Feeds,
+        Topic::Instances,
+        Topic::Events,
+    ] {
+        context.state.waker.wake(topic);
+    }
+}

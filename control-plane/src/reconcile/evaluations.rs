@@ -1,0 +1,159 @@
+//! Answers evaluations: claims one, takes a snapshot, plans in pure code, and writes the plan with a
+//! compare-and-set per node. What is refused makes a new evaluation.
+
+use std::collections::BTreeMap;
+
+use domain::id::DeploymentId;
+use protocol::feed::FeedName;
+use scheduler::{Amount, Evaluation, Goal, Plan, Snapshot};
+
+use super::{Context, Error, routes};
+use crate::{
+    feed::{instance, route::Changes},
+    store::{
+        self,
+        evaluation::{self, Claim, Shortage},
+        feed::{self, Change},
+        placement::{self, Purpose, Release, Service},
+        route,
+        tx::SystemTx,
+    },
+    waker::Topic,
+};
+
+/// Evaluations answered in one turn; the others come with the next one.
+const TURN_MAX: usize = 500;
+
+pub(super) async fn run(context: Context) -> Result<(), Error> {
+    let pools = &context.state.pools;
+    let mut tx = SystemTx::begin(pools).await?;
+    evaluation::revive(&mut tx, false).await?;
+    tx.commit().await?;
+    for _ in 0..TURN_MAX {
+        let mut tx = SystemTx::begin(pools).await?;
+        let Some(claim) = evaluation::claim(&mut tx, context.holder).await? else {
+            return Ok(());
+        };
+        tx.commit().await?;
+        answer(&context, &claim).await?;
+    }
+    Ok(())
+}
+
+async fn answer(context: &Context, claim: &Claim) -> Result<(), Error> {
+    let mut tx = SystemTx::begin(&context.state.pools).await?;
+    if let Some(service) = placement::lock_service(&mut tx, claim.service).await? {
+        let releases = wanted(&mut tx, &service).await?;
+        let snapshot = Snapshot {
+            nodes: placement::nodes(&mut tx).await?,
+            instances: placement::instances(&mut tx, service.id).await?,
+        };
+        let question = question(&mut tx, &service, &releases).await?;
+        let plan = scheduler::plan(&snapshot, &question);
+        let shortages = apply(&mut tx, &service, &releases, &plan).await?;
+        evaluation::finish(&mut tx, claim, shortages).await?;
+    } else {
+        evaluation::finish(&mut tx, claim, Vec::new()).await?;
+    }
+    tx.commit().await?;
+    for topic in [
+        Topic::Feeds,
+        Topic::Instances,
+        Topic::Deployments,
+        Topic::Evaluations,
+    ] {
+        context.state.waker.wake(topic);
+    }
+    Ok(())
+}
+
+/// The releases that shall run, oldest deployment first.
+async fn wanted(tx: &mut SystemTx, service: &Service) -> Result<Vec<Release>, store::Error> {
+    let mut releases = Vec::new();
+    if !service.active || service.deleted {
+        return Ok(releases);
+    }
+    for deployment in [service.current, service.target].into_iter().flatten() {
+        releases.extend(placement::release_of(tx, deployment).await?);
+    }
+    releases.dedup_by_key(|release| release.deployment);
+    Ok(releases)
+}
+
+async fn question(
+    tx: &mut SystemTx,
+    service: &Service,
+    releases: &[Release],
+) -> Result<Evaluation, store::Error> {
+    let replicas = placement::replicas(tx, &service.spec).await?;
+    let goals = releases.iter().map(|release| Goal {
+        deployment_id: release.deployment,
+        release_id: release.id,
+        replicas: replicas.clone(),
+        resources: needs(release),
+        strategy: release.spec.deploy.strategy,
+    });
+    Ok(Evaluation {
+        service_id: service.id,
+        goals: goals.collect(),
+    })
+}
+
+/// What one replica of a release reserves.
+pub(super) fn needs(release: &Release) -> Amount {
+    let resources = release.spec.scale.resources;
+    Amount {
+        cpu: resources.cpu,
+        memory: resources.memory,
+    }
+}
+
+async fn apply(
+    tx: &mut SystemTx,
+    service: &Service,
+    releases: &[Release],
+    plan: &Plan,
+) -> Result<Vec<Shortage>, store::Error> {
+    let by_deployment: BTreeMap<DeploymentId, &Release> = releases
+        .iter()
+        .map(|release| (release.deployment, release))
+        .collect();
+    let public_domain = route::hostnames(tx, service).await?.into_iter().next();
+    let mut changes = Changes::new();
+    for placement in &plan.placements {
+        let Some(release) = by_deployment.get(&placement.deployment_id) else {
+            continue;
+        };
+        let placed = placement::place(tx, service, placement, Purpose::Serve).await?;
+        let Some(id) = placed else {
+            evaluation::request(tx, service.organization, service.id, "refused").await?;
+            continue;
+        };
+        let domain = public_domain.as_deref();
+        let item = instance::serving(service, release, id, &placement.region, domain);
+        let (item, secrets) = instance::render(item)?;
+        let id = instance::item_id(id);
+        let change = Change::Put { id, item, secrets };
+        changes
+            .entry(FeedName::Node(placement.node_id))
+            .or_default()
+            .push(change);
+    }
+    feed::write(tx, changes).await?;
+    for stop in &plan.stops {
+        placement::stop(tx, stop.instance_id, stop.cause.as_str()).await?;
+    }
+    if !plan.stops.is_empty() {
+        routes::apply(tx, service).await?;
+    }
+    Ok(plan.exhausted.iter().map(shortage).collect())
+}
+
+fn shortage(exhausted: &scheduler::Exhausted) -> Shortage {
+    Shortage {
+        deployment_id: exhausted.deployment_id,
+        region: exhausted.region.to_string(),
+        missing: exhausted.missing,
+        explanation: exhausted.explanation.clone(),
+    }
+}

@@ -1,0 +1,224 @@
+//! Instances that shall go: first no edge routes to them (acknowledged, not assumed), then their
+//! node is told, then their room is given back and their item removed.
+
+use chrono::TimeDelta;
+use domain::{
+    deployment::acknowledgement::{Follower, is_unused},
+    instance::Desired,
+};
+use protocol::{feed::FeedName, item::NodeItem};
+
+use super::{Context, Error, routes};
+use crate::{
+    feed::{instance::item_id, route::Changes},
+    store::{
+        self, evaluation, feed,
+        instance::{self, Going},
+        placement, route,
+        tx::SystemTx,
+    },
+    waker::Topic,
+};
+
+/// Old instances stay this long for edges that are late.
+const LATE_EDGES: TimeDelta = TimeDelta::minutes(10);
+
+pub(super) async fn run(context: Context) -> Result<(), Error> {
+    let pools = &context.state.pools;
+    let all = instance::going(&mut SystemTx::begin(pools).await?).await?;
+    for going in all {
+        let mut tx = SystemTx::begin(pools).await?;
+        let positions = going.unrouted.clone().unwrap_or_default();
+        let followers = route::followers(&mut tx, &positions).await?;
+        let action = decide(&going, &followers);
+        apply(&mut tx, &going, action).await?;
+        tx.commit().await?;
+        wake(&context, action);
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    /// Take its routes away first.
+    Unroute,
+    /// Edges have to acknowledge, or the node has to report.
+    Wait,
+    /// Nobody routes to it: tell its node.
+    Tell,
+    /// It has ended.
+    Forget,
+}
+
+fn decide(going: &Going, followers: &[Follower]) -> Action {
+    let late_time_is_over = going
+        .unrouted_at
+        .is_some_and(|at| going.now - at >= LATE_EDGES);
+    let unused = !going.serves || is_unused(followers, late_time_is_over);
+    if going.ended && (going.told || !going.serves) || going.node_gone {
+        Action::Forget
+    } else if going.told {
+        Action::Wait
+    } else if going.serves && going.unrouted.is_none() {
+        Action::Unroute
+    } else if unused {
+        Action::Tell
+    } else {
+        Action::Wait
+    }
+}
+
+async fn apply(tx: &mut SystemTx, going: &Going, action: Action) -> Result<(), store::Error> {
+    match action {
+        Action::Wait => Ok(()),
+        Action::Unroute => match placement::lock_service(tx, going.service).await? {
+            Some(service) => routes::apply(tx, &service).await.map(drop),
+            None => Ok(()),
+        },
+        Action::Tell => tell(tx, going).await,
+        Action::Forget => forget(tx, going).await,
+    }
+}
+
+async fn tell(tx: &mut SystemTx, going: &Going) -> Result<(), store::Error> {
+    if !instance::tell(tx, going.id).await? {
+        return Ok(());
+    }
+    let Some(json) = instance::item(tx, going.node, going.id).await? else {
+        return Ok(());
+    };
+    let stored: NodeItem =
+        serde_json::from_str(&json).map_err(|error| store::Error::corrupt("feed item", error))?;
+    let NodeItem::Instance(mut item) = stored else {
+        return Ok(());
+    };
+    item.desired = Desired::Stop;
+    let (item, secrets) = crate::feed::instance::render(*item)?;
+    let change = feed::Change::Put {
+        id: item_id(going.id),
+        item,
+        secrets,
+    };
+    write(tx, going, change).await
+}
+
+async fn forget(tx: &mut SystemTx, going: &Going) -> Result<(), store::Error> {
+    if !instance::gone(tx, going.id).await? {
+        return Ok(());
+    }
+    let change = feed::Change::Delete {
+        id: item_id(going.id),
+        cause: instance::drop_cause(&going.cause),
+    };
+    write(tx, going, change).await?;
+    // There is room now; and a deployment that wants to be alone may have waited for this.
+    evaluation::revive(tx, true).await?;
+    Ok(())
+}
+
+async fn write(tx: &mut SystemTx, going: &Going, change: feed::Change) -> Result<(), store::Error> {
+    let changes = Changes::from([(FeedName::Node(going.node), vec![change])]);
+    feed::write(tx, changes).await.map(drop)
+}
+
+fn wake(context: &Context, action: Action) {
+    let waker = &context.state.waker;
+    match action {
+        Action::Wait => {}
+        Action::Unroute | Action::Tell => waker.wake(Topic::Feeds),
+        Action::Forget => {
+            waker.wake(Topic::Feeds);
+            waker.wake(Topic::Evaluations);
+            waker.wake(Topic::Deletions);
+        }
+    }
+    if action == Action::Unroute {
+        waker.wake(Topic::Instances);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+    use domain::id::{InstanceId, NodeId, OrganizationId, ServiceId};
+
+    use super::*;
+    use crate::store::route::Positions;
+
+    const APPLIED: Follower = Follower {
+        applied: true,
+        late: false,
+    };
+    const BEHIND: Follower = Follower {
+        applied: false,
+        late: false,
+    };
+    const LATE: Follower = Follower {
+        applied: false,
+        late: true,
+    };
+
+    fn going() -> Going {
+        Going {
+            id: InstanceId::new(),
+            organization: OrganizationId::new(),
+            service: ServiceId::new(),
+            node: NodeId::new(),
+            cause: "deployment".into(),
+            told: false,
+            serves: true,
+            unrouted: None,
+            unrouted_at: None,
+            ended: false,
+            node_gone: false,
+            now: Utc::now(),
+        }
+    }
+
+    fn unrouted(minutes: i64) -> Going {
+        let going = going();
+        Going {
+            unrouted: Some(Positions::new()),
+            unrouted_at: Some(going.now - TimeDelta::minutes(minutes)),
+            ..going
+        }
+    }
+
+    #[test]
+    fn first_unrouted_then_told_then_forgotten() {
+        assert_eq!(decide(&going(), &[]), Action::Unroute);
+        assert_eq!(decide(&unrouted(0), &[APPLIED, BEHIND]), Action::Wait);
+        assert_eq!(decide(&unrouted(0), &[APPLIED]), Action::Tell);
+        let told = Going {
+            told: true,
+            ..unrouted(0)
+        };
+        assert_eq!(decide(&told, &[APPLIED]), Action::Wait);
+        let ended = Going {
+            ended: true,
+            ..told
+        };
+        assert_eq!(decide(&ended, &[APPLIED]), Action::Forget);
+    }
+
+    #[test]
+    fn a_late_edge_holds_it_for_ten_minutes_and_one_that_is_behind_for_ever() {
+        assert_eq!(decide(&unrouted(9), &[APPLIED, LATE]), Action::Wait);
+        assert_eq!(decide(&unrouted(10), &[APPLIED, LATE]), Action::Tell);
+        assert_eq!(decide(&unrouted(600), &[APPLIED, BEHIND]), Action::Wait);
+    }
+
+    #[test]
+    fn what_never_served_is_told_at_once_and_a_removed_node_is_not_waited_for() {
+        let command = Going {
+            serves: false,
+            ..going()
+        };
+        assert_eq!(decide(&command, &[]), Action::Tell);
+        let gone = Going {
+            node_gone: true,
+            ..going()
+        };
+        assert_eq!(decide(&gone, &[]), Action::Forget);
+    }
+}

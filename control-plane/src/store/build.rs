@@ -1,0 +1,141 @@
+//! Rows of `build`, as nodes and the builds' reconciler need them.
+
+use domain::{
+    id::{ArchiveId, BuildId, DeploymentId, NodeId, OrganizationId, ServiceId},
+    spec::ServiceSpec,
+};
+use protocol::item::BuildSource;
+use sqlx::{FromRow, types::Json};
+use uuid::Uuid;
+
+use super::{
+    Error,
+    tx::{Access as _, SystemTx},
+};
+
+/// A build whose node has to know of it, or to forget it.
+#[derive(Debug, Clone)]
+pub struct Build {
+    pub id: BuildId,
+    pub organization: OrganizationId,
+    pub service: ServiceId,
+    pub deployment: DeploymentId,
+    pub source: BuildSource,
+    pub root: String,
+    pub spec: ServiceSpec,
+    pub canceled: bool,
+    pub finished: bool,
+    pub node: Option<NodeId>,
+    pub node_lost: bool,
+    pub traceparent: Option<String>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: Uuid,
+    organization_id: Uuid,
+    service_id: Uuid,
+    deployment_id: Uuid,
+    source: Json<BuildSource>,
+    root: Option<String>,
+    spec: Json<ServiceSpec>,
+    canceled: bool,
+    finished: bool,
+    node_id: Option<Uuid>,
+    node_lost: bool,
+    traceparent: Option<String>,
+}
+
+/// Builds that have not ended, and ended ones that a feed still has.
+pub async fn open(tx: &mut SystemTx) -> Result<Vec<Build>, Error> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "select b.id, b.organization_id, b.service_id, b.deployment_id, b.source, d.source ->> 'root' as root,
+            d.spec, b.canceled, b.finished_at is not null as finished, b.node_id, d.traceparent,
+            coalesce(s.late_since < now() - interval '75 seconds', false) or n.denied_at is not null as node_lost
+         from build b join deployment d on d.id = b.deployment_id
+         left join node n on n.id = b.node_id left join node_status s on s.node_id = b.node_id
+         where b.finished_at is null or exists (select 1 from feed_item i
+            where i.feed = 'node/nod_' || replace(b.node_id::text, '-', '')
+              and i.id = 'build/bld_' || replace(b.id::text, '-', ''))
+         order by b.created_at",
+    )
+    .fetch_all(tx.executor())
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Build {
+            id: row.id.into(),
+            organization: row.organization_id.into(),
+            service: row.service_id.into(),
+            deployment: row.deployment_id.into(),
+            source: row.source.0,
+            root: row.root.unwrap_or_else(|| "/".to_owned()),
+            spec: row.spec.0,
+            canceled: row.canceled,
+            finished: row.finished,
+            node: row.node_id.map(Into::into),
+            node_lost: row.node_lost,
+            traceparent: row.traceparent,
+        })
+        .collect())
+}
+
+/// How many unfinished builds each punctual agent has, fewest first.
+pub async fn builders(tx: &mut SystemTx) -> Result<Vec<(NodeId, i64)>, Error> {
+    let rows: Vec<(Uuid, i64)> = sqlx::query_as(
+        "select n.id, (select count(*) from build b where b.node_id = n.id and b.finished_at is null)
+         from node n join node_status s on s.node_id = n.id
+         where n.role = 'agent' and n.schedulable and not n.draining and n.denied_at is null
+           and s.late_since is null
+         order by 2, 1",
+    )
+    .fetch_all(tx.executor())
+    .await?;
+    Ok(rows.into_iter().map(|(id, count)| (id.into(), count)).collect())
+}
+
+/// Gives the build to a node, if it still is where it was.
+pub async fn assign(
+    tx: &mut SystemTx,
+    build: &Build,
+    node: Option<NodeId>,
+) -> Result<bool, Error> {
+    let assigned = sqlx::query(
+        "update build set node_id = $3, attempt = attempt + 1, state = 'waiting'
+         where id = $1 and node_id is not distinct from $2 and finished_at is null",
+    )
+    .bind(build.id.uuid())
+    .bind(build.node.map(NodeId::uuid))
+    .bind(node.map(NodeId::uuid))
+    .execute(tx.executor())
+    .await?;
+    Ok(assigned.rows_affected() == 1)
+}
+
+/// Ends a canceled build that no node will report on.
+pub async fn end_canceled(tx: &mut SystemTx, id: BuildId) -> Result<(), Error> {
+    sqlx::query(
+        "update build set state = 'failed', problem_code = 'canceled', problem_message = 'canceled before it began',
+            finished_at = now() where id = $1 and canceled and finished_at is null",
+    )
+    .bind(id.uuid())
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// Whether an unfinished build of this node is made from the archive.
+pub async fn needs_archive(
+    tx: &mut SystemTx,
+    node: NodeId,
+    archive: ArchiveId,
+) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar(
+        "select exists (select 1 from build where node_id = $1 and finished_at is null
+            and source ->> 'from' = 'archive' and source ->> 'id' = $2)",
+    )
+    .bind(node.uuid())
+    .bind(archive.to_string())
+    .fetch_one(tx.executor())
+    .await?)
+}

@@ -1,0 +1,79 @@
+//! The epoch: raised only when the database's history may have been cut.
+
+use domain::generation::{Epoch, Generation, Position};
+use protocol::feed::FeedName;
+
+use super::{
+    Error,
+    tx::{Access as _, SystemTx, Write},
+};
+
+/// A position that a node has seen and this database has not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub feed: String,
+    pub position: Position,
+}
+
+pub async fn shown(tx: &mut SystemTx) -> Result<Option<Shown>, Error> {
+    let row: (Option<i64>, Option<i64>, Option<String>) =
+        sqlx::query_as("select shown_epoch, shown_generation, shown_feed from platform")
+            .fetch_one(tx.executor())
+            .await?;
+    Ok(match row {
+        (Some(epoch), Some(generation), Some(feed)) => Some(Shown {
+            feed,
+            position: Position {
+                epoch: Epoch(epoch),
+                generation: Generation(generation),
+            },
+        }),
+        _ => None,
+    })
+}
+
+/// Remembers the highest position shown; replicas see it and stop serving feeds.
+pub async fn show(tx: &mut SystemTx, feed: &FeedName, position: Position) -> Result<(), Error> {
+    sqlx::query(
+        "update platform set shown_epoch = $1, shown_generation = $2, shown_feed = $3
+         where (coalesce(shown_epoch, -1), coalesce(shown_generation, -1)) < ($1, $2)",
+    )
+    .bind(position.epoch.0)
+    .bind(position.generation.0)
+    .bind(feed.to_string())
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// The operator has said that this database is the true one: what it has counts from now on.
+pub async fn restored(tx: &mut impl Write) -> Result<Epoch, Error> {
+    let epoch = sqlx::query_scalar(
+        "update platform set epoch = greatest(epoch, coalesce(shown_epoch, epoch)) + 1,
+            shown_epoch = null, shown_generation = null, shown_feed = null returning epoch",
+    )
+    .fetch_one(tx.executor())
+    .await?;
+    Ok(Epoch(epoch))
+}
+
+/// Compares the cluster's identity and timeline with the stored ones; a change (failover, restore)
+/// raises the epoch, unless a node has shown something higher: then an operator decides.
+pub async fn follow_timeline(tx: &mut SystemTx) -> Result<Option<Epoch>, Error> {
+    let raised: Option<i64> = sqlx::query_scalar(
+        "with now_is as (
+            select (select system_identifier::text from pg_control_system()) as system_identifier,
+                   ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer as timeline
+         ), before as (select system_identifier from platform)
+         update platform p set system_identifier = n.system_identifier, timeline = n.timeline,
+            epoch = p.epoch + (p.system_identifier is not null)::integer
+         from now_is n, before
+         where (p.system_identifier, p.timeline) is distinct from (n.system_identifier, n.timeline)
+           and p.shown_epoch is null
+         returning case when before.system_identifier is not null then p.epoch end",
+    )
+    .fetch_optional(tx.executor())
+    .await?
+    .flatten();
+    Ok(raised.map(Epoch))
+}

@@ -1,0 +1,138 @@
+//! Questions to the scheduler: at most one pending per service, and a trigger that comes while one
+//! is being answered makes the next.
+
+use domain::id::{EvaluationId, OrganizationId, ServiceId};
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{
+    Error,
+    tx::{Access as _, SystemTx, Write},
+};
+
+/// An evaluation in hand.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim {
+    pub id: EvaluationId,
+    pub organization: OrganizationId,
+    pub service: ServiceId,
+}
+
+/// What found no place, as shown to people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortage {
+    pub deployment_id: domain::id::DeploymentId,
+    pub region: String,
+    pub missing: u32,
+    pub explanation: String,
+}
+
+/// Asks the scheduler to look at a service; in the transaction of what makes it necessary. With
+/// `do nothing` in place of `do update` a trigger would be lost that is not yet visible to a claim.
+pub async fn request(
+    tx: &mut impl Write,
+    organization: OrganizationId,
+    service: ServiceId,
+    trigger: &str,
+) -> Result<(), Error> {
+    sqlx::query(
+        "insert into evaluation (id, organization_id, service_id, triggers) values ($1, $2, $3, array[$4])
+         on conflict (service_id) where state = 'pending' do update set updated_at = now(),
+            triggers = case when $4 = any(evaluation.triggers) then evaluation.triggers
+                            else evaluation.triggers || $4 end",
+    )
+    .bind(EvaluationId::new().uuid())
+    .bind(organization.uuid())
+    .bind(service.uuid())
+    .bind(trigger)
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// Takes the oldest pending one. It is committed as running before the world is looked at.
+pub async fn claim(tx: &mut SystemTx, holder: Uuid) -> Result<Option<Claim>, Error> {
+    let row: Option<(Uuid, Uuid, Uuid)> = sqlx::query_as(
+        "update evaluation set state = 'running', claimed_by = $1, updated_at = now(),
+            claimed_until = now() + interval '30 seconds'
+         where id = (select id from evaluation where state = 'pending'
+                     order by created_at limit 1 for update skip locked)
+         returning id, organization_id, service_id",
+    )
+    .bind(holder)
+    .fetch_optional(tx.executor())
+    .await?;
+    Ok(row.map(|(id, organization, service)| Claim {
+        id: id.into(),
+        organization: organization.into(),
+        service: service.into(),
+    }))
+}
+
+/// Ends one. Only the newest blocked one of a service says what is short.
+pub async fn finish(
+    tx: &mut SystemTx,
+    claim: &Claim,
+    shortages: Vec<Shortage>,
+) -> Result<(), Error> {
+    sqlx::query(
+        "delete from evaluation where service_id = $1 and (state = 'blocked' or id = $2)",
+    )
+    .bind(claim.service.uuid())
+    .bind(claim.id.uuid())
+    .execute(tx.executor())
+    .await?;
+    if shortages.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into evaluation (id, organization_id, service_id, state, triggers, exhausted)
+         values ($1, $2, $3, 'blocked', '{}', $4)",
+    )
+    .bind(claim.id.uuid())
+    .bind(claim.organization.uuid())
+    .bind(claim.service.uuid())
+    .bind(Json(shortages))
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// Makes those pending again whose answerer has died, and blocked ones once there may be room:
+/// at once when `capacity` has appeared, else after 30 s.
+pub async fn revive(tx: &mut SystemTx, capacity: bool) -> Result<u64, Error> {
+    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
+        "select distinct organization_id, service_id from evaluation
+         where (state = 'running' and claimed_until < now())
+            or (state = 'blocked' and ($1 or updated_at < now() - interval '30 seconds'))",
+    )
+    .bind(capacity)
+    .fetch_all(tx.executor())
+    .await?;
+    for (organization, service) in &rows {
+        request(tx, (*organization).into(), (*service).into(), "retry").await?;
+    }
+    sqlx::query(
+        "update evaluation set updated_at = now() where state = 'blocked' and service_id = any($1)",
+    )
+    .bind(rows.iter().map(|(_, service)| *service).collect::<Vec<_>>())
+    .execute(tx.executor())
+    .await?;
+    sqlx::query("delete from evaluation where state = 'running' and claimed_until < now()")
+        .execute(tx.executor())
+        .await?;
+    Ok(rows.len() as u64)
+}
+
+/// What a service is short of, if anything.
+pub async fn shortages(tx: &mut SystemTx, service: ServiceId) -> Result<Vec<Shortage>, Error> {
+    let row: Option<Json<Vec<Shortage>>> = sqlx::query_scalar(
+        "select exhausted from evaluation where service_id = $1 and state = 'blocked'
+         and exhausted is not null order by created_at desc limit 1",
+    )
+    .bind(service.uuid())
+    .fetch_optional(tx.executor())
+    .await?;
+    Ok(row.map(|Json(shortages)| shortages).unwrap_or_default())
+}

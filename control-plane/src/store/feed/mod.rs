@@ -1,0 +1,23 @@
+//! Feeds at rest. Items are rendered once, in the transaction that bumps the feed's generation under
+//! its row's lock, so that commit order is generation order and replicas send bytes, never render.
+
+mod read;
+mod write;
+
+pub use read::{Changes, Following, Head, changes, head, positions};
+pub use write::{Change, write};
+
+use domain::generation::Epoch;
+
+use super::{
+    Error,
+    tx::{Access as _, SystemTx},
+};
+
+/// The platform's epoch.
+pub async fn epoch(tx: &mut SystemTx) -> Result<Epoch, Error> {
+    let epoch = sqlx::query_scalar("select epoch from platform")
+        .fetch_one(tx.executor())
+        .await?;
+    Ok(Epoch(epoch))
+}

@@ -1,0 +1,209 @@
+//! Changing feeds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::generation::{Generation, Position};
+use protocol::feed::{
+    DropCause, FeedName, SecretRef,
+    digest::{BUCKETS, Rendered, Sha, bucket_digest, bucket_of, document_digest},
+};
+use sqlx::types::Json;
+
+use super::{Error, epoch};
+use crate::store::tx::{Access as _, SystemTx};
+
+/// A change of one item.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Adds or replaces it; nothing happens when it is the same.
+    Put {
+        id: String,
+        item: Rendered,
+        secrets: Vec<SecretRef>,
+    },
+    /// Removes it; nothing happens when it is not there.
+    Delete { id: String, cause: DropCause },
+}
+
+impl Change {
+    /// The item's id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Put { id, .. } | Self::Delete { id, .. } => id,
+        }
+    }
+}
+
+/// Changes feeds; answers where each now stands, changed or not. Feeds are locked in the order of
+/// their names, so that two writers can't wait for each other.
+pub async fn write(
+    tx: &mut SystemTx,
+    changes: BTreeMap<FeedName, Vec<Change>>,
+) -> Result<BTreeMap<FeedName, Position>, Error> {
+    let epoch = epoch(tx).await?;
+    let mut positions = BTreeMap::new();
+    let mut ordered: Vec<_> = changes.into_iter().collect();
+    ordered.sort_by_key(|(feed, _)| feed.to_string());
+    for (feed, changes) in ordered {
+        let generation = write_one(tx, &feed.to_string(), changes).await?;
+        positions.insert(feed, Position { epoch, generation });
+    }
+    Ok(positions)
+}
+
+async fn write_one(
+    tx: &mut SystemTx,
+    feed: &str,
+    changes: Vec<Change>,
+) -> Result<Generation, Error> {
+    let (generation, buckets) = lock(tx, feed).await?;
+    let changes = effective(tx, feed, changes).await?;
+    if changes.is_empty() {
+        return Ok(Generation(generation));
+    }
+    let next = generation + 1;
+    let touched: BTreeSet<i16> = changes.iter().map(|c| bucket_of(c.id()).into()).collect();
+    for change in changes {
+        match change {
+            Change::Put { id, item, secrets } => put(tx, feed, next, &id, &item, secrets).await?,
+            Change::Delete { id, cause } => delete(tx, feed, next, &id, cause).await?,
+        }
+    }
+    let buckets = rehash(tx, feed, buckets, &touched).await?;
+    sqlx::query(
+        "update feed set generation = $2, digest = $3, buckets = $4, updated_at = now(),
+                count = (select count(*) from feed_item where feed = $1)
+         where name = $1",
+    )
+    .bind(feed)
+    .bind(next)
+    .bind(document_digest(&buckets))
+    .bind(buckets.as_flattened())
+    .execute(tx.executor())
+    .await?;
+    Ok(Generation(next))
+}
+
+/// Takes the feed's row until the transaction's end; makes it if need be.
+async fn lock(tx: &mut SystemTx, feed: &str) -> Result<(i64, Box<[Sha; BUCKETS]>), Error> {
+    super::read::ensure(tx, feed).await?;
+    let (generation, stored): (i64, Vec<u8>) =
+        sqlx::query_as("select generation, buckets from feed where name = $1 for update")
+            .bind(feed)
+            .fetch_one(tx.executor())
+            .await?;
+    let mut buckets = Box::new([bucket_digest([]); BUCKETS]);
+    for (bucket, bytes) in buckets.iter_mut().zip(stored.chunks_exact(32)) {
+        bucket.copy_from_slice(bytes);
+    }
+    Ok((generation, buckets))
+}
+
+/// The changes that change something; the last one of an id counts.
+async fn effective(
+    tx: &mut SystemTx,
+    feed: &str,
+    changes: Vec<Change>,
+) -> Result<Vec<Change>, Error> {
+    let mut last: BTreeMap<String, Change> = BTreeMap::new();
+    for change in changes {
+        last.insert(change.id().to_owned(), change);
+    }
+    let ids: Vec<&str> = last.keys().map(String::as_str).collect();
+    let stored: Vec<(String, Vec<u8>)> =
+        sqlx::query_as("select id, sha256 from feed_item where feed = $1 and id = any($2)")
+            .bind(feed)
+            .bind(&ids)
+            .fetch_all(tx.executor())
+            .await?;
+    let stored: BTreeMap<String, Vec<u8>> = stored.into_iter().collect();
+    Ok(last
+        .into_values()
+        .filter(|change| match (change, stored.get(change.id())) {
+            (Change::Put { item, .. }, Some(sha256)) => item.sha256().as_slice() != sha256,
+            (Change::Put { .. }, None) | (Change::Delete { .. }, Some(_)) => true,
+            (Change::Delete { .. }, None) => false,
+        })
+        .collect())
+}
+
+async fn put(
+    tx: &mut SystemTx,
+    feed: &str,
+    generation: i64,
+    id: &str,
+    item: &Rendered,
+    secrets: Vec<SecretRef>,
+) -> Result<(), Error> {
+    sqlx::query(
+        "with revived as (delete from feed_tombstone where feed = $1 and id = $2)
+         insert into feed_item (feed, id, generation, bucket, json, sha256, secrets)
+         values ($1, $2, $3, $4, $5, $6, $7)
+         on conflict (feed, id) do update set generation = excluded.generation,
+            json = excluded.json, sha256 = excluded.sha256, secrets = excluded.secrets",
+    )
+    .bind(feed)
+    .bind(id)
+    .bind(generation)
+    .bind(i16::from(bucket_of(id)))
+    .bind(item.json())
+    .bind(item.sha256().as_slice())
+    .bind(Json(secrets))
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+async fn delete(
+    tx: &mut SystemTx,
+    feed: &str,
+    generation: i64,
+    id: &str,
+    cause: DropCause,
+) -> Result<(), Error> {
+    sqlx::query(
+        "with gone as (delete from feed_item where feed = $1 and id = $2)
+         insert into feed_tombstone (feed, id, generation, cause) values ($1, $2, $3, $4)
+         on conflict (feed, id) do update set generation = excluded.generation,
+            cause = excluded.cause, created_at = now()",
+    )
+    .bind(feed)
+    .bind(id)
+    .bind(generation)
+    .bind(super::read::cause_word(cause))
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// The bucket digests after the change; only touched buckets are read.
+async fn rehash(
+    tx: &mut SystemTx,
+    feed: &str,
+    mut buckets: Box<[Sha; BUCKETS]>,
+    touched: &BTreeSet<i16>,
+) -> Result<Box<[Sha; BUCKETS]>, Error> {
+    let numbers: Vec<i16> = touched.iter().copied().collect();
+    let rows: Vec<(i16, String, Vec<u8>)> = sqlx::query_as(
+        "select bucket, id, sha256 from feed_item where feed = $1 and bucket = any($2)",
+    )
+    .bind(feed)
+    .bind(&numbers)
+    .fetch_all(tx.executor())
+    .await?;
+    let mut items: BTreeMap<i16, BTreeMap<String, Sha>> =
+        numbers.into_iter().map(|n| (n, BTreeMap::new())).collect();
+    for (bucket, id, sha256) in rows {
+        let sha256 = Sha::try_from(sha256).map_err(|_| Error::corrupt("hash of an item", &id))?;
+        items.entry(bucket).or_default().insert(id, sha256);
+    }
+    for (bucket, items) in items {
+        if let Some(digest) = usize::try_from(bucket)
+            .ok()
+            .and_then(|n| buckets.get_mut(n))
+        {
+            *digest = bucket_digest(items.iter().map(|(id, sha256)| (id.as_str(), sha256)));
+        }
+    }
+    Ok(buckets)
+}

@@ -1,0 +1,59 @@
+//! Which nodes can be counted on, judged only by seconds in which some replica could have stored a
+//! report.
+
+use std::time::Duration;
+
+use domain::id::{NodeId, OrganizationId, ServiceId};
+use uuid::Uuid;
+
+use super::{
+    Error,
+    tx::{Access as _, SystemTx},
+};
+
+/// Says that this replica could store reports just now. After a gap the time counts anew.
+pub async fn listen(tx: &mut SystemTx, gap: Duration) -> Result<(), Error> {
+    sqlx::query(
+        "update platform set listened_at = now(), listening_since =
+            case when listened_at < now() - make_interval(secs => $1) then now() else listening_since end",
+    )
+    .bind(gap.as_secs_f64())
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// Marks nodes that have been silent for `after`, or for twice as long since we listen again.
+pub async fn mark_late(tx: &mut SystemTx, after: Duration) -> Result<Vec<NodeId>, Error> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "update node_status s set late_since = now() from platform p
+         where s.late_since is null and now() >
+            case when p.listening_since > s.reported_at then p.listening_since + make_interval(secs => 2 * $1)
+                 else s.reported_at + make_interval(secs => $1) end
+         returning s.node_id",
+    )
+    .bind(after.as_secs_f64())
+    .fetch_all(tx.executor())
+    .await?;
+    Ok(ids.into_iter().map(Into::into).collect())
+}
+
+/// Services with instances on nodes that are lost or being emptied, or where instances have ended
+/// by themselves: the scheduler has to look at them.
+pub async fn disturbed(
+    tx: &mut SystemTx,
+) -> Result<Vec<(OrganizationId, ServiceId)>, Error> {
+    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
+        "select distinct i.organization_id, i.service_id
+         from instance i join node n on n.id = i.node_id join node_status s on s.node_id = n.id
+         join instance_status t on t.instance_id = i.id
+         where i.stopped_at is null and i.stop_cause is null and i.purpose = 'serve'
+           and (n.draining or n.denied_at is not null or s.late_since < now() - interval '75 seconds' or t.state > 40)",
+    )
+    .fetch_all(tx.executor())
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(organization, service)| (organization.into(), service.into()))
+        .collect())
+}

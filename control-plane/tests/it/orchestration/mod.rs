@@ -1,0 +1,8 @@
+//! Deployments from rows to running nodes: real PostgreSQL, real replicas, real node links; agents
+//! and edges without containers and traffic.
+
+mod deploy;
+mod feeds;
+mod join;
+mod placement;
+mod platform;
