@@ -3,6 +3,7 @@
 
 mod api;
 mod deploy;
+mod edge;
 mod machine;
 mod memory;
 mod up;
@@ -22,7 +23,7 @@ use crate::{
 /// What to measure.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// One of: up, deploy, api, memory. All when absent.
+    /// One of: up, deploy, api, memory, edge. All when absent.
     name: Option<String>,
 }
 
@@ -43,11 +44,12 @@ struct Benchmark {
     run: fn(&Plan) -> Result<Vec<Measurement>>,
 }
 
-const BENCHMARKS: [Benchmark; 4] = [
+const BENCHMARKS: [Benchmark; 5] = [
     up::BENCHMARK,
     deploy::BENCHMARK,
     api::BENCHMARK,
     memory::BENCHMARK,
+    edge::BENCHMARK,
 ];
 
 #[derive(Serialize)]
