@@ -30,7 +30,7 @@ pub fn ensure(plan: &Plan) -> Result<()> {
         ],
     )
     .arg(plan.secret_file("admin.password"))
-    .arg("--token-out")
+    .arg("--token-file")
     .arg(plan.admin_token_file())
     .read()
     .context("making the organization and its administrator")?;

@@ -28,7 +28,6 @@ pub fn configure(plan: &Plan, cluster: &Cluster, otlp: Option<&str>) -> Result<(
         "listen": format!("{}:{}", plan.host(), port::API),
         "listen_node": format!("{}:{}", plan.host(), port::NODE),
         "listen_metrics": format!("127.0.0.1:{}", plan.metrics_port()),
-        "data_dir": plan.data().join("control-plane"),
         "database": {
             "owner_url": url("railhead_owner", "railhead")?,
             "system_url": url("railhead_system", "railhead")?,
@@ -79,7 +78,11 @@ pub fn admin(plan: &Plan, arguments: &[&str]) -> Command {
 
 fn call(plan: &Plan, arguments: &[&str]) -> Command {
     let mut call = command([plan.bin("control-plane")]);
-    call.arg("--config").arg(config_file(plan)).args(arguments);
+    // What it says is for people; a backtrace of its main is not.
+    call.env("RUST_BACKTRACE", "0")
+        .arg("--config")
+        .arg(config_file(plan))
+        .args(arguments);
     call
 }
 

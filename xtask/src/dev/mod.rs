@@ -40,7 +40,11 @@ use crate::command::{CommandExt as _, command};
 #[derive(Subcommand, Debug)]
 pub enum Task {
     /// Build and start everything, and deploy the example.
-    Up,
+    Up {
+        /// Start what is built already.
+        #[arg(long)]
+        no_build: bool,
+    },
     /// End exactly what `up` started.
     Down {
         /// Remove its data too.
@@ -80,7 +84,7 @@ pub enum Task {
 pub fn run(task: &Task) -> Result<()> {
     let dir = plan::platform_dir()?;
     match task {
-        Task::Up => up(&dir),
+        Task::Up { no_build } => up(&dir, *no_build),
         Task::Down { wipe } => down(&dir, *wipe),
         Task::Status { json } => status::run(&running_or_planned(&dir)?, *json),
         Task::Logs { name, follow } => logs(&running_or_planned(&dir)?, name, *follow),
@@ -90,8 +94,12 @@ pub fn run(task: &Task) -> Result<()> {
     }
 }
 
-fn up(dir: &Path) -> Result<()> {
-    up::run(&claim(dir)?, &up::Settings::read()?)
+fn up(dir: &Path, no_build: bool) -> Result<()> {
+    let settings = up::Settings {
+        no_build,
+        ..up::Settings::read()?
+    };
+    up::run(&claim(dir)?, &settings)
 }
 
 /// Starts a platform whose nodes send traces to port 4318 of its host address, and whose builds reach
@@ -104,7 +112,7 @@ pub fn up_for_tests(dir: &Path) -> Result<()> {
 /// The platform that this checkout means, brought up unless it is.
 pub fn ensure_up() -> Result<Plan> {
     let dir = plan::platform_dir()?;
-    up(&dir)?;
+    up(&dir, false)?;
     running(&dir)
 }
 

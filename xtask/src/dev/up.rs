@@ -36,6 +36,8 @@ pub struct Settings {
     pub otlp: Option<String>,
     /// Private addresses that builds may reach all the same (`RAILHEAD_DEV_BUILD_ALLOW`, comma-separated).
     pub build_allowed: Vec<Allowed>,
+    /// Start what is built already.
+    pub no_build: bool,
 }
 
 impl Settings {
@@ -44,6 +46,7 @@ impl Settings {
         Ok(Self {
             otlp: Some(format!("http://{}:{}", plan.host(), port::OTLP)),
             build_allowed: vec![format!("{}:{}", plan.host(), port::TEST_GIT).parse()?],
+            no_build: false,
         })
     }
 
@@ -60,6 +63,7 @@ impl Settings {
                 .ok()
                 .filter(|otlp| !otlp.is_empty()),
             build_allowed: build_allowed.context("reading RAILHEAD_DEV_BUILD_ALLOW")?,
+            no_build: false,
         })
     }
 }
@@ -72,7 +76,9 @@ pub fn run(plan: &Plan, settings: &Settings) -> Result<()> {
         let hub = base_image::hub_is_reachable();
         let images = (!hub).then(|| scope.spawn(base_image::ensure_made));
         let network = scope.spawn(|| start_foundation(plan, settings));
-        build()?;
+        if !settings.no_build {
+            build()?;
+        }
         clock.done("build");
         join(network)?;
         clock.done("network, PostgreSQL, Redis");
