@@ -71,7 +71,7 @@ pub struct Capacity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// Over the last interval.
-    #[serde(deserialize_with = "measured_cpu")]
+    #[serde(deserialize_with = "used_cpu")]
     pub cpu: MilliCpu,
     /// Working set.
     pub memory: Bytes,
@@ -79,16 +79,6 @@ pub struct Usage {
     pub received: Bytes,
     /// Sent since the container's start.
     pub sent: Bytes,
-}
-
-/// What is measured may be nothing at all; what is asked for may not.
-fn measured_cpu<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<MilliCpu, D::Error> {
-    let cores = f64::deserialize(deserializer)?;
-    if cores < 0.01 {
-        Ok(MilliCpu((cores.max(0.0) * 1000.0).round() as u32))
-    } else {
-        MilliCpu::from_cores(cores).map_err(serde::de::Error::custom)
-    }
 }
 
 /// Unlike a limit, what is used may be nothing or nearly so.

@@ -1,17 +1,12 @@
 //! The last good state of one feed: received bytes go in, and what is verified is stored, then shown.
 //! No network here; all of it may block on the disk.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use domain::generation::Position;
 use protocol::{
     feed::{
         Commit, FeedName, SecretFrame, SecretRef,
-        digest::{Document, Rendered},
         lines::Lines,
         reader::{ChangeSet, Limits, Outcome, Reader},
         signature::FeedKeys,
@@ -22,10 +17,11 @@ use tokio::sync::watch;
 
 use super::{
     Error, Status,
-    state::{Entry, Items, Secrets, Standing, State},
+    state::{Items, Secrets, Standing, State},
+    view::View,
 };
 use crate::{
-    brake::{self, Kept, KeptItems, Why},
+    brake::{self, KeptItems, Why},
     identity::DenyList,
     node_key::NodeKey,
     snapshot::{Record, Store, Stored},
@@ -153,7 +149,7 @@ impl<T: Item> Ledger<T> {
             refused: self.refused.clone(),
             items: self.state.borrow().items.clone(),
         };
-        view.refresh(&touched(&set, before, &self.kept));
+        view.change(&set);
         let (kept, refused, items) = (view.kept, view.refused, view.items);
 
         let arrived = wanted(set.secrets, &items);
@@ -205,8 +201,7 @@ impl<T: Item> Ledger<T> {
             refused: BTreeSet::new(),
             items: Items::new(),
         };
-        let ids = document.iter().map(|(id, _)| id.to_owned());
-        view.refresh(&ids.chain(kept.keys().cloned()).collect());
+        view.build();
         let (items, refused) = (view.items, view.refused);
         (self.kept, self.refused) = (view.kept, refused);
         let (secrets, missing) = self.load_secrets(&items);
@@ -312,18 +307,6 @@ fn resume(feed: FeedName, keys: FeedKeys, limits: Limits, stored: &Stored) -> Re
     )
 }
 
-/// The ids whose entries a change set may change.
-fn touched(set: &ChangeSet, before: &Document, kept: &KeptItems) -> BTreeSet<String> {
-    let puts = set.puts.iter().map(|(id, _)| id.clone());
-    let deletes = set.deletes.iter().map(|(id, _)| id.clone());
-    let mut ids: BTreeSet<String> = puts.chain(deletes).collect();
-    if set.full {
-        ids.extend(before.iter().map(|(id, _)| id.to_owned()));
-        ids.extend(kept.keys().cloned());
-    }
-    ids
-}
-
 fn references<T: Item>(items: &Items<T>) -> impl Iterator<Item = &SecretRef> {
     items.values().flat_map(|entry| entry.item.secrets())
 }
@@ -336,86 +319,6 @@ fn wanted<T: Item>(arrived: Vec<SecretFrame>, items: &Items<T>) -> Vec<SecretFra
     let references: BTreeSet<&SecretRef> = references(items).collect();
     let is_wanted = |frame: &SecretFrame| references.contains(&frame.reference());
     arrived.into_iter().filter(is_wanted).collect()
-}
-
-/// The state between two documents.
-struct View<'a, T> {
-    before: &'a Document,
-    before_kept: &'a KeptItems,
-    after: &'a Document,
-    kept: KeptItems,
-    refused: BTreeSet<String>,
-    items: BTreeMap<Arc<str>, Arc<Entry<T>>>,
-}
-
-impl<T: Item> View<'_, T> {
-    fn refresh(&mut self, ids: &BTreeSet<String>) {
-        for id in ids {
-            match self.after.get(id) {
-                Some(rendered) => self.take(id, rendered),
-                None => self.keep_or_drop(id),
-            }
-        }
-    }
-
-    /// The document's version, or the last good one if that can't be read.
-    fn take(&mut self, id: &str, rendered: &Rendered) {
-        let known = self.items.get(id).is_some_and(|entry| {
-            entry.standing == Standing::Current && entry.sha256 == *rendered.sha256()
-        });
-        if known {
-            return;
-        }
-        match Entry::read(rendered, Standing::Current) {
-            Ok(entry) => {
-                self.kept.remove(id);
-                self.refused.remove(id);
-                self.items.insert(id.into(), Arc::new(entry));
-            }
-            Err(error) => {
-                tracing::warn!(id, %error, "an item can't be read by this version");
-                self.refused.insert(id.to_owned());
-                self.keep_stale(id);
-            }
-        }
-    }
-
-    fn keep_stale(&mut self, id: &str) {
-        let stale = match self.before_kept.get(id) {
-            Some(kept) => Some(Kept {
-                why: Why::Stale,
-                ..kept.clone()
-            }),
-            None => self.before.get(id).map(|item| Kept {
-                item: item.clone(),
-                why: Why::Stale,
-                since: Position::default(),
-            }),
-        };
-        if let Some(stale) = stale {
-            self.kept.insert(id.to_owned(), stale);
-        }
-        self.keep_or_drop(id);
-    }
-
-    fn keep_or_drop(&mut self, id: &str) {
-        if self.after.get(id).is_none() {
-            self.refused.remove(id);
-        }
-        let entry = self
-            .kept
-            .get(id)
-            .and_then(|kept| Entry::read(&kept.item, kept.why.into()).ok());
-        match entry {
-            Some(entry) => {
-                self.items.insert(id.into(), Arc::new(entry));
-            }
-            None => {
-                self.kept.remove(id);
-                self.items.remove(id);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

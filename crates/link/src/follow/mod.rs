@@ -3,6 +3,7 @@
 
 mod ledger;
 mod state;
+mod view;
 
 use std::{
     path::Path,

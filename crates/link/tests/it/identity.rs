@@ -3,7 +3,10 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 use link::{Error, Link, identity};
 use protocol::join::Role;
 use tempfile::tempdir;
-use testkit::wait;
+use testkit::{
+    chaos_proxy::{ChaosProxy, Fault},
+    wait,
+};
 
 use super::{
     control_plane::ControlPlane,
@@ -92,6 +95,42 @@ async fn a_refused_token_is_told_with_its_code() {
         message.contains("join_token_used") && message.contains("make a new token"),
         "{message}"
     );
+}
+
+#[tokio::test]
+async fn a_join_whose_answer_was_lost_is_asked_again_with_the_same_key() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    let dir = tempdir().unwrap();
+    let mut config = control_plane.config(dir.path(), control_plane.address);
+    config.name = "refused".parse().unwrap();
+    Link::open(config).await.unwrap_err();
+    let key = fs::read(dir.path().join("state/identity.key")).unwrap();
+    control_plane.join(dir.path()).await;
+    assert_eq!(
+        fs::read(dir.path().join("state/identity.key")).unwrap(),
+        key
+    );
+}
+
+#[tokio::test]
+async fn joining_waits_for_a_control_plane_that_is_away() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    let proxy = ChaosProxy::start(control_plane.address).await.unwrap();
+    proxy.set(Fault::Cut);
+    let dir = tempdir().unwrap();
+    let joining = tokio::spawn(Link::open(control_plane.config(dir.path(), proxy.address)));
+    wait::until(SOON, async || {
+        dir.path().join("state/identity.key").exists()
+    })
+    .await;
+    assert!(!joining.is_finished());
+    proxy.set(Fault::None);
+    let link = tokio::time::timeout(SOON, joining)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!(link.identity().role(), Role::Edge);
 }
 
 #[tokio::test]

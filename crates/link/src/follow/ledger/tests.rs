@@ -1,5 +1,5 @@
 use domain::generation::{Epoch, Generation};
-use protocol::feed::{DropCause, signature::Signer};
+use protocol::feed::{DropCause, digest::Document, signature::Signer};
 use serde::{Deserialize, Serialize};
 use testkit::publisher::{Change, Publisher};
 
