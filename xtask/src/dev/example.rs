@@ -60,7 +60,9 @@ pub fn ensure_repository(plan: &Plan) -> Result<()> {
 pub fn ensure_deployed(plan: &Plan) -> Result<String> {
     let service = ensure_service(plan)?;
     let id = api::text(&service, "id")?;
-    if !is_live_with_head(plan, &service)? {
+    if let Some(under_way) = service["target_deployment_id"].as_str() {
+        wait_for_end(plan, under_way)?;
+    } else if !is_live_with_head(plan, &service)? {
         let begun = api::post(
             plan,
             &format!("/v1/services/{id}/deployments"),

@@ -85,6 +85,8 @@ fn edge(region: &Region) -> Value {
         "listen_metrics": format!("{address}:{}", port::EDGE_METRICS),
         "access_log": region.data("edge-access.log"),
         "drain": "30s",
+        // Load tests come from one address.
+        "connections_per_address": 16_384,
     })
 }
 
