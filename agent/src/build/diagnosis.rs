@@ -6,45 +6,62 @@ use super::{
     error::Error,
 };
 
-/// The error for a failed build.
-pub fn of(error: buildkit::Error, step: Option<&FailedStep>, dockerfile: &str) -> Error {
+const REFUSED: &[&str] = &[
+    "permissiondenied",
+    "insufficient_scope",
+    "unauthorized",
+    "access denied",
+    "forbidden",
+];
+const NOT_FOUND: &[&str] = &[
+    "not found",
+    "manifest unknown",
+    "name unknown",
+    "failed to do request",
+    "dial tcp",
+];
+/// Said by the kernel's exec and by BuildKit's choice of a manifest.
+const ARCHITECTURE: &[&str] = &["exec format error", "no match for platform"];
+/// 128 + SIGKILL.
+const KILLED: &str = "exit code: 137";
+
+/// The error for a failed build; `platform` is what the engine builds for.
+pub fn of(
+    error: buildkit::Error,
+    step: Option<&FailedStep>,
+    dockerfile: &str,
+    platform: &str,
+) -> Error {
     let message = match error {
-        buildkit::Error::Build { message } => message,
-        buildkit::Error::Refused { message } => message,
+        buildkit::Error::Build { message } | buildkit::Error::Refused { message } => message,
         engine @ buildkit::Error::Engine { .. } => return Error::Engine(engine.to_string()),
     };
-    let text = message.to_lowercase();
-    let has = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
-    if has(&["exec format error", "no match for platform"]) {
+    let output = step.map(|step| step.output.join("\n")).unwrap_or_default();
+    if says(&message, ARCHITECTURE) || says(&output, ARCHITECTURE) {
         return Error::WrongArchitecture {
-            found: "another architecture".to_owned(),
-            wanted: format!("linux/{}", std::env::consts::ARCH),
+            found: "a program in it can't be run (it is for another architecture, or a script without #!)"
+                .to_owned(),
+            wanted: platform.to_owned(),
         };
     }
-    if step.is_none_or(is_image_lookup) {
-        if has(&[
-            "permissiondenied",
-            "insufficient_scope",
-            "unauthorized",
-            "access denied",
-            "forbidden",
-        ]) {
-            return Error::BaseImageRefused { said: message };
-        }
-        if has(&[
-            "not found",
-            "manifest unknown",
-            "name unknown",
-            "failed to do request",
-            "dial tcp",
-        ]) && !has(&["dockerfile parse error"])
-        {
-            return Error::BaseImageNotFound { said: message };
-        }
+    let looks_up_image = step.is_none_or(is_image_lookup) && !says(&message, &["parse error"]);
+    if looks_up_image && says(&message, &["code = unavailable"]) {
+        return Error::Engine(message);
+    }
+    if looks_up_image && says(&message, REFUSED) {
+        return Error::BaseImageRefused { said: message };
+    }
+    if looks_up_image && says(&message, NOT_FOUND) {
+        return Error::BaseImageNotFound { said: message };
     }
     Error::DockerfileFailed {
         what: what(&message, step, dockerfile),
     }
+}
+
+fn says(text: &str, needles: &[&str]) -> bool {
+    let text = text.to_lowercase();
+    needles.iter().any(|needle| text.contains(needle))
 }
 
 fn is_image_lookup(step: &FailedStep) -> bool {
@@ -52,20 +69,24 @@ fn is_image_lookup(step: &FailedStep) -> bool {
 }
 
 fn what(message: &str, step: Option<&FailedStep>, dockerfile: &str) -> String {
-    let hint = if message.contains("exit code: 137") {
-        ". It was killed, most likely because it went over the build engine's memory limit"
-    } else {
-        ""
-    };
-    match step {
-        Some(step) => {
-            let instruction = instruction(&step.name);
-            let line = line_of(dockerfile, instruction)
-                .map_or_else(String::new, |line| format!("line {line}: "));
-            format!("{line}{instruction}: {message}{hint}")
+    let mut what = String::new();
+    if let Some(step) = step {
+        let instruction = instruction(&step.name);
+        if let Some(line) = line_of(dockerfile, instruction) {
+            what.push_str(&format!("line {line}: "));
         }
-        None => format!("{message}{hint}"),
+        what.push_str(&format!("{instruction}: "));
     }
+    what.push_str(message);
+    if message.contains(KILLED) {
+        what.push_str(
+            ". It was killed, most likely because it went over the build engine's memory limit",
+        );
+    }
+    for line in step.iter().flat_map(|step| &step.output) {
+        what.push_str(&format!("\n    {line}"));
+    }
+    what
 }
 
 /// `[build 2/3] RUN make` without the bracket.
@@ -79,58 +100,99 @@ fn instruction(name: &str) -> &str {
     }
 }
 
-/// The first line of the Dockerfile that `instruction` begins with. BuildKit joins continued
-/// lines, so the line's own text (without a trailing backslash) is compared.
+/// The line of the Dockerfile where `instruction` begins. BuildKit joins continued lines, so each
+/// line's own words (without a trailing backslash) must be the instruction's first words; the line
+/// with most of them wins.
 fn line_of(dockerfile: &str, instruction: &str) -> Option<usize> {
-    let wanted = words(instruction);
-    dockerfile.lines().enumerate().find_map(|(index, line)| {
-        let line = words(line.trim_end().trim_end_matches('\\'));
-        let matches = !line.is_empty()
-            && line.len() <= wanted.len()
-            && line
-                .iter()
-                .zip(&wanted)
-                .enumerate()
-                .all(|(n, (a, b))| a == b || (n == 0 && a.eq_ignore_ascii_case(b)));
-        (matches && (line.len() > 1 || wanted.len() == 1)).then_some(index + 1)
-    })
-}
-
-fn words(text: &str) -> Vec<&str> {
-    text.split_whitespace().collect()
+    let wanted: Vec<&str> = instruction.split_whitespace().collect();
+    let begins = |line: &str| {
+        let text = line.trim_end();
+        let continued = text.ends_with('\\');
+        let words: Vec<&str> = text.trim_end_matches('\\').split_whitespace().collect();
+        let same = words.iter().zip(&wanted).enumerate().all(|(n, (a, b))| {
+            if n == 0 {
+                a.eq_ignore_ascii_case(b)
+            } else {
+                a == b
+            }
+        });
+        let length_fits = words.len() == wanted.len() || (continued && words.len() < wanted.len());
+        (same && length_fits && words.len() > 1).then_some(words.len())
+    };
+    dockerfile
+        .lines()
+        .enumerate()
+        .filter_map(|(index, line)| Some((begins(line)?, index + 1)))
+        .max_by_key(|(words, index)| (*words, std::cmp::Reverse(*index)))
+        .map(|(_, index)| index)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const DOCKERFILE: &str = "FROM base\n# comment\nCOPY . /app\nrun make \\\n    all\nRUN false\n";
+    const DOCKERFILE: &str =
+        "FROM base\n# comment\nCOPY . /app\nrun make \\\n    all\nRUN make\nRUN false\n";
 
-    fn failed(name: &str) -> FailedStep {
-        FailedStep {
-            name: name.to_owned(),
-            error: "exit code: 1".to_owned(),
-        }
-    }
-
-    fn diagnose(message: &str, step: Option<&FailedStep>) -> Error {
+    fn diagnose(message: &str, step: Option<(&str, &str)>) -> Error {
         let error = buildkit::Error::Build {
             message: message.to_owned(),
         };
-        of(error, step, DOCKERFILE)
+        let step = step.map(|(name, output)| FailedStep {
+            name: name.to_owned(),
+            output: vec![output.to_owned()],
+        });
+        of(error, step.as_ref(), DOCKERFILE, "linux/amd64")
     }
 
     #[test]
-    fn the_line_that_failed_is_named() {
+    fn the_line_that_failed_is_named_with_what_it_said() {
         assert_eq!(line_of(DOCKERFILE, "RUN make all"), Some(4));
-        assert_eq!(line_of(DOCKERFILE, "RUN false"), Some(6));
+        assert_eq!(line_of(DOCKERFILE, "RUN make"), Some(6));
         assert_eq!(line_of(DOCKERFILE, "RUN other"), None);
-        let step = failed("[2/3] RUN false");
         let error = diagnose(
             "executor failed running [/bin/sh -c false]: exit code: 1",
-            Some(&step),
+            Some(("[2/3] RUN false", "no such luck")),
         );
         assert_eq!(error.code(), "dockerfile_failed");
-        assert!(error.to_string().contains("line 6: RUN false"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("line 7: RUN false"), "{text}");
+        assert!(text.contains("no such luck"), "{text}");
+    }
+
+    #[test]
+    fn causes_have_codes() {
+        let lookup = Some(("[internal] load metadata for docker.io/library/x:1", ""));
+        let run = Some(("[2/3] RUN x", "exec /bin/sh: exec format error"));
+        for (message, step, code) in [
+            (
+                "docker.io/library/x:1: not found",
+                lookup,
+                "base_image_not_found",
+            ),
+            (
+                "rpc error: code = PermissionDenied desc = no",
+                lookup,
+                "base_image_refused",
+            ),
+            (
+                "rpc error: code = Unavailable desc = no",
+                lookup,
+                "build_engine_failed",
+            ),
+            ("exit code: 1", run, "wrong_architecture"),
+            (
+                "dockerfile parse error line 2: not found",
+                None,
+                "dockerfile_failed",
+            ),
+            (
+                "sh: make: not found",
+                Some(("[2/3] RUN make", "")),
+                "dockerfile_failed",
+            ),
+        ] {
+            assert_eq!(diagnose(message, step).code(), code, "{message}");
+        }
     }
 }

@@ -55,7 +55,7 @@ pub enum Error {
     )]
     BaseImageRefused { said: String },
     #[error(
-        "the image is for {found}, this platform's builders make {wanted}. Choose a base image for {wanted}"
+        "the image does not fit this platform's {wanted}: {found}. Choose a base image and programs for {wanted}"
     )]
     WrongArchitecture { found: String, wanted: String },
     #[error("the image was built but could not be pushed to {image}: {said}")]

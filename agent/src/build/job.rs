@@ -57,9 +57,10 @@ impl Job {
         let commit = self.fetch(&workspace).await?;
         self.enter(BuildState::Building).await;
         let context = self.pack(&workspace).await?;
-        self.build(&workspace, &context, secrets).await?;
+        let platform = engine.platform().await?;
+        self.build(&workspace, &context, secrets, &platform).await?;
         self.enter(BuildState::Pushing).await;
-        let result = self.push(&engine, commit).await?;
+        let result = self.push(&engine, commit, platform).await?;
         if let Err(error) = engine.clean(self.config.disk_budget).await {
             tracing::warn!(%error, "the build engine's disk was not cleaned");
         }
@@ -137,6 +138,7 @@ impl Job {
         workspace: &Workspace,
         context: &Context,
         secrets: SecretFiles,
+        platform: &str,
     ) -> Result<(), Error> {
         let socket = &self.config.socket;
         let tokens = Tokens {
@@ -158,7 +160,10 @@ impl Job {
             buildkit::build(socket, &request, &session, &mut progress).await
         }
         .await;
-        built.map_err(|error| diagnosis::of(error, progress.failed(), &context.dockerfile_text))
+        built.map_err(|error| {
+            let step = progress.failed();
+            diagnosis::of(error, step.as_ref(), &context.dockerfile_text, platform)
+        })
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
@@ -179,14 +184,14 @@ impl Job {
         &self,
         engine: &Engine,
         commit: Option<CommitInfo>,
+        wanted: String,
     ) -> Result<BuildResult, Error> {
         let tag = self.item.id.to_string();
         let name = format!("{}:{tag}", self.item.repository);
         let image = engine.image(&name).await?;
-        let wanted = engine.platform().await?;
         if image.platform != wanted {
             return Err(Error::WrongArchitecture {
-                found: image.platform,
+                found: format!("it is for {}", image.platform),
                 wanted,
             });
         }
@@ -220,7 +225,7 @@ impl Job {
             .control_plane
             .registry_token(&request)
             .await
-            .map_err(|e| failed(format!("the control plane gave no token: {e:#}")))
+            .map_err(|e| failed(format!("the control plane gave no token: {e}")))
     }
 }
 
@@ -247,7 +252,7 @@ impl TokenSource for Tokens {
         &self.registry
     }
 
-    async fn pull_token(&self, repository: &str) -> anyhow::Result<RegistryToken> {
+    async fn pull_token(&self, repository: &str) -> Result<RegistryToken, link::client::Error> {
         let request = RegistryTokenRequest {
             repository: repository.to_owned(),
             push: false,

@@ -49,7 +49,7 @@ pub type Wanted = Option<BTreeMap<BuildId, Arc<BuildItem>>>;
 pub trait ControlPlane: Send + Sync + 'static {
     /// `POST /node/v1/registry-token`.
     async fn registry_token(&self, request: &RegistryTokenRequest)
-    -> anyhow::Result<RegistryToken>;
+    -> Result<RegistryToken, client::Error>;
     /// `GET /node/v1/archives/<id>`, into the file `to`; at most `max_bytes`, and only these bytes.
     async fn download_archive(
         &self,
@@ -65,8 +65,8 @@ impl ControlPlane for Client {
     async fn registry_token(
         &self,
         request: &RegistryTokenRequest,
-    ) -> anyhow::Result<RegistryToken> {
-        Ok(Self::registry_token(self, request).await?)
+    ) -> Result<RegistryToken, client::Error> {
+        Self::registry_token(self, request).await
     }
 
     async fn download_archive(

@@ -11,6 +11,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use domain::id::BuildId;
 use protocol::{
@@ -231,7 +232,7 @@ fn start(config: &Arc<Config>, dependencies: &Dependencies, item: Arc<BuildItem>
     let (sender, states) = mpsc::channel(8);
     let cancel = CancellationToken::new();
     let (log, writer) = log::begin(item.id, Arc::clone(&dependencies.logs));
-    let id = item.id;
+    let (id, span) = (item.id, span(&item));
     let job = Job {
         config: Arc::clone(config),
         dependencies: dependencies.clone(),
@@ -240,7 +241,7 @@ fn start(config: &Arc<Config>, dependencies: &Dependencies, item: Arc<BuildItem>
         states: sender,
     };
     let canceled = cancel.clone();
-    let task = tokio::spawn(async move {
+    let work = async move {
         let result = tokio::select! {
             result = Box::pin(job.run()) => result,
             () = canceled.cancelled() => Err(Error::Canceled),
@@ -248,13 +249,24 @@ fn start(config: &Arc<Config>, dependencies: &Dependencies, item: Arc<BuildItem>
         let (stream, text) = last_line(&result);
         writer.end(stream, &text).await;
         result
-    });
+    };
+    let task = tokio::spawn(work.instrument(span));
     Running {
         id,
         cancel,
         states,
         task,
     }
+}
+
+/// Continues the trace of the deployment.
+fn span(item: &BuildItem) -> tracing::Span {
+    let span =
+        tracing::info_span!("build image", build = %item.id, deployment = %item.deployment_id);
+    if let Some(traceparent) = &item.traceparent {
+        telemetry::context::set_parent(&span, traceparent);
+    }
+    span
 }
 
 fn last_line(result: &Result<BuildResult, Error>) -> (Stream, String) {

@@ -43,7 +43,7 @@ pub trait TokenSource: Send + Sync + 'static {
     /// The registry that tokens are for, `host:port`; other registries are asked anonymously.
     fn registry(&self) -> &str;
     /// A token that may pull from `repository`.
-    async fn pull_token(&self, repository: &str) -> anyhow::Result<RegistryToken>;
+    async fn pull_token(&self, repository: &str) -> Result<RegistryToken, link::client::Error>;
 }
 
 /// An open session; it ends when dropped.
@@ -185,7 +185,7 @@ impl Auth for Tokens {
             .tokens
             .pull_token(repository)
             .await
-            .map_err(|e| Status::permission_denied(format!("{repository}: {e:#}")))?;
+            .map_err(|error| refusal(repository, &error))?;
         Ok(Response::new(FetchTokenResponse {
             token: token.token,
             expires_in: i64::try_from(token.expires_in_seconds).unwrap_or(60),
@@ -216,6 +216,16 @@ impl Auth for Tokens {
         let mut signed = self.authority.sign(&request.payload).as_ref().to_vec();
         signed.extend_from_slice(&request.payload);
         Ok(Response::new(VerifyTokenAuthorityResponse { signed }))
+    }
+}
+
+/// The engine hands these words on; `diagnosis` tells the two apart by their code.
+fn refusal(repository: &str, error: &link::client::Error) -> Status {
+    let text = format!("{repository}: {error}");
+    if error.is_passing() {
+        Status::unavailable(text)
+    } else {
+        Status::permission_denied(text)
     }
 }
 

@@ -41,6 +41,12 @@ async fn every_fault_of_a_dockerfile_has_a_code() {
             "gone",
         ),
         (
+            "architecture",
+            "FROM base\nCOPY foreign /foreign\nRUN busybox chmod +x /foreign\nRUN [\"/foreign\"]\n",
+            "wrong_architecture",
+            "linux/amd64",
+        ),
+        (
             "memory",
             "FROM base\nRUN dd if=/dev/zero of=/dev/null bs=900M count=1\n",
             "dockerfile_failed",
@@ -65,7 +71,11 @@ async fn every_fault_of_a_dockerfile_has_a_code() {
             "NOPE",
         ),
     ] {
-        let repo = rig.repository(name, &[("Dockerfile", dockerfile)]);
+        let files = [
+            ("Dockerfile", dockerfile),
+            ("foreign", "\x7fELF of nowhere"),
+        ];
+        let repo = rig.repository(name, &files);
         let item = rig.item(&repo);
         let (found, message) = rig.fails(&item).await;
         assert_eq!(found, code, "{name}: {message}");

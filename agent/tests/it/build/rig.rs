@@ -230,12 +230,14 @@ impl ControlPlane for Platform {
     async fn registry_token(
         &self,
         request: &RegistryTokenRequest,
-    ) -> anyhow::Result<RegistryToken> {
+    ) -> Result<RegistryToken, client::Error> {
         let own = request
             .repository
             .starts_with(&format!("{}/", self.organization));
         let base = request.repository.starts_with("library/") && !request.push;
-        anyhow::ensure!(own || base, "not a repository of this node's builds");
+        if !own && !base {
+            return Err(refused(403, "not a repository of this node's builds"));
+        }
         let actions: &[&str] = if request.push {
             &["pull", "push"]
         } else {
@@ -253,12 +255,7 @@ impl ControlPlane for Platform {
     ) -> Result<(), client::Error> {
         let bytes = self.archives.lock().unwrap().get(&id).cloned();
         let url = format!("/node/v1/archives/{id}");
-        let bytes = bytes.ok_or_else(|| client::Error::Refused {
-            url: url.clone(),
-            status: reqwest::StatusCode::NOT_FOUND,
-            code: None,
-            detail: "no such archive".into(),
-        })?;
+        let bytes = bytes.ok_or_else(|| refused(404, "no such archive"))?;
         std::fs::write(to, &bytes).unwrap();
         let found = hex::encode(Sha256::digest(&bytes));
         if found == sha256 {
@@ -269,6 +266,15 @@ impl ControlPlane for Platform {
             expected: sha256.to_owned(),
             found,
         })
+    }
+}
+
+fn refused(status: u16, detail: &str) -> client::Error {
+    client::Error::Refused {
+        url: "https://control-plane".into(),
+        status: reqwest::StatusCode::from_u16(status).unwrap(),
+        code: None,
+        detail: detail.to_owned(),
     }
 }
 
