@@ -1,7 +1,10 @@
 //! What every command needs: the options, the credentials, the folder's link, and a client made
 //! from them. An option or environment variable wins over the link, the link over the login.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use api::client::{Client, Config, Event, Observer};
 
@@ -24,16 +27,17 @@ pub struct Context {
     pub credentials: Credentials,
     /// The nearest folder's link.
     pub link: Option<link::Found>,
-    /// Where the command runs.
+    /// The folder that the command is about.
     pub folder: PathBuf,
     waiting: Waiting,
 }
 
 impl Context {
     /// Reads what is on disk.
-    pub fn load(global: GlobalArgs, output: Output) -> Result<Self> {
-        let folder =
-            std::env::current_dir().map_err(|error| Error::file("find", "this folder", &error))?;
+    pub fn load(global: GlobalArgs, output: Output, folder: &Path) -> Result<Self> {
+        let folder = folder
+            .canonicalize()
+            .map_err(|error| Error::file("find", folder, &error))?;
         Ok(Self {
             credentials: Credentials::load()?,
             link: link::find(&folder)?,

@@ -180,6 +180,7 @@ impl Error {
         let fields = problem
             .errors
             .iter()
+            .filter(|fault| !problem.detail.contains(&fault.reason))
             .map(|fault| format!("{}: {}", fault.field, fault.reason));
         let request = format!("code {}, request {}", problem.code, problem.request_id);
         fields.chain([request]).collect()

@@ -29,7 +29,7 @@ use crate::{args::Cli, context::Context, error::Error, output::Output};
 fn main() -> ExitCode {
     let matches = args::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let output = Output::of_terminal(&cli.global);
+    let output = Output::of_terminal(&cli.global, cli.command.is_unattended());
     match run(cli, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -48,7 +48,7 @@ fn run(cli: Cli, output: Output) -> Result<(), Error> {
         .build()
         .map_err(|error| Error::file("start", "the async runtime", &error))?;
     runtime.block_on(async {
-        let context = Context::load(cli.global, output)?;
+        let context = Context::load(cli.global, output, cli.command.folder())?;
         tokio::select! {
             // A command that has something to say about Ctrl-C says it first.
             biased;

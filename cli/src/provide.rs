@@ -6,7 +6,10 @@ use api::{
     project::{CreateProject, Project},
     service::{CreateService, Service, UpdateService},
 };
-use domain::name::{InvalidName, NAME_MAX, Name};
+use domain::{
+    name::{InvalidName, NAME_MAX, Name},
+    spec::ServiceSpec,
+};
 
 use crate::{
     confirm,
@@ -17,40 +20,114 @@ use crate::{
     target::Target,
 };
 
-/// Settings that come with a deployment.
-pub struct Settings<'a> {
+/// What comes with a deployment.
+pub struct Provider<'a> {
+    /// Options and folder.
+    pub context: &'a Context,
+    /// Signed in.
+    pub client: &'a Client,
     /// Where the image comes from.
     pub source: &'a SourceSettings,
     /// How it is run.
     pub run: &'a RunSettings,
+    /// Refuses what can't be deployed, before anything is made or changed.
+    pub check: &'a dyn Fn(&ServiceSpec) -> Result,
 }
 
-/// The service that is meant, made when there is none, with the settings.
-pub async fn service(
-    context: &Context,
-    client: &Client,
-    settings: &Settings<'_>,
-) -> Result<Service> {
-    let target = Target::new(context, client);
-    if let Some(chosen) = target.linked_service() {
-        return with_settings(client, chosen, settings).await;
-    }
-    if let Some(chosen) = target.service_by_id().await? {
-        return with_settings(client, &chosen, settings).await;
-    }
-    let environment = environment(context, client).await?;
-    let names = target.services_of(&environment).await?;
-    let name = match target.service_name() {
-        Some(name) if names.iter().any(|service| service.name == name) => Some(name),
-        Some(name) => return make(context, client, &environment, valid(name)?, settings).await,
-        None if names.is_empty() => {
-            let name = folder_name(context)?;
-            return make(context, client, &environment, name, settings).await;
+impl Provider<'_> {
+    /// The service that is meant, made when there is none, with the settings.
+    pub async fn service(&self) -> Result<Service> {
+        let target = Target::new(self.context, self.client);
+        if let Some(chosen) = target.linked_service() {
+            return self.with_settings(chosen).await;
         }
-        None => None,
-    };
-    let chosen = target.service_of(&environment, name).await?;
-    with_settings(client, &chosen, settings).await
+        if let Some(chosen) = target.service_by_id().await? {
+            return self.with_settings(&chosen).await;
+        }
+        let environment = self.environment().await?;
+        let all = target.services_of(&environment).await?;
+        let name = match target.service_name() {
+            Some(name) if all.iter().any(|service| service.name == name) => Some(name),
+            Some(name) => return self.make(&environment, valid(name)?).await,
+            None if all.is_empty() => {
+                return self.make(&environment, folder_name(self.context)?).await;
+            }
+            None => None,
+        };
+        let chosen = target.service_of(&environment, name).await?;
+        self.with_settings(&chosen).await
+    }
+
+    async fn with_settings(&self, chosen: &Chosen) -> Result<Service> {
+        let path = format!("/v1/services/{}", chosen.id);
+        let service = self.client.get_versioned::<Service>(&path).await?;
+        let old = &service.value.spec;
+        let spec = spec::with_settings(old, self.source, self.run)?;
+        (self.check)(spec.as_ref().unwrap_or(old))?;
+        match spec {
+            Some(spec) if spec != *old => {
+                let update = UpdateService { spec };
+                Ok(self.client.patch(&path, &service.etag, &update).await?)
+            }
+            _ => Ok(service.value),
+        }
+    }
+
+    async fn make(&self, environment: &Chosen, name: Name) -> Result<Service> {
+        let spec = self.fresh_spec()?;
+        let output = self.context.output;
+        let question = format!(
+            "There is no service {name} in {} yet. Make it?",
+            environment.name
+        );
+        confirm::question(output, &question)?;
+        let path = format!("/v1/environments/{}/services", environment.id);
+        let service: Service = self
+            .client
+            .post(&path, &CreateService { name, spec })
+            .await?;
+        output.done(&format!(
+            "made service {} in {}",
+            service.name, environment.name
+        ))?;
+        remember(self.context, &service)?;
+        Ok(service)
+    }
+
+    fn fresh_spec(&self) -> Result<ServiceSpec> {
+        let empty = spec::empty()?;
+        let spec = spec::with_settings(&empty, self.source, self.run)?.unwrap_or(empty);
+        (self.check)(&spec)?;
+        Ok(spec)
+    }
+
+    /// The environment that is meant; in an organization without any project, one is made.
+    async fn environment(&self) -> Result<Chosen> {
+        let (context, client) = (self.context, self.client);
+        let target = Target::new(context, client);
+        let is_named = context.global.project.is_some() || context.global.environment.is_some();
+        if is_named || context.usable_link().is_some() {
+            return target.environment().await;
+        }
+        let organization = target.organization().await?;
+        if target.has_projects(&organization).await? {
+            return target.environment().await;
+        }
+        let name = folder_name(context)?;
+        self.fresh_spec()?;
+        let question = format!(
+            "{} has no project yet. Make {name} and link this folder to it?",
+            organization.name
+        );
+        confirm::question(context.output, &question)?;
+        let (project, link) = project(context, client, name).await?;
+        link::save(&context.folder, &link)?;
+        context.output.done(&format!(
+            "made project {}, linked to this folder",
+            project.name
+        ))?;
+        Ok(link.environment)
+    }
 }
 
 /// A new project; the answer is how a folder is linked to it.
@@ -88,48 +165,6 @@ pub fn folder_name(context: &Context) -> Result<Name> {
     })
 }
 
-async fn with_settings(
-    client: &Client,
-    chosen: &Chosen,
-    settings: &Settings<'_>,
-) -> Result<Service> {
-    let path = format!("/v1/services/{}", chosen.id);
-    let service = client.get_versioned::<Service>(&path).await?;
-    match spec::with_settings(&service.value.spec, settings.source, settings.run)? {
-        Some(spec) if spec != service.value.spec => {
-            let update = UpdateService { spec };
-            Ok(client.patch(&path, &service.etag, &update).await?)
-        }
-        _ => Ok(service.value),
-    }
-}
-
-async fn make(
-    context: &Context,
-    client: &Client,
-    environment: &Chosen,
-    name: Name,
-    settings: &Settings<'_>,
-) -> Result<Service> {
-    let empty = spec::empty()?;
-    let spec = spec::with_settings(&empty, settings.source, settings.run)?.unwrap_or(empty);
-    confirm::question(
-        context.output,
-        &format!(
-            "There is no service {name} in {} yet. Make it?",
-            environment.name
-        ),
-    )?;
-    let path = format!("/v1/environments/{}/services", environment.id);
-    let service: Service = client.post(&path, &CreateService { name, spec }).await?;
-    context.output.done(&format!(
-        "made service {} in {}",
-        service.name, environment.name
-    ))?;
-    remember(context, &service)?;
-    Ok(service)
-}
-
 /// A folder that is linked to the service's environment and to no service is linked to it, too.
 fn remember(context: &Context, service: &Service) -> Result {
     let Some(found) = link::find(&context.folder)? else {
@@ -144,32 +179,6 @@ fn remember(context: &Context, service: &Service) -> Result {
         link::save(&found.folder, &link)?;
     }
     Ok(())
-}
-
-/// The environment that is meant; in an organization without any project, one is made.
-async fn environment(context: &Context, client: &Client) -> Result<Chosen> {
-    let target = Target::new(context, client);
-    let is_named = context.global.project.is_some() || context.global.environment.is_some();
-    if is_named || context.usable_link().is_some() {
-        return target.environment().await;
-    }
-    let organization = target.organization().await?;
-    if target.has_projects(&organization).await? {
-        return target.environment().await;
-    }
-    let name = folder_name(context)?;
-    let question = format!(
-        "{} has no project yet. Make {name} and link this folder to it?",
-        organization.name
-    );
-    confirm::question(context.output, &question)?;
-    let (project, link) = project(context, client, name).await?;
-    link::save(&context.folder, &link)?;
-    context.output.done(&format!(
-        "made project {}, linked to this folder",
-        project.name
-    ))?;
-    Ok(link.environment)
 }
 
 fn valid(name: &str) -> Result<Name> {

@@ -1,9 +1,12 @@
 //! `audit`: who did what to which thing, from where, and how it ended.
 
+use std::collections::HashMap;
+
 use ::api::{
     Page,
     audit_event::{AuditEvent, AuditOutcome},
     client::{Client, with_query},
+    user::Member,
 };
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
@@ -11,6 +14,7 @@ use clap::Subcommand;
 use crate::{
     context::Context,
     error::Result,
+    link::Chosen,
     output::{Cell, Table, Tone, since},
     target::Target,
 };
@@ -38,14 +42,25 @@ pub async fn run(context: &Context, command: Command) -> Result {
         Command::List { lines } => {
             let path = with_query(&path, &[("limit", &lines.to_string())]);
             let page: Page<AuditEvent> = client.get(&path).await?;
+            let names = names(&client, &organization).await;
             context.output.list(
                 &page.items,
-                |events| table(events, Utc::now()),
+                |events| table(events, &names, Utc::now()),
                 "nothing was done yet",
             )
         }
         Command::Export => export(context, &client, &path).await,
     }
+}
+
+/// E-mail addresses by id. Who may not see the members sees ids.
+async fn names(client: &Client, organization: &Chosen) -> HashMap<String, String> {
+    let path = format!("/v1/organizations/{}/users", organization.id);
+    let members: Vec<Member> = client.list(&path).await.unwrap_or_default();
+    members
+        .into_iter()
+        .map(|member| (member.id.to_string(), member.email))
+        .collect()
 }
 
 /// Page by page, so that a long log needs no memory here.
@@ -63,18 +78,14 @@ async fn export(context: &Context, client: &Client, path: &str) -> Result {
     Ok(())
 }
 
-fn table(events: &[AuditEvent], now: DateTime<Utc>) -> Table {
+fn table(events: &[AuditEvent], names: &HashMap<String, String>, now: DateTime<Utc>) -> Table {
     Table::of(
         &["WHEN", "WHO", "FROM", "ACTION", "ON", "RESULT"],
         events,
         |event| {
             [
                 since(event.at, now).into(),
-                event
-                    .actor_id
-                    .clone()
-                    .unwrap_or_else(|| event.actor_kind.clone())
-                    .into(),
+                actor(event, names).into(),
                 event.actor_address.clone().unwrap_or_default().into(),
                 action(event).into(),
                 event.resource.clone().unwrap_or_default().into(),
@@ -82,6 +93,13 @@ fn table(events: &[AuditEvent], now: DateTime<Utc>) -> Table {
             ]
         },
     )
+}
+
+fn actor(event: &AuditEvent, names: &HashMap<String, String>) -> String {
+    match &event.actor_id {
+        Some(id) => names.get(id).unwrap_or(id).clone(),
+        None => event.actor_kind.clone(),
+    }
 }
 
 fn action(event: &AuditEvent) -> String {

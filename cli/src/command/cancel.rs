@@ -1,6 +1,6 @@
 //! `cancel`: ends a deployment that is under way; what served before serves on.
 
-use ::api::{deployment::Deployment, service::Service};
+use ::api::{Page, client::Client, deployment::Deployment};
 use clap::Args;
 use serde_json::json;
 
@@ -8,6 +8,7 @@ use super::deployment;
 use crate::{
     context::Context,
     error::{Error, Result},
+    link::Chosen,
     target::Target,
 };
 
@@ -28,7 +29,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result {
                     .await?
                     .id
                     .to_string(),
-                None => under_way(&client, &chosen.id).await?,
+                None => under_way(&client, &chosen).await?,
             }
         }
     };
@@ -41,10 +42,16 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result {
     context.output.record_if_json(&deployment)
 }
 
-async fn under_way(client: &::api::client::Client, service_id: &str) -> Result<String> {
-    let service: Service = client.get(&format!("/v1/services/{service_id}")).await?;
-    match service.target_deployment_id {
-        Some(id) => Ok(id.to_string()),
+/// The newest one that has not ended.
+async fn under_way(client: &Client, service: &Chosen) -> Result<String> {
+    let path = format!("/v1/services/{}/deployments?limit=20", service.id);
+    let page: Page<Deployment> = client.get(&path).await?;
+    let found = page
+        .items
+        .iter()
+        .find(|deployment| !deployment.state.is_end());
+    match found {
+        Some(deployment) => Ok(deployment.id.to_string()),
         None => Err(Error::usage(
             format!("no deployment of {} is under way", service.name),
             "railhead deployment list; to go back to an earlier one: railhead rollback",

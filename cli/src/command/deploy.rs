@@ -3,13 +3,13 @@
 
 use ::api::deployment::DeploymentSource;
 use clap::Args;
-use domain::spec::{Source, is_git_ref};
+use domain::spec::{ServiceSpec, Source, is_git_ref};
 
 use super::redeploy;
 use crate::{
     context::Context,
     error::{Error, Result},
-    provide::{self, Settings},
+    provide::Provider,
     spec::{RunSettings, SourceSettings},
 };
 
@@ -29,37 +29,36 @@ pub struct Arguments {
 
 pub async fn run(context: &Context, arguments: Arguments) -> Result {
     let client = context.client()?;
-    let settings = Settings {
+    let reference = arguments.reference;
+    let provider = Provider {
+        context,
+        client: &client,
         source: &arguments.source,
         run: &arguments.run,
+        check: &|spec| source(spec, reference.as_deref()).map(drop),
     };
-    let service = provide::service(context, &client, &settings).await?;
-    let source = match &service.spec.source {
-        Some(Source::Git(_)) => DeploymentSource::Git {
-            reference: arguments.reference,
-        },
-        Some(Source::Image(_)) if arguments.reference.is_some() => {
-            return Err(Error::usage(
-                format!(
-                    "{} is deployed from an image, which has no refs",
-                    service.name
-                ),
-                "railhead deploy --image IMAGE, or --repo URL --ref REF",
-            ));
-        }
-        Some(Source::Image(_)) => DeploymentSource::Image { image: None },
-        None => {
-            return Err(Error::usage(
-                format!(
-                    "{} has neither repository nor image to deploy from",
-                    service.name
-                ),
-                "railhead deploy --repo URL, railhead deploy --image IMAGE, or send this folder: railhead up",
-            ));
-        }
-    };
+    let service = provider.service().await?;
+    let source = source(&service.spec, reference.as_deref())?;
     let id = service.id.to_string();
     redeploy::begin(context, &client, &id, Some(source), arguments.detach).await
+}
+
+/// What to deploy of what the service is configured for.
+fn source(spec: &ServiceSpec, reference: Option<&str>) -> Result<DeploymentSource> {
+    match &spec.source {
+        Some(Source::Git(_)) => Ok(DeploymentSource::Git {
+            reference: reference.map(str::to_owned),
+        }),
+        Some(Source::Image(_)) if reference.is_some() => Err(Error::usage(
+            "the service is deployed from an image, which has no refs",
+            "railhead deploy --image IMAGE, or --repo URL --ref REF",
+        )),
+        Some(Source::Image(_)) => Ok(DeploymentSource::Image { image: None }),
+        None => Err(Error::usage(
+            "the service has neither repository nor image to deploy from",
+            "railhead deploy --repo URL, railhead deploy --image IMAGE, or send this folder: railhead up",
+        )),
+    }
 }
 
 fn reference(text: &str) -> std::result::Result<String, String> {

@@ -1,6 +1,10 @@
 //! `deployment`: every change of what a service runs, and what became of it.
 
-use ::api::{Page, client::Client, deployment::Deployment};
+use ::api::{
+    Page,
+    client::Client,
+    deployment::{Deployment, DeploymentReason},
+};
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 
@@ -93,7 +97,7 @@ fn table(deployments: &[Deployment], now: DateTime<Utc>) -> Table {
             [
                 deployment.number.to_string().into(),
                 deployment_state(deployment.state),
-                format!("{:?}", deployment.reason).to_lowercase().into(),
+                reason(deployment.reason).into(),
                 since(deployment.created_at, now).into(),
                 took(deployment).into(),
                 format!("{} of {}", deployment.failed_requests, deployment.requests).into(),
@@ -102,6 +106,15 @@ fn table(deployments: &[Deployment], now: DateTime<Utc>) -> Table {
             ]
         },
     )
+}
+
+const fn reason(reason: DeploymentReason) -> &'static str {
+    match reason {
+        DeploymentReason::Deploy => "deploy",
+        DeploymentReason::Redeploy => "redeploy",
+        DeploymentReason::Rollback => "rollback",
+        DeploymentReason::Scale => "scale",
+    }
 }
 
 fn took(deployment: &Deployment) -> String {

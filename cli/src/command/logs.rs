@@ -66,14 +66,23 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result {
             let path = format!("/v1/deployments/{}/logs", deployment.id);
             let follow = arguments.follow.to_string();
             tail.read(&client, &with_query(&path, &[("follow", &follow)]))
-                .await
+                .await?;
         }
         deployment => {
             let query = query(&arguments, deployment.as_ref());
             let path = format!("/v1/services/{}/logs", service.id);
-            tail.run(&client, &path, query, arguments.follow).await
+            tail.run(&client, &path, query, arguments.follow).await?;
         }
     }
+    say_if_empty(context, &tail.seen)
+}
+
+/// An empty log is said, so that it isn't taken for a failure.
+fn say_if_empty(context: &Context, seen: &Seen) -> Result {
+    if seen.total() > 0 || context.output.json {
+        return Ok(());
+    }
+    context.output.note("no such lines")
 }
 
 async fn which_deployment(

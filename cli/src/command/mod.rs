@@ -35,8 +35,11 @@ mod up;
 mod variable;
 mod whoami;
 
+use std::path::Path;
+
 use clap::Subcommand;
 
+pub use self::status::failed_requests;
 use crate::{context::Context, error::Result};
 
 /// What to do.
@@ -119,6 +122,24 @@ pub enum Command {
     Api(api::Arguments),
     /// Print the completion script for a shell
     Completion(completion::Arguments),
+}
+
+impl Command {
+    /// The folder that the command is about.
+    pub fn folder(&self) -> &Path {
+        match self {
+            Self::Up(arguments) => arguments.folder(),
+            _ => Path::new("."),
+        }
+    }
+
+    /// Whether it was said that nobody watches.
+    pub fn is_unattended(&self) -> bool {
+        match self {
+            Self::Up(arguments) => arguments.is_unattended(),
+            _ => false,
+        }
+    }
 }
 
 /// Carries the command out.

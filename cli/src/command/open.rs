@@ -22,8 +22,8 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result {
     let client = context.client()?;
     let chosen = Target::new(context, &client).service().await?;
     let service: Service = client.get(&format!("/v1/services/{}", chosen.id)).await?;
-    // The last one is the tenant's own where there is one.
-    let Some(hostname) = service.hostnames.last() else {
+    // The default hostname: the tenant's own may not lead here yet.
+    let Some(hostname) = service.hostnames.first() else {
         return Err(Error::usage(
             format!("{} has no hostname", service.name),
             "railhead domain add HOSTNAME",

@@ -33,15 +33,13 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result {
     if service.active && !arguments.detach {
         service = follow::settle(context, &client, service).await?;
     }
-    context.output.show(&service, || {
-        context
+    if service.active || context.output.json {
+        let table = || status::regions(&service, chrono::Utc::now());
+        return context
             .output
-            .render(status::regions(&service, chrono::Utc::now()))
-    })?;
-    if service.active {
-        return Ok(());
+            .show(&service, || context.output.render(table()));
     }
     context
         .output
-        .note("nothing runs yet: railhead deploy or railhead up")
+        .note("kept for the next deployment; nothing runs now: railhead deploy or railhead up")
 }

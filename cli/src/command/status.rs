@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{context::Context, error::Result, link::Chosen, target::Target};
 
-pub use self::text::{deployment_state, overview, regions, short, short_id};
+pub use self::text::{deployment_state, failed_requests, overview, regions, short, short_id};
 
 /// All that is shown about one service.
 #[derive(Debug, Serialize)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ::api::{archive::Archive, client::Client, deployment::DeploymentSource, service::Service};
 use bytes::Bytes;
 use clap::Args;
+use domain::spec::ServiceSpec;
 use futures::{Stream, StreamExt};
 use tokio_util::io::ReaderStream;
 
@@ -15,7 +16,7 @@ use crate::{
     context::Context,
     error::{Error, Result},
     output::Moving,
-    provide::{self, Settings},
+    provide::Provider,
     spec::{RunSettings, SourceSettings},
 };
 
@@ -34,15 +35,31 @@ pub struct Arguments {
     ci: bool,
 }
 
+impl Arguments {
+    /// The folder to send.
+    pub fn folder(&self) -> &Path {
+        &self.path
+    }
+
+    /// `--ci`.
+    pub const fn is_unattended(&self) -> bool {
+        self.ci
+    }
+}
+
 pub async fn run(context: &Context, arguments: Arguments) -> Result {
-    let folder = folder(&arguments.path)?;
+    let folder = &context.folder;
+    check_folder(folder)?;
     let client = context.client()?;
-    let settings = Settings {
+    let service = Provider {
+        context,
+        client: &client,
         source: &SourceSettings::default(),
         run: &arguments.run,
+        check: &|spec| check_dockerfile(folder, spec),
     };
-    let service = provide::service(context, &client, &settings).await?;
-    let packed = pack(context, &folder, &service).await?;
+    let service = service.service().await?;
+    let packed = pack(context, &service).await?;
     let archive = send(context, &client, &service, &packed).await?;
     drop(packed);
     let source = DeploymentSource::Archive {
@@ -52,76 +69,65 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result {
     redeploy::begin(context, &client, &id, Some(source), arguments.detach).await
 }
 
-fn folder(path: &Path) -> Result<PathBuf> {
-    let folder = path
-        .canonicalize()
-        .map_err(|error| Error::file("find", path, &error))?;
+fn check_folder(folder: &Path) -> Result {
     if !folder.is_dir() {
         return Err(Error::usage(
-            format!("{} is not a folder", path.display()),
+            format!("{} is not a folder", folder.display()),
             "railhead up FOLDER",
         ));
     }
-    let is_home =
-        dirs::home_dir().and_then(|home| home.canonicalize().ok()) == Some(folder.clone());
-    if folder.parent().is_none() || is_home {
+    let home = dirs::home_dir().and_then(|home| home.canonicalize().ok());
+    if folder.parent().is_none() || home.as_deref() == Some(folder) {
         return Err(Error::usage(
             format!("{} is not an application's folder", folder.display()),
             "go to the application's folder, or name it: railhead up FOLDER",
         ));
     }
-    Ok(folder)
+    Ok(())
 }
 
-async fn pack(context: &Context, folder: &Path, service: &Service) -> Result<Packed> {
+fn check_dockerfile(folder: &Path, spec: &ServiceSpec) -> Result {
+    let dockerfile = dockerfile_of(spec);
+    if folder.join(&dockerfile).is_file() {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!("there is no {dockerfile} in {}", folder.display()),
+        "write one (it says how your program is built), name another with --dockerfile PATH, or deploy an image: railhead deploy --image IMAGE",
+    ))
+}
+
+fn dockerfile_of(spec: &ServiceSpec) -> String {
+    let path = spec.build.dockerfile_path.trim_start_matches("./");
+    path.trim_start_matches('/').to_owned()
+}
+
+async fn pack(context: &Context, service: &Service) -> Result<Packed> {
     let line = Moving::spinner(context.output.moves);
     line.say("packing");
-    let dockerfile = dockerfile_of(service);
-    let owned = folder.to_owned();
-    let work = move || {
-        let contents = archive::list(&owned, &dockerfile)?;
-        if !contents
-            .entries
-            .iter()
-            .any(|path| path == Path::new(&dockerfile))
-        {
-            return Err(no_dockerfile(&owned, &dockerfile));
-        }
-        let packed = archive::pack(&owned, &contents)?;
+    let dockerfile = dockerfile_of(&service.spec);
+    let folder = context.folder.clone();
+    let work = move || -> Result<_> {
+        let contents = archive::list(&folder, &dockerfile)?;
+        let packed = archive::pack(&folder, &contents)?;
         Ok((packed, contents.left_out))
     };
     let (packed, left_out) = tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| Error::file("pack", folder, &error))??;
+        .map_err(|error| Error::file("pack", &context.folder, &error))??;
     drop(line);
     for what in left_out {
         context
             .output
             .note(&format!("left out {}", context.output.foreign(&what)))?;
     }
+    let files = if packed.files == 1 { "file" } else { "files" };
     context.output.done(&format!(
-        "packed {} files, {}",
+        "packed {} {files}, {}",
         packed.files,
         indicatif::HumanBytes(packed.size_bytes)
     ))?;
     Ok(packed)
-}
-
-fn dockerfile_of(service: &Service) -> String {
-    service
-        .spec
-        .build
-        .dockerfile_path
-        .trim_start_matches("./")
-        .trim_start_matches('/')
-        .to_owned()
-}
-
-fn no_dockerfile(folder: &Path, dockerfile: &str) -> Error {
-    Error::usage(
-        format!("there is no {dockerfile} in {}", folder.display()),
-        "write one (it says how your program is built), name another with --dockerfile PATH, or deploy an image: railhead deploy --image IMAGE",
-    )
 }
 
 async fn send(

@@ -197,34 +197,19 @@ async fn set(
 
 async fn seal(context: &Context, client: &Client, names: &[VariableName], scope: &Scope) -> Result {
     let place = place(context, client, scope).await?;
-    let variables: Vec<Variable> = client.list(&place.path).await?;
-    for name in names {
-        let found = variables.iter().find(|variable| variable.name == *name);
-        let variable = found.ok_or_else(|| Error::NotFound {
-            kind: "variable",
-            name: name.to_string(),
-            place: place.owner.name.clone(),
-            known: variables
-                .iter()
-                .map(|variable| variable.name.to_string())
-                .collect(),
-        })?;
+    for variable in named(client, &place, names).await? {
         // One that is sealed already has no value to send, and needs none.
         if let Some(value) = variable.value.clone() {
-            let path = format!("{}/{name}", place.path);
-            let _: Variable = client
-                .put(
-                    &path,
-                    &SetVariable {
-                        value,
-                        sealed: true,
-                    },
-                )
-                .await?;
+            let path = format!("{}/{}", place.path, variable.name);
+            let sealed = SetVariable {
+                value,
+                sealed: true,
+            };
+            let _: Variable = client.put(&path, &sealed).await?;
         }
         context
             .output
-            .done(&format!("sealed {name} of {}", place.owner.name))?;
+            .done(&format!("sealed {} of {}", variable.name, place.owner.name))?;
     }
     context.output.record_if_json(&json!({ "sealed": names }))
 }
@@ -237,16 +222,36 @@ async fn delete(
     then: &Then,
 ) -> Result {
     let place = place(context, client, scope).await?;
-    for name in names {
-        client.delete(&format!("{}/{name}", place.path)).await?;
-        context
-            .output
-            .done(&format!("deleted {name} of {}", place.owner.name))?;
+    for variable in named(client, &place, names).await? {
+        let path = format!("{}/{}", place.path, variable.name);
+        client.delete(&path).await?;
+        context.output.done(&format!(
+            "deleted {} of {}",
+            variable.name, place.owner.name
+        ))?;
     }
     context
         .output
         .record_if_json(&json!({ "deleted": names }))?;
     take_effect(context, client, &place, then).await
+}
+
+/// The variables with these names, all or none.
+async fn named(client: &Client, place: &Place, names: &[VariableName]) -> Result<Vec<Variable>> {
+    let all: Vec<Variable> = client.list(&place.path).await?;
+    let find = |name: &VariableName| {
+        let found = all.iter().find(|variable| variable.name == *name);
+        found.cloned().ok_or_else(|| Error::NotFound {
+            kind: "variable",
+            name: name.to_string(),
+            place: place.owner.name.clone(),
+            known: all
+                .iter()
+                .map(|variable| variable.name.to_string())
+                .collect(),
+        })
+    };
+    names.iter().map(find).collect()
 }
 
 async fn take_effect(context: &Context, client: &Client, place: &Place, then: &Then) -> Result {

@@ -18,8 +18,10 @@ use tokio::sync::mpsc::Receiver;
 
 use self::{build_log::BuildLog, progress::Progress};
 use crate::{
+    command::failed_requests,
     context::Context,
     error::{Error, Result},
+    output::span,
 };
 
 pub use self::settle::settle;
@@ -193,11 +195,10 @@ fn arrived(context: &Context, deployment: &Deployment, service: &Service) -> Res
     let end = deployment.finished_at.unwrap_or_else(chrono::Utc::now);
     let took = (end - deployment.created_at).to_std().unwrap_or_default();
     context.output.done(&format!(
-        "{} is live after {} ({} of {} requests failed during the change)",
+        "{} is live after {} ({})",
         service.name,
-        crate::output::span(took),
-        deployment.failed_requests,
-        deployment.requests,
+        span(took),
+        failed_requests(deployment),
     ))?;
     if context.output.json {
         return Ok(());

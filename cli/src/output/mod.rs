@@ -44,16 +44,16 @@ pub struct Output {
 }
 
 impl Output {
-    /// As the options and the terminal allow.
-    pub fn of_terminal(global: &GlobalArgs) -> Self {
+    /// As the options and the terminal allow; nobody is there when `unattended`.
+    pub fn of_terminal(global: &GlobalArgs, unattended: bool) -> Self {
         let errors_on_terminal = io::stderr().is_terminal();
         Self {
             json: global.json,
             quiet: global.quiet,
             verbose: global.verbose,
-            assumes_yes: global.yes,
+            assumes_yes: global.yes || unattended,
             can_ask: io::stdin().is_terminal() && errors_on_terminal,
-            moves: errors_on_terminal && !global.quiet,
+            moves: errors_on_terminal && !global.quiet && !unattended,
             colour: console::colors_enabled(),
             colour_errors: console::colors_enabled_stderr(),
             width: io::stdout()

@@ -134,11 +134,7 @@ async fn no_password_goes_to_a_stranger_and_a_given_authority_is_kept() {
     let other = file(user.home.path(), "other.pem", &other_ca);
     let wrong = finish(user.command(&["whoami", "--ca", &other])).await;
     assert_eq!(wrong.code, 1);
-    assert!(
-        wrong.stderr.contains("could not trust"),
-        "{}",
-        wrong.stderr
-    );
+    assert!(wrong.stderr.contains("could not trust"), "{}", wrong.stderr);
 
     let nonsense = file(user.home.path(), "nonsense.pem", "hello");
     let unusable = finish(user.command(&["whoami", "--ca", &nonsense])).await;

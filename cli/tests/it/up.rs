@@ -163,7 +163,7 @@ async fn a_failed_deployment_exits_1_with_the_reason() {
     .await;
     let user = User::new();
     user.write("Dockerfile", "FROM scratch\n");
-    let ran = user.run(&api, &["up", "-s", "web", "--ci", "--yes"]).await;
+    let ran = user.run(&api, &["up", "-s", "web", "--ci"]).await;
     assert_eq!(ran.code, 1);
     assert_eq!(ran.stdout, "");
     assert!(
@@ -219,11 +219,6 @@ async fn nothing_is_made_or_sent_without_consent_or_dockerfile() {
     let api = start(deployment("live", &["live"], None)).await;
     let user = User::new();
     user.write("main.py", "");
-    let unasked = user.run(&api, &["up", "-s", "web"]).await;
-    assert_eq!(unasked.code, 2);
-    assert!(unasked.stderr.contains("Make it?"), "{}", unasked.stderr);
-    assert!(api.asked().iter().all(|asked| asked.method == Method::GET));
-
     let no_dockerfile = user.run(&api, &["up", "-s", "web", "--yes"]).await;
     assert_eq!(no_dockerfile.code, 2);
     assert!(
@@ -231,11 +226,12 @@ async fn nothing_is_made_or_sent_without_consent_or_dockerfile() {
         "{}",
         no_dockerfile.stderr
     );
-    assert!(
-        api.asked()
-            .iter()
-            .all(|asked| !asked.path.ends_with("/archives"))
-    );
+
+    user.write("Dockerfile", "FROM scratch\n");
+    let unasked = user.run(&api, &["up", "-s", "web"]).await;
+    assert_eq!(unasked.code, 2);
+    assert!(unasked.stderr.contains("Make it?"), "{}", unasked.stderr);
+    assert!(api.asked().iter().all(|asked| asked.method == Method::GET));
 }
 
 #[tokio::test]

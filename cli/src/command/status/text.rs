@@ -71,7 +71,7 @@ pub fn regions(service: &Service, now: DateTime<Utc>) -> Table {
 
 fn head(status: &Status, now: DateTime<Utc>) -> String {
     let service = &status.service;
-    let mut lines = vec![format!("{}  {}", service.name, summary(service))];
+    let mut lines = vec![format!("{}  {}", service.name, summary(status))];
     lines.extend(
         service
             .hostnames
@@ -90,15 +90,17 @@ fn head(status: &Status, now: DateTime<Utc>) -> String {
     lines.join("\n")
 }
 
-fn summary(service: &Service) -> &'static str {
-    match (
-        service.active,
-        service.current_deployment_id.is_some(),
-        service.target_deployment_id.is_some(),
-    ) {
-        (_, _, true) => "is being deployed",
-        (true, true, false) => "is deployed",
-        (false, true, false) => "is down",
+fn summary(status: &Status) -> &'static str {
+    let service = &status.service;
+    let is_changing = status
+        .deployment
+        .as_ref()
+        .is_some_and(|deployment| !deployment.state.is_end());
+    match (service.active, service.current_deployment_id.is_some()) {
+        _ if is_changing => "is being deployed",
+        (true, true) => "is deployed",
+        (false, true) => "is down",
+        _ if status.deployment.is_some() => "was never live",
         _ => "was never deployed",
     }
 }
@@ -108,12 +110,11 @@ fn last(deployment: &Deployment, now: DateTime<Utc>) -> String {
         format!(" · {} {}", short(&commit.sha), commit.title)
     });
     format!(
-        "  deployment {} {} for {}{commit} · {} of {} requests failed during the change",
+        "  deployment {} {} for {}{commit} · {}",
         deployment.number,
         deployment.state.as_str(),
         age(deployment.state_since, now),
-        deployment.failed_requests,
-        deployment.requests,
+        failed_requests(deployment),
     )
 }
 
@@ -154,7 +155,26 @@ fn state(instance: &Instance) -> Cell {
         (_, State::Running, true) => Cell::new("ready", Tone::Good),
         (Desired::Run, State::Running, false) => Cell::new("not ready", Tone::Bad),
         (_, State::Stopped, _) => Cell::new("stopped", Tone::Dim),
-        (_, state, _) => Cell::new(format!("{state:?}").to_lowercase(), Tone::Busy),
+        (_, state, _) => Cell::new(word(state), Tone::Busy),
+    }
+}
+
+const fn word(state: State) -> &'static str {
+    match state {
+        State::Assigned => "assigned",
+        State::Pulling => "pulling",
+        State::Starting => "starting",
+        State::Running => "running",
+        State::Draining => "draining",
+        State::Stopped => "stopped",
+    }
+}
+
+/// What a change cost, in requests.
+pub fn failed_requests(deployment: &Deployment) -> String {
+    match (deployment.failed_requests, deployment.requests) {
+        (0, 0) => "no requests came during the change".to_owned(),
+        (failed, all) => format!("{failed} of {all} requests failed during the change"),
     }
 }
 
