@@ -37,6 +37,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let link = Link::open(link_config(&config)).await?;
     let node = link.identity().node_id();
     let follower = link.follow::<NodeItem>(FeedName::Node(node))?;
+    link::metrics::register(telemetry::metrics::registry(), &link, vec![follower.feed()])
+        .context("can't register the link's metrics")?;
     let mut tasks = JoinSet::new();
     let workloads = Workloads::start(&config, &link, &follower, &mut tasks)?;
     let builds = start_builds(&config, &link, &workloads, &mut tasks)?;
