@@ -212,6 +212,7 @@ create table service (
     current_deployment_id uuid,             -- newest live one
     target_deployment_id  uuid,             -- in flight
     routed_deployment_id  uuid,             -- whose instances edges shall use
+    down_deployment_id    uuid,             -- was taken down: stays the current one, but does not run
     created_at      timestamptz not null default now(),
     deleted_at      timestamptz,
     unique (organization_id, id),

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use domain::id::DeploymentId;
 use protocol::feed::FeedName;
-use scheduler::{Amount, Evaluation, Goal, Plan, Snapshot};
+use scheduler::{Amount, Evaluation, Goal, Placement, Plan, Snapshot};
 
 use super::{Context, Error, routes};
 use crate::{
     feed::{instance, route::Changes},
     store::{
-        self,
+        self, deployment,
         evaluation::{self, Claim, Shortage},
         feed::{self, Change},
         placement::{self, Purpose, Release, Service},
@@ -42,7 +42,7 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
 
 async fn answer(context: &Context, claim: &Claim) -> Result<(), Error> {
     let mut tx = SystemTx::begin(&context.state.pools).await?;
-    if let Some(service) = placement::lock_service(&mut tx, claim.service).await? {
+    if let Some(service) = lock(&mut tx, claim).await? {
         let releases = wanted(&mut tx, &service).await?;
         let snapshot = Snapshot {
             nodes: placement::nodes(&mut tx).await?,
@@ -65,6 +65,20 @@ async fn answer(context: &Context, claim: &Claim) -> Result<(), Error> {
         context.state.waker.wake(topic);
     }
     Ok(())
+}
+
+/// The service's row; one that was taken down loses its routes first.
+async fn lock(tx: &mut SystemTx, claim: &Claim) -> Result<Option<Service>, store::Error> {
+    let found = placement::lock_service(tx, claim.service).await?;
+    if found.as_ref().is_none_or(|service| service.active) {
+        return Ok(found);
+    }
+    deployment::take_down(tx, claim.service).await?;
+    let taken_down = placement::lock_service(tx, claim.service).await?;
+    if let Some(service) = &taken_down {
+        routes::apply(tx, service).await?;
+    }
+    Ok(taken_down)
 }
 
 /// The releases that shall run, oldest deployment first.
@@ -120,7 +134,10 @@ async fn apply(
         .collect();
     let public_domain = route::hostnames(tx, service).await?.into_iter().next();
     let mut changes = Changes::new();
-    for placement in &plan.placements {
+    // Nodes are locked in one order, so that two plans can't wait for each other.
+    let mut placements: Vec<&Placement> = plan.placements.iter().collect();
+    placements.sort_by_key(|placement| placement.node_id);
+    for placement in placements {
         let Some(release) = by_deployment.get(&placement.deployment_id) else {
             continue;
         };

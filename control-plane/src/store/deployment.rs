@@ -32,6 +32,8 @@ pub struct Deployment {
     pub spec: ServiceSpec,
     pub reason: String,
     pub cancel_requested: bool,
+    /// W3C trace context of the request that asked for it.
+    pub traceparent: Option<String>,
     pub release: Option<ReleaseId>,
     pub state: State,
     pub shift_positions: Option<Positions>,
@@ -54,6 +56,7 @@ struct Row {
     spec: Json<ServiceSpec>,
     reason: String,
     cancel_requested: bool,
+    traceparent: Option<String>,
     state: String,
     release_id: Option<Uuid>,
     step_deadline: Option<DateTime<Utc>>,
@@ -127,8 +130,13 @@ impl TryFrom<Row> for Deployment {
             spec: row.spec.0,
             reason: row.reason,
             cancel_requested: row.cancel_requested,
+            traceparent: row.traceparent,
             release: row.release_id.map(Into::into),
-            state: if fresh { queued(row.created_at) } else { stored },
+            state: if fresh {
+                queued(row.created_at)
+            } else {
+                stored
+            },
             shift_positions: row.shift_positions.map(|positions| positions.0),
             older_at_work: row.older_at_work,
             newer_waits: row.newer_waits,
@@ -239,10 +247,24 @@ pub async fn abandon(tx: &mut SystemTx, deployment: &Deployment) -> Result<(), E
     .bind(deployment.id.uuid())
     .execute(tx.executor())
     .await?;
-    sqlx::query("update build set canceled = true where deployment_id = $1 and finished_at is null")
-        .bind(deployment.id.uuid())
-        .execute(tx.executor())
-        .await?;
+    sqlx::query(
+        "update build set canceled = true where deployment_id = $1 and finished_at is null",
+    )
+    .bind(deployment.id.uuid())
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// What is current shall not run any more, nor be routed to.
+pub async fn take_down(tx: &mut SystemTx, service: ServiceId) -> Result<(), Error> {
+    sqlx::query(
+        "update service set down_deployment_id = current_deployment_id, routed_deployment_id = null
+         where id = $1 and not active",
+    )
+    .bind(service.uuid())
+    .execute(tx.executor())
+    .await?;
     Ok(())
 }
 

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    id::{DeploymentId, EnvironmentId, InstanceId, OrganizationId, ProjectId, RegionId, ReleaseId, ServiceId},
+    id::{
+        DeploymentId, EnvironmentId, InstanceId, OrganizationId, ProjectId, RegionId, ReleaseId,
+        ServiceId,
+    },
     instance::State,
     name::Name,
     quantity::{Bytes, MilliCpu},
@@ -38,6 +41,7 @@ pub struct Service {
     /// Something shall run.
     pub active: bool,
     pub deleted: bool,
+    /// The newest live one, unless it was taken down.
     pub current: Option<DeploymentId>,
     pub target: Option<DeploymentId>,
     pub routed: Option<DeploymentId>,
@@ -64,7 +68,8 @@ struct ServiceRow {
 pub async fn lock_service(tx: &mut SystemTx, id: ServiceId) -> Result<Option<Service>, Error> {
     let row: Option<ServiceRow> = sqlx::query_as(
         "select s.id, s.organization_id, s.name, s.environment_id, e.name as environment_name,
-            e.project_id, p.name as project_name, s.spec, s.active, s.current_deployment_id,
+            e.project_id, p.name as project_name, s.spec, s.active,
+            nullif(s.current_deployment_id, s.down_deployment_id) as current_deployment_id,
             s.target_deployment_id, s.routed_deployment_id,
             s.deleted_at is not null or e.deleted_at is not null or p.deleted_at is not null as deleted
          from service s join environment e on e.id = s.environment_id join project p on p.id = e.project_id
@@ -99,10 +104,7 @@ impl TryFrom<ServiceRow> for Service {
 }
 
 /// Replicas per region; without any in the specification, one in the platform's first region.
-pub async fn replicas(
-    tx: &mut SystemTx,
-    spec: &ServiceSpec,
-) -> Result<BTreeMap<Name, u32>, Error> {
+pub async fn replicas(tx: &mut SystemTx, spec: &ServiceSpec) -> Result<BTreeMap<Name, u32>, Error> {
     if !spec.scale.regions.is_empty() {
         return Ok(spec.scale.regions.clone());
     }
@@ -111,7 +113,10 @@ pub async fn replicas(
     )
     .fetch_optional(tx.executor())
     .await?;
-    first.map(|first| Ok((name(&first)?, 1))).into_iter().collect()
+    first
+        .map(|first| Ok((name(&first)?, 1)))
+        .into_iter()
+        .collect()
 }
 
 /// The release behind a deployment.
@@ -241,12 +246,14 @@ pub async fn instances(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(id, deployment, node, going, state, ready)| scheduler::Instance {
-            id: id.into(),
-            deployment_id: deployment.into(),
-            node_id: node.into(),
-            phase: phase(going, state, ready),
-        })
+        .map(
+            |(id, deployment, node, going, state, ready)| scheduler::Instance {
+                id: id.into(),
+                deployment_id: deployment.into(),
+                node_id: node.into(),
+                phase: phase(going, state, ready),
+            },
+        )
         .collect())
 }
 
@@ -343,7 +350,6 @@ pub async fn stop(tx: &mut SystemTx, id: InstanceId, cause: &str) -> Result<(), 
     Ok(())
 }
 
-
 /// The whole reservation of an amount, as columns.
 fn columns(amount: Amount) -> Result<(i64, i64), Error> {
     let memory = i64::try_from(amount.memory.0).map_err(|e| Error::corrupt("memory", e))?;
@@ -360,4 +366,3 @@ fn amount(cpu: i64, memory: i64) -> Amount {
 fn name(text: &str) -> Result<Name, Error> {
     text.parse().map_err(|error| Error::corrupt("name", error))
 }
-

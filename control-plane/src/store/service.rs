@@ -155,6 +155,12 @@ pub async fn deactivate(tx: &mut impl Write, id: ServiceId) -> Result<(), Error>
         .bind(id.uuid())
         .execute(tx.executor())
         .await?;
+    sqlx::query(
+        "update deployment set cancel_requested = true where service_id = $1 and finished_at is null",
+    )
+    .bind(id.uuid())
+    .execute(tx.executor())
+    .await?;
     Ok(())
 }
 

@@ -7,17 +7,20 @@ mod release;
 mod release_command;
 
 use domain::{
-    deployment::machine::{Fact, Input, Limits, Outcome, State, step},
+    deployment::machine::{Fact, Input, Limits, Outcome, State, Step, step},
     id::{DeploymentId, ServiceId},
     quantity::Span,
 };
+
+use tracing::Instrument as _;
 
 use super::{Context, Error};
 use crate::{
     store::{
         self,
         deployment::{self, Deployment},
-        event, placement,
+        event,
+        placement::{self, Service},
         tx::{Access as _, SystemTx},
     },
     waker::Topic,
@@ -47,26 +50,48 @@ async fn advance(context: &Context, id: DeploymentId, service: ServiceId) -> Res
     let Some(deployment) = deployment::find_unfinished(&mut tx, id).await? else {
         return Ok(false);
     };
-    release_command::ensure(&mut tx, &service, &deployment).await?;
-    let facts = observe::facts(&mut tx, &service, &deployment).await?;
-    let Some((next, effects)) = first_step(&deployment, facts) else {
+    let span = tracing::info_span!("deployment step", deployment = %id);
+    if let Some(traceparent) = &deployment.traceparent {
+        telemetry::context::set_parent(&span, traceparent);
+    }
+    let stepped = take_step(context, tx, &service, &deployment).instrument(span);
+    stepped.await
+}
+
+async fn take_step(
+    context: &Context,
+    mut tx: SystemTx,
+    service: &Service,
+    deployment: &Deployment,
+) -> Result<bool, Error> {
+    if release_command::ensure(&mut tx, service, deployment).await? {
+        tx.commit().await?;
+        wake(context);
+        return Ok(false);
+    }
+    let facts = observe::facts(&mut tx, service, deployment).await?;
+    let Some((next, effects)) = first_step(deployment, facts) else {
         return Ok(false);
     };
-    let outcome = apply::all(context, &mut tx, &service, &deployment, &effects).await?;
+    let outcome = apply::all(context, &mut tx, service, deployment, &effects).await?;
     let next = match outcome {
         Ok(()) => next,
         // What the step asked for can't be done: that is the deployment's failure.
         Err(failure) => {
-            let fact = Fact::Release(Outcome::Failed(failure));
-            let (failed, effects) = step(&next, &input(&deployment, fact));
-            apply::infallible(&mut tx, &service, &deployment, &effects).await?;
+            let failed = Outcome::Failed(failure);
+            let fact = match next.step {
+                Step::Building => Fact::Build(failed),
+                _ => Fact::Release(failed),
+            };
+            let (failed, effects) = step(&next, &input(deployment, fact));
+            apply::infallible(&mut tx, service, deployment, &effects).await?;
             failed
         }
     };
-    if !deployment::advance(&mut tx, &deployment, &next).await? {
+    if !deployment::advance(&mut tx, deployment, &next).await? {
         return Ok(false);
     }
-    announce(&mut tx, &deployment, &next).await?;
+    announce(&mut tx, deployment, &next).await?;
     tx.commit().await?;
     wake(context);
     Ok(next.step != deployment.state.step)

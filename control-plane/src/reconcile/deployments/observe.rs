@@ -27,12 +27,11 @@ use crate::store::{
 const RESTARTS_MAX: i32 = 3;
 
 /// Problems that waiting does not solve.
-const HOPELESS: [&str; 5] = [
+const HOPELESS: [&str; 4] = [
     "wrong_architecture",
-    "image_not_found",
-    "command_not_found",
+    "image_runs_as_root",
+    "start_failed",
     "startup_probe_failed",
-    "image_refused",
 ];
 
 /// Facts in the order of their weight; the last one is that time passes.

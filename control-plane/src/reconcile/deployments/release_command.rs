@@ -32,28 +32,29 @@ fn is_wanted(deployment: &Deployment) -> bool {
         && !matches!(deployment.source, Source::Release { .. })
 }
 
-/// Places the command's container if it is time for it and there is none.
+/// Places the command's container if it is time for it and there is none; whether it did.
 pub(super) async fn ensure(
     tx: &mut SystemTx,
     service: &Service,
     deployment: &Deployment,
-) -> Result<(), Error> {
-    if deployment.state.step != Step::Releasing || !is_wanted(deployment) {
-        return Ok(());
+) -> Result<bool, Error> {
+    let over = deployment.cancel_requested || deployment.newer_waits || service.deleted;
+    if deployment.state.step != Step::Releasing || !is_wanted(deployment) || over {
+        return Ok(false);
     }
     let Some(release) = placement::release_of(tx, deployment.id).await? else {
-        return Ok(());
+        return Ok(false);
     };
-    if container(tx, deployment).await?.is_none() {
-        place(tx, service, &release).await?;
+    if container(tx, deployment).await?.is_some() {
+        return Ok(false);
     }
-    Ok(())
+    place(tx, service, &release).await
 }
 
-async fn place(tx: &mut SystemTx, service: &Service, release: &Release) -> Result<(), Error> {
+async fn place(tx: &mut SystemTx, service: &Service, release: &Release) -> Result<bool, Error> {
     let replicas = placement::replicas(tx, &service.spec).await?;
     let Some((region, _)) = replicas.into_iter().find(|(_, replicas)| *replicas > 0) else {
-        return Ok(());
+        return Ok(false);
     };
     let snapshot = Snapshot {
         nodes: placement::nodes(tx).await?,
@@ -72,17 +73,20 @@ async fn place(tx: &mut SystemTx, service: &Service, release: &Release) -> Resul
     };
     let plan = scheduler::plan(&snapshot, &question);
     let Some(placement) = plan.placements.first() else {
-        return Ok(());
+        return Ok(false);
     };
     let placed = placement::place(tx, service, placement, Purpose::ReleaseCommand).await?;
-    let Some(id) = placed else { return Ok(()) };
+    let Some(id) = placed else {
+        return Ok(false);
+    };
     let domain = route::hostnames(tx, service).await?.into_iter().next();
     let item = instance::command(service, release, id, &placement.region, domain.as_deref());
     let (item, secrets) = instance::render(item)?;
     let id = instance::item_id(id);
     let change = Change::Put { id, item, secrets };
     let changes = Changes::from([(FeedName::Node(placement.node_id), vec![change])]);
-    feed::write(tx, changes).await.map(drop)
+    feed::write(tx, changes).await?;
+    Ok(true)
 }
 
 async fn container(tx: &mut SystemTx, deployment: &Deployment) -> Result<Option<Instance>, Error> {

@@ -5,4 +5,4 @@ mod deploy;
 mod feeds;
 mod join;
 mod placement;
-mod platform;
+pub mod platform;

@@ -118,6 +118,15 @@ impl Platform {
         .unwrap();
     }
 
+    /// The configuration file that replicas start with.
+    pub fn config_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Starts a control plane on this database.
     pub async fn replica(&self) -> Replica {
         let state = State::connect(self.config.clone()).await.unwrap();
