@@ -20,6 +20,7 @@ use edge_proxy::{
     decide::{ConnInfo, Decision, RequestHead, TlsInfo, decide},
     listen::head,
     route::RouteTable,
+    upstream::counters::Counters,
 };
 use protocol::item::{Endpoint, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem};
 
@@ -92,9 +93,19 @@ fn measure() -> Vec<Measured> {
     let global: Vec<_> = global.iter().collect();
     let region: Vec<_> = region.iter().collect();
     let compile = best(1, |_| {
-        black_box(RouteTable::build(&global, &region, &RouteTable::default()));
+        black_box(RouteTable::build(
+            &global,
+            &region,
+            &RouteTable::default(),
+            &Counters::default(),
+        ));
     });
-    let table = RouteTable::build(&global, &region, &RouteTable::default());
+    let table = RouteTable::build(
+        &global,
+        &region,
+        &RouteTable::default(),
+        &Counters::default(),
+    );
     for (_, endpoint) in table.endpoints() {
         endpoint.confirm(true);
         endpoint.probe_succeeded();

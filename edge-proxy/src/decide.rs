@@ -189,6 +189,8 @@ fn covers(tls: &TlsInfo, host: &str) -> bool {
 mod tests {
     use protocol::item::{GlobalRouteItem, HostnameItem};
 
+    use crate::upstream::counters::Counters;
+
     use super::*;
 
     fn routes(https_redirect: bool) -> RouteTable {
@@ -206,6 +208,7 @@ mod tests {
             &[&item("a.test"), &item("*.apps.test")],
             &[],
             &RouteTable::default(),
+            &Counters::default(),
         )
     }
 

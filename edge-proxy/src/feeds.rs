@@ -161,7 +161,7 @@ impl Applier {
         let global: Vec<_> = self.global.values().map(|entry| &entry.item).collect();
         let region: Vec<_> = region.items.values().map(|entry| &entry.item).collect();
         let before = self.state.routes.load_full();
-        let table = RouteTable::build(&global, &region, &before);
+        let table = RouteTable::build(&global, &region, &before, &self.state.counters);
         region.iter().for_each(|item| trace_change(item, &before));
         self.state.metrics.routed("hostnames", table.hostnames());
         self.state

@@ -53,6 +53,12 @@ impl Connection {
         })
     }
 
+    /// Whether HTTP has ended on it.
+    #[must_use]
+    pub fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Acquire)
+    }
+
     /// The proxy is about to send a 101 answer.
     pub fn set_upgraded(&self) {
         self.upgraded.store(true, Ordering::Release);
@@ -169,7 +175,7 @@ impl AsyncWrite for Io {
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.wire).poll_write(cx, buf);
         if let Poll::Ready(Ok(length)) = written
-            && self.connection.upgraded.load(Ordering::Acquire)
+            && self.connection.is_upgraded()
         {
             self.web_socket
                 .get_or_insert_default()

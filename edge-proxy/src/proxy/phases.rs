@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderName, StatusCode, Version, header};
 use pingora::{
-    Error, ErrorType, Result,
+    Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     protocols::Digest,
@@ -222,16 +222,17 @@ impl ProxyHttp for Edge {
         let status = session
             .response_written()
             .map_or(0, |head| head.status.as_u16());
-        let cut = error.is_some_and(|error| *error.esource() != pingora::ErrorSource::Downstream)
-            && ctx.refusal.is_none();
+        // A WebSocket is ended with a close frame, by whomever.
+        let upgraded = ctx.connection.as_ref().is_some_and(|c| c.is_upgraded());
+        let broken = error.is_some_and(|error| *error.esource() != ErrorSource::Downstream);
+        let cut = broken && !upgraded && ctx.refusal.is_none();
         let service = ctx.route.as_ref().map(|route| route.service_id);
         let pool = match &ctx.target {
             Some(Target::Instance { pool, .. }) => Some(Arc::clone(pool)),
             _ => service.and_then(|id| self.state.routes.load().service(id).cloned()),
         };
         if let Some(pool) = pool {
-            let counter = self.state.counters.of(pool.deployment_id);
-            ctx.count_on(&counter, ctx.has_failed(cut));
+            ctx.count_on(&pool.counter, ctx.has_failed(cut));
         }
         ctx.finish(status, session.body_bytes_sent() as u64, cut);
     }

@@ -17,6 +17,7 @@ use protocol::item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, S
 
 use super::hostname::{self, Pattern};
 use crate::upstream::{
+    counters::Counters,
     endpoint::Endpoint,
     pool::{ServicePool, carry_over},
 };
@@ -55,6 +56,7 @@ impl RouteTable {
         global: &[&GlobalRouteItem],
         region: &[&RegionRouteItem],
         previous: &Self,
+        counters: &Counters,
     ) -> Self {
         let mut table = Self::default();
         for item in global {
@@ -67,7 +69,7 @@ impl RouteTable {
         let now = Instant::now();
         for item in region {
             match item {
-                RegionRouteItem::Service(item) => table.add_service(item, previous, now),
+                RegionRouteItem::Service(item) => table.add_service(item, previous, counters, now),
                 RegionRouteItem::Agent(agent) => {
                     table.agents.insert(agent.node_id, agent.address);
                 }
@@ -92,10 +94,18 @@ impl RouteTable {
         };
     }
 
-    fn add_service(&mut self, item: &ServiceItem, previous: &Self, now: Instant) {
+    fn add_service(
+        &mut self,
+        item: &ServiceItem,
+        previous: &Self,
+        counters: &Counters,
+        now: Instant,
+    ) {
         let before = previous.services.get(&item.service_id);
-        self.services
-            .insert(item.service_id, Arc::new(carry_over(item, before, now)));
+        self.services.insert(
+            item.service_id,
+            Arc::new(carry_over(item, before, counters, now)),
+        );
     }
 
     /// The route of a normalized host: exact first, then wildcard.
@@ -117,13 +127,13 @@ impl RouteTable {
         self.services.values()
     }
 
-    /// All endpoints that a request may still be sent to, each once.
+    /// The endpoints that are confirmed and probed, each once.
     #[must_use]
     pub fn endpoints(&self) -> Vec<(Arc<ServicePool>, Arc<Endpoint>)> {
         let mut seen = HashSet::new();
         let mut all = Vec::new();
         for pool in self.services.values() {
-            for endpoint in pool.all() {
+            for endpoint in pool.watched() {
                 if seen.insert(endpoint.spec) {
                     all.push((Arc::clone(pool), endpoint));
                 }
@@ -189,12 +199,18 @@ mod tests {
             &[],
             &[&service(id, vec![old, kept])],
             &RouteTable::default(),
+            &Counters::default(),
         );
         for endpoint in first.service(id).unwrap().all() {
             endpoint.confirm(true);
             endpoint.probe_succeeded();
         }
-        let second = RouteTable::build(&[], &[&service(id, vec![kept, new])], &first);
+        let second = RouteTable::build(
+            &[],
+            &[&service(id, vec![kept, new])],
+            &first,
+            &Counters::default(),
+        );
         let pool = second.service(id).unwrap();
         let state: Vec<_> = pool
             .all()
@@ -211,8 +227,9 @@ mod tests {
             &[],
             &[&service(id, vec![endpoint(1)])],
             &RouteTable::default(),
+            &Counters::default(),
         );
-        let second = RouteTable::build(&[], &[&service(id, vec![])], &first);
+        let second = RouteTable::build(&[], &[&service(id, vec![])], &first, &Counters::default());
         assert!(second.service(id).unwrap().all().is_empty());
     }
 }

@@ -167,6 +167,8 @@ mod tests {
     use domain::id::{DeploymentId, NodeId, ServiceId};
     use protocol::item::{RegionRouteItem, ServiceItem};
 
+    use crate::upstream::counters::Counters;
+
     use super::*;
 
     #[test]
@@ -187,7 +189,7 @@ mod tests {
         };
         let build = |item: &ServiceItem| {
             let item = RegionRouteItem::Service(item.clone());
-            RouteTable::build(&[], &[&item], &RouteTable::default())
+            RouteTable::build(&[], &[&item], &RouteTable::default(), &Counters::default())
         };
         let before = build(&item);
         let pool = before.service(item.service_id).unwrap();

@@ -1,10 +1,10 @@
-//! One instance's address with what this edge knows of it. Requests read it without a lock that
-//! anyone holds across an await; confirmations and probes write it.
+//! One instance's address with what this edge knows of it: atomics, so that a request that reads
+//! it waits for no confirmation and no probe that writes it.
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        LazyLock,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -20,6 +20,7 @@ const DOWN_AFTER: u32 = 3;
 
 /// What the node's agent said about "this instance holds that address".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Confirmed {
     /// Not asked, or nobody answered yet.
     Unknown,
@@ -31,6 +32,7 @@ pub enum Confirmed {
 
 /// What our own probes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Health {
     /// Not probed yet.
     Unknown,
@@ -49,24 +51,23 @@ pub enum Failure {
     Answer,
 }
 
-/// An endpoint and its state.
+/// An endpoint and its state. Each field is judged by itself: none promises anything about another.
 #[derive(Debug)]
 pub struct Endpoint {
     /// Instance, node and address.
     pub spec: item::Endpoint,
     known_since: Instant,
     in_flight: AtomicUsize,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    confirmed: Confirmed,
-    ask: bool,
-    health: Health,
-    failed_probes: u32,
-    failures: u32,
-    ejected_until: Option<Instant>,
+    /// [`Confirmed`].
+    confirmed: AtomicU8,
+    /// Its agent shall be asked.
+    ask: AtomicBool,
+    /// [`Health`].
+    health: AtomicU8,
+    failed_probes: AtomicU32,
+    failures: AtomicU32,
+    /// Milliseconds as of [`millis`]; 0 when not ejected.
+    ejected_until: AtomicU64,
 }
 
 impl Endpoint {
@@ -77,134 +78,128 @@ impl Endpoint {
             spec,
             known_since: Instant::now(),
             in_flight: AtomicUsize::new(0),
-            state: Mutex::new(State {
-                confirmed: Confirmed::Unknown,
-                ask: true,
-                health: Health::Unknown,
-                failed_probes: 0,
-                failures: 0,
-                ejected_until: None,
-            }),
+            confirmed: AtomicU8::new(Confirmed::Unknown as u8),
+            ask: AtomicBool::new(true),
+            health: AtomicU8::new(Health::Unknown as u8),
+            failed_probes: AtomicU32::new(0),
+            failures: AtomicU32::new(0),
+            ejected_until: AtomicU64::new(0),
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a request may go there: confirmed, healthy, and not ejected.
     #[must_use]
     pub fn is_usable(&self, now: Instant) -> bool {
-        let state = self.state();
-        state.confirmed == Confirmed::Yes
-            && state.health == Health::Up
-            && state.ejected_until.is_none_or(|until| now >= until)
+        self.confirmed() == Confirmed::Yes && self.health() == Health::Up && !self.is_ejected(now)
     }
 
     /// Whether it is ejected now.
     #[must_use]
     pub fn is_ejected(&self, now: Instant) -> bool {
-        self.state().ejected_until.is_some_and(|until| now < until)
+        millis(now) < self.ejected_until.load(Ordering::Relaxed)
     }
 
     /// What its agent said.
     #[must_use]
     pub fn confirmed(&self) -> Confirmed {
-        self.state().confirmed
+        match self.confirmed.load(Ordering::Relaxed) {
+            yes if yes == Confirmed::Yes as u8 => Confirmed::Yes,
+            no if no == Confirmed::No as u8 => Confirmed::No,
+            _ => Confirmed::Unknown,
+        }
     }
 
     /// What our probes say.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.state().health
+        match self.health.load(Ordering::Relaxed) {
+            up if up == Health::Up as u8 => Health::Up,
+            down if down == Health::Down as u8 => Health::Down,
+            _ => Health::Unknown,
+        }
+    }
+
+    fn set_health(&self, health: Health) -> bool {
+        self.health.swap(health as u8, Ordering::Relaxed) != health as u8
     }
 
     /// Whether its agent shall be asked: at first, after a failed connection, and while it says no.
     #[must_use]
     pub fn wants_confirmation(&self) -> bool {
-        let state = self.state();
-        state.ask || state.confirmed != Confirmed::Yes
+        self.ask.load(Ordering::Relaxed) || self.confirmed() != Confirmed::Yes
     }
 
     /// Whether it is known what may be done with it: its agent said yes and it was probed, or it had
     /// `patience` to get that far.
     #[must_use]
     pub fn is_judged(&self, patience: Duration) -> bool {
-        let judged = {
-            let state = self.state();
-            state.confirmed == Confirmed::Yes && state.health != Health::Unknown
-        };
+        let judged = self.confirmed() == Confirmed::Yes && self.health() != Health::Unknown;
         judged || self.known_since.elapsed() > patience
     }
 
     /// Its agent shall be asked again; until it answers, its last answer stands.
     pub fn ask_again(&self) {
-        self.state().ask = true;
+        self.ask.store(true, Ordering::Relaxed);
     }
 
     /// An answer from before this edge's start: it stands until the agent answers again.
     pub fn remember(&self) {
-        self.state().confirmed = Confirmed::Yes;
+        self.confirmed
+            .store(Confirmed::Yes as u8, Ordering::Relaxed);
     }
 
     /// Its agent answered. True when that changed something.
     pub fn confirm(&self, holds: bool) -> bool {
-        let answer = if holds { Confirmed::Yes } else { Confirmed::No };
-        let mut state = self.state();
-        state.ask = false;
-        std::mem::replace(&mut state.confirmed, answer) != answer
+        let answer = if holds { Confirmed::Yes } else { Confirmed::No } as u8;
+        self.ask.store(false, Ordering::Relaxed);
+        self.confirmed.swap(answer, Ordering::Relaxed) != answer
     }
 
     /// Our probe passed. True when it came up by that.
     pub fn probe_succeeded(&self) -> bool {
-        let mut state = self.state();
-        state.failed_probes = 0;
-        let came_up = state.health != Health::Up;
-        state.health = Health::Up;
+        self.failed_probes.store(0, Ordering::Relaxed);
+        let came_up = self.set_health(Health::Up);
         if came_up {
-            state.failures = 0;
-            state.ejected_until = None;
+            self.request_succeeded();
         }
         came_up
     }
 
     /// Our probe failed. True when it went down by that.
     pub fn probe_failed(&self, failure: Failure) -> bool {
-        let mut state = self.state();
-        state.failed_probes += 1;
-        let down = failure == Failure::Connect || state.failed_probes >= DOWN_AFTER;
-        let went_down = down && state.health == Health::Up;
-        if down {
-            state.health = Health::Down;
-        }
-        went_down
+        let failed = self.failed_probes.fetch_add(1, Ordering::Relaxed) + 1;
+        let was_up = self.health() == Health::Up;
+        let down = failure == Failure::Connect || failed >= DOWN_AFTER;
+        down && self.set_health(Health::Down) && was_up
     }
 
     /// A request was answered: what failed before does not count any more.
     pub fn request_succeeded(&self) {
-        let mut state = self.state();
-        state.failures = 0;
-        state.ejected_until = None;
+        self.failures.store(0, Ordering::Relaxed);
+        self.ejected_until.store(0, Ordering::Relaxed);
     }
 
     /// A request failed. `may_eject` is false when too many of its service are ejected already.
     pub fn request_failed(&self, failure: Failure, may_eject: bool, now: Instant) {
-        let mut state = self.state();
-        state.failures += 1;
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failure == Failure::Connect {
-            state.health = Health::Down;
+            self.set_health(Health::Down);
         }
-        if state.failures >= EJECT_AFTER && may_eject {
-            state.ejected_until = Some(now + EJECTED_FOR);
+        if failures >= EJECT_AFTER && may_eject {
+            self.eject(now);
         }
+    }
+
+    fn eject(&self, now: Instant) {
+        let until = millis(now + EJECTED_FOR);
+        self.ejected_until.store(until, Ordering::Relaxed);
     }
 
     /// Half-open: the one who tries after an ejection pushes it out for the others.
     pub fn begin(&self, now: Instant) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let mut state = self.state();
-        if state.ejected_until.is_some_and(|until| now >= until) {
-            state.ejected_until = Some(now + EJECTED_FOR);
+        if self.ejected_until.load(Ordering::Relaxed) > 0 && !self.is_ejected(now) {
+            self.eject(now);
         }
     }
 
@@ -218,6 +213,13 @@ impl Endpoint {
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
+}
+
+/// On the process's own monotonic clock, from 1.
+fn millis(at: Instant) -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let since = at.saturating_duration_since(*START).as_millis();
+    u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 #[cfg(test)]

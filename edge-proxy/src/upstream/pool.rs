@@ -10,7 +10,10 @@ use arc_swap::ArcSwap;
 use domain::id::{DeploymentId, InstanceId, ServiceId};
 use protocol::item::{self, ServiceItem};
 
-use super::endpoint::{Endpoint, Failure};
+use super::{
+    counters::{Counter, Counters},
+    endpoint::{Endpoint, Failure},
+};
 
 /// How long an endpoint that left the table may still serve when no new one can.
 const LEAVING_FOR: Duration = Duration::from_secs(60);
@@ -26,6 +29,8 @@ pub struct ServicePool {
     pub deployment_id: DeploymentId,
     /// HTTP probe's path; TCP when absent.
     pub health_path: Option<String>,
+    /// Requests of that deployment through this edge.
+    pub counter: Arc<Counter>,
     endpoints: Vec<Arc<Endpoint>>,
     leaving: Vec<(Arc<Endpoint>, Instant)>,
     discovered: Arc<Discovered>,
@@ -52,6 +57,7 @@ impl Default for Discovered {
 pub fn carry_over(
     item: &ServiceItem,
     before: Option<&Arc<ServicePool>>,
+    counters: &Counters,
     now: Instant,
 ) -> ServicePool {
     let mut known: HashMap<item::Endpoint, Arc<Endpoint>> = before
@@ -74,6 +80,7 @@ pub fn carry_over(
         service_id: item.service_id,
         deployment_id: item.deployment_id,
         health_path: item.health_path.clone(),
+        counter: counters.of(item.deployment_id),
         endpoints,
         leaving,
         discovered: before.map_or_else(Arc::default, |b| Arc::clone(&b.discovered)),
@@ -100,6 +107,14 @@ impl ServicePool {
     #[must_use]
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
+    }
+
+    /// Those that are confirmed and probed: of the feed, and those that agents named. A leaving one
+    /// is no longer asked after.
+    pub fn watched(&self) -> impl Iterator<Item = Arc<Endpoint>> {
+        let discovered = self.discovered.endpoints.load_full();
+        let named: Vec<_> = discovered.iter().cloned().collect();
+        self.endpoints.iter().cloned().chain(named)
     }
 
     /// Those of the feed, those that are leaving, and those that agents named.
@@ -179,7 +194,7 @@ mod tests {
             health_path: None,
             traceparent: None,
         };
-        let pool = carry_over(&item, None, Instant::now());
+        let pool = carry_over(&item, None, &Counters::default(), Instant::now());
         for endpoint in pool.endpoints() {
             endpoint.confirm(true);
             endpoint.probe_succeeded();
@@ -240,7 +255,7 @@ mod tests {
             health_path: None,
             traceparent: None,
         };
-        let after = carry_over(&item, Some(&before), now);
+        let after = carry_over(&item, Some(&before), &Counters::default(), now);
         assert_eq!(after.choose(&[], now).map(|e| e.spec), Some(old));
         after.endpoints()[0].confirm(true);
         after.endpoints()[0].probe_succeeded();
@@ -250,7 +265,12 @@ mod tests {
         );
         let much_later = now + LEAVING_FOR;
         item.endpoints[0].address.set_port(10);
-        let third = carry_over(&item, Some(&Arc::new(after)), much_later);
+        let third = carry_over(
+            &item,
+            Some(&Arc::new(after)),
+            &Counters::default(),
+            much_later,
+        );
         assert!(third.all().iter().all(|e| e.spec != old));
     }
 }
