@@ -34,12 +34,17 @@ fn config(url: &str) -> DatabaseConfig {
     }
 }
 
-async fn rig(budget: Bytes) -> Rig {
+/// A log database of a test's own.
+pub async fn database() -> Database {
     let migrations = include_str!("../../migrations-logs/0001_initial.sql");
     let template = template("logs", migrations, async |url: &str| {
         logs::migrate(&config(url)).await
     });
-    let database = template.await.unwrap().database().await.unwrap();
+    template.await.unwrap().database().await.unwrap()
+}
+
+async fn rig(budget: Bytes) -> Rig {
+    let database = database().await;
     let config = config(&database.url_as("railhead_owner"));
     let logs = PostgresLogs::connect(&config, budget).unwrap();
     Rig { database, logs }

@@ -97,6 +97,12 @@ impl FakeAgent {
         self.node.link.identity().node_id()
     }
 
+    /// Asks the control plane what a real agent asks: tokens, archives, log lines.
+    #[must_use]
+    pub fn client(&self) -> &link::client::Client {
+        self.node.link.client()
+    }
+
     /// What it is told to run and build.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<Arc<State<NodeItem>>> {

@@ -119,12 +119,18 @@ impl Platform {
     }
 
     /// The configuration file that replicas start with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Changes it for replicas that start later.
     pub fn config_mut(&mut self) -> &mut Config {
         &mut self.config
     }
 
-    pub fn config(&self) -> &Config {
-        &self.config
+    /// The control plane's own way to the database, without a replica.
+    pub async fn pools(&self) -> Pools {
+        Pools::connect(&self.config.database).await.unwrap()
     }
 
     /// Starts a control plane on this database.
