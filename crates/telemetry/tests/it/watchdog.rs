@@ -1,44 +1,90 @@
-use std::{os::unix::net::UnixDatagram, process::Command, time::Duration};
+use std::{
+    io,
+    os::unix::net::UnixDatagram,
+    process::{Child, Stdio},
+    time::Duration,
+};
 
-const CHILD: &str = "RAILHEAD_TELEMETRY_WATCHDOG_CHILD";
+use tempfile::TempDir;
 
-/// Runs as a child of the test below, with a supervisor's environment.
+use super::child;
+
+/// Runs as a child, with a supervisor's environment.
 #[tokio::test]
 async fn supervised() {
-    if std::env::var_os(CHILD).is_some() {
+    if child::is("watchdog::supervised") {
         telemetry::watchdog::ready();
         telemetry::watchdog::spawn();
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Runs as a child: all its workers (one) hang after the first sign of life.
+#[tokio::test]
+async fn hung() {
+    if child::is("watchdog::hung") {
+        telemetry::watchdog::spawn();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// A supervisor that wants a sign of life every 0.2 s, and its child.
+struct Supervisor {
+    socket: UnixDatagram,
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Supervisor {
+    fn start(test: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let child = child::command(test)
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "200000")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            socket,
+            child,
+            _dir: dir,
+        }
+    }
+
+    fn receive(&self, within: Duration) -> io::Result<String> {
+        self.socket.set_read_timeout(Some(within))?;
+        let mut buffer = [0; 256];
+        let length = self.socket.recv(&mut buffer)?;
+        Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+const SOON: Duration = Duration::from_secs(20);
+
+#[test]
+fn ready_is_followed_by_signs_of_life() {
+    let supervisor = Supervisor::start("watchdog::supervised");
+    for expected in ["READY=1\n", "WATCHDOG=1\n", "WATCHDOG=1\n", "WATCHDOG=1\n"] {
+        assert_eq!(supervisor.receive(SOON).unwrap(), expected);
     }
 }
 
 #[test]
-fn ready_is_followed_by_signs_of_life() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("notify");
-    let supervisor = UnixDatagram::bind(&path).unwrap();
-    supervisor
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "watchdog::supervised"])
-        .env(CHILD, "1")
-        .env("NOTIFY_SOCKET", &path)
-        .env("WATCHDOG_USEC", "200000")
-        .env_remove("WATCHDOG_PID")
-        .spawn()
-        .unwrap();
-    let messages: Vec<String> = (0..4).map(|_| receive(&supervisor)).collect();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert_eq!(
-        messages,
-        ["READY=1\n", "WATCHDOG=1\n", "WATCHDOG=1\n", "WATCHDOG=1\n"]
-    );
-}
-
-fn receive(supervisor: &UnixDatagram) -> String {
-    let mut buffer = [0; 256];
-    let length = supervisor.recv(&mut buffer).unwrap();
-    String::from_utf8(buffer[..length].to_vec()).unwrap()
+fn a_hung_runtime_gives_no_sign_of_life() {
+    let supervisor = Supervisor::start("watchdog::hung");
+    assert_eq!(supervisor.receive(SOON).unwrap(), "WATCHDOG=1\n");
+    let silence = supervisor.receive(Duration::from_secs(2)).unwrap_err();
+    assert_eq!(silence.kind(), io::ErrorKind::WouldBlock);
 }
