@@ -8,20 +8,18 @@ use crate::{
     output::Output,
 };
 
-/// Destroying something needs its name typed, or `--yes`.
-pub fn destruction(output: Output, kind: &str, name: &str, consequence: &str) -> Result {
+/// What can't be taken back (such as "delete the service") needs the name typed, or `--yes`.
+pub fn destruction(output: Output, action: &str, name: &str, consequence: &str) -> Result {
     if output.assumes_yes {
         return Ok(());
     }
     if !output.can_ask {
         return Err(Error::usage(
-            format!(
-                "this would delete the {kind} {name}, and there is no terminal to confirm it on"
-            ),
+            format!("this would {action} {name}, and there is no terminal to confirm it on"),
             "repeat it with --yes if that is what you want",
         ));
     }
-    output.note(&format!("This deletes the {kind} {name}: {consequence}"))?;
+    output.note(&format!("This is to {action} {name}: {consequence}"))?;
     let typed: String = Input::new()
         .with_prompt(format!("Type {name} to confirm"))
         .allow_empty(true)

@@ -67,6 +67,14 @@ pub enum Error {
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
+    /// Ctrl-C while something was watched that goes on by itself.
+    #[error("stopped watching; deployment {number} goes on")]
+    Unwatched {
+        /// Its number.
+        number: i64,
+        /// Its id.
+        id: domain::id::DeploymentId,
+    },
 }
 
 /// The result of a command.
@@ -108,7 +116,7 @@ impl Error {
             Self::Usage { .. } => 2,
             Self::NotFound { .. } => 5,
             Self::OutputClosed => 0,
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::Unwatched { .. } => 130,
             Self::NotConfirmed(_) | Self::Failed { .. } | Self::File { .. } => 1,
         }
     }
@@ -131,6 +139,10 @@ impl Error {
                 vec![format!("there is no {kind} there at all yet")]
             }
             Self::NotFound { known, .. } => vec![format!("there is: {}", known.join(", "))],
+            Self::Unwatched { id, .. } => vec![
+                format!("to watch again: railhead deployment get {id} --follow"),
+                format!("to stop it: railhead cancel {id}"),
+            ],
             _ => Vec::new(),
         }
     }

@@ -95,7 +95,7 @@ async fn delete(context: &Context, client: &Client, project: &Chosen, wanted: &s
     )?;
     confirm::destruction(
         context.output,
-        "deploy key",
+        "delete the deploy key",
         key.name.as_str(),
         "builds can't fetch the repositories that trust only it",
     )?;

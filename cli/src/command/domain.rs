@@ -146,7 +146,7 @@ async fn remove(context: &Context, client: &Client, service: &Chosen, wanted: &s
     )?;
     confirm::destruction(
         context.output,
-        "hostname",
+        "remove the hostname",
         &domain.hostname,
         "requests to it are no longer answered, and others may take it",
     )?;

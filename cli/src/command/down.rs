@@ -10,7 +10,7 @@ pub async fn run(context: &Context) -> Result {
     let chosen = Target::new(context, &client).service().await?;
     confirm::destruction(
         context.output,
-        "running deployment of",
+        "stop",
         &chosen.name,
         "its hostnames answer with an error until the next deployment",
     )?;

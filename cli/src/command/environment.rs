@@ -86,7 +86,7 @@ async fn delete(context: &Context, wanted: &str) -> Result {
     let environment = target.environment_of(&project, Some(wanted)).await?;
     confirm::destruction(
         context.output,
-        "environment",
+        "delete the environment",
         &environment.name,
         "all its services, variables, images and logs go with it",
     )?;

@@ -6,7 +6,7 @@ mod seen;
 use ::api::{
     Page,
     client::{Client, with_query},
-    deployment::Deployment,
+    deployment::{Deployment, DeploymentSource},
     log::{LogLine, LogRecord},
 };
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -96,15 +96,26 @@ async fn which_deployment(
     if !arguments.build {
         return Ok(None);
     }
-    let path = format!("/v1/services/{}/deployments?limit=1", service.id);
+    let path = format!("/v1/services/{}/deployments?limit=50", service.id);
     let newest: Page<Deployment> = client.get(&path).await?;
-    match newest.items.into_iter().next() {
-        Some(deployment) => Ok(Some(deployment)),
-        None => Err(Error::usage(
-            format!("{} was never deployed, so there is no build", service.name),
-            "railhead up or railhead deploy",
-        )),
-    }
+    let built = newest.items.into_iter().find(has_build);
+    built.map(Some).ok_or_else(|| {
+        Error::usage(
+            format!(
+                "{} was not built lately, so there is no such log",
+                service.name
+            ),
+            "railhead deployment list, then railhead logs --build --deployment NUMBER",
+        )
+    })
+}
+
+/// Whether the deployment's source was built, rather than an image taken as it is.
+pub fn has_build(deployment: &Deployment) -> bool {
+    matches!(
+        deployment.source,
+        DeploymentSource::Git { .. } | DeploymentSource::Archive { .. }
+    )
 }
 
 type Query = Vec<(&'static str, String)>;

@@ -135,7 +135,7 @@ async fn remove(
 ) -> Result {
     confirm::destruction(
         context.output,
-        "membership of",
+        "end the membership of",
         &member.email,
         &format!(
             "nothing of {} can be seen or done by them any more",

@@ -39,7 +39,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-pub use self::status::failed_requests;
+pub use self::{logs::has_build, status::failed_requests};
 use crate::{context::Context, error::Result};
 
 /// What to do.

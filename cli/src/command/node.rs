@@ -196,7 +196,7 @@ async fn remove(context: &Context, client: &Client, wanted: &str) -> Result {
     let node = named(client, wanted).await?;
     confirm::destruction(
         context.output,
-        "node",
+        "remove the node",
         node.name.as_str(),
         "its certificate is refused from now on, and its instances are replaced elsewhere",
     )?;
@@ -211,7 +211,7 @@ async fn release(context: &Context, client: &Client, wanted: &str, body: &Overri
     let node = named(client, wanted).await?;
     confirm::destruction(
         context.output,
-        "held entries on node",
+        "drop what is held on",
         node.name.as_str(),
         "what the brake holds is dropped: look first at railhead node get",
     )?;

@@ -71,7 +71,7 @@ async fn delete(context: &Context, client: &::api::client::Client, wanted: &str)
     let found = find::by_name_or_id(all, "organization", wanted, "your organizations")?;
     confirm::destruction(
         context.output,
-        "organization",
+        "delete the organization",
         found.name.as_str(),
         "all its projects, services, images, logs and members go with it",
     )?;

@@ -49,7 +49,7 @@ async fn delete(context: &Context, wanted: &str) -> Result {
     let project = Target::new(context, &client).project_named(wanted).await?;
     confirm::destruction(
         context.output,
-        "project",
+        "delete the project",
         &project.name,
         "all its environments, services, variables, images and logs go with it",
     )?;

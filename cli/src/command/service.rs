@@ -121,7 +121,7 @@ async fn delete(context: &Context, wanted: &str) -> Result {
     let service = target.service_named(wanted).await?;
     confirm::destruction(
         context.output,
-        "service",
+        "delete the service",
         &service.name,
         "its instances, hostnames, variables, images and logs go with it",
     )?;

@@ -131,7 +131,7 @@ async fn revoke(context: &Context, wanted: &str) -> Result {
     let token = find::by_name_or_id(usable.collect(), "token", wanted, "your tokens")?;
     confirm::destruction(
         context.output,
-        "token",
+        "revoke the token",
         token.name.as_str(),
         "programs that use it are refused at once",
     )?;

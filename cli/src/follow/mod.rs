@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use api::{
     client::Client,
-    deployment::{Deployment, DeploymentSource, DeploymentState},
+    deployment::{Deployment, DeploymentState},
     log::LogRecord,
     service::Service,
 };
@@ -18,7 +18,7 @@ use tokio::sync::mpsc::Receiver;
 
 use self::{build_log::BuildLog, progress::Progress};
 use crate::{
-    command::failed_requests,
+    command::{failed_requests, has_build},
     context::Context,
     error::{Error, Result},
     output::span,
@@ -64,10 +64,7 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn begin(context: &'a Context, client: &'a Client, first: Deployment) -> Self {
-        let builds = matches!(
-            first.source,
-            DeploymentSource::Git { .. } | DeploymentSource::Archive { .. }
-        );
+        let builds = has_build(&first);
         Self {
             log: (builds && !is_built(&first)).then(|| BuildLog::follow(client, &first)),
             progress: Progress::new(context.output),
@@ -137,16 +134,10 @@ impl<'a> Watch<'a> {
         self.outage.get_or_insert_with(Instant::now).elapsed() < OUTAGE_MAX
     }
 
-    fn left_alone(&self) -> Error {
-        Error::Failed {
-            message: format!(
-                "stopped watching; deployment {} goes on",
-                self.deployment.number
-            ),
-            advice: format!(
-                "railhead deployment get {id} --follow, or stop it: railhead cancel {id}",
-                id = self.deployment.id
-            ),
+    const fn left_alone(&self) -> Error {
+        Error::Unwatched {
+            number: self.deployment.number,
+            id: self.deployment.id,
         }
     }
 
@@ -211,34 +202,31 @@ fn arrived(context: &Context, deployment: &Deployment, service: &Service) -> Res
 
 fn unlucky(deployment: &Deployment) -> Error {
     let number = deployment.number;
-    let (message, advice) = match (deployment.state, &deployment.error) {
-        (DeploymentState::Canceled, _) => (
-            format!("deployment {number} was canceled"),
-            "what served before serves on".to_owned(),
-        ),
-        (DeploymentState::Superseded, _) => (
-            format!("deployment {number} was superseded by a newer one"),
-            "railhead status".to_owned(),
-        ),
-        (_, error) => {
-            let reason = error
-                .as_ref()
-                .map_or("no reason was recorded", |error| &error.message);
-            let logs = if deployment.release_id.is_none() {
-                " --build"
-            } else {
-                ""
-            };
-            (
-                format!("deployment {number} failed: {reason}"),
-                format!(
-                    "what served before serves on; see railhead logs{logs} --deployment {}",
-                    deployment.id
-                ),
-            )
+    let message = match (deployment.state, &deployment.error) {
+        (DeploymentState::Canceled, _) => format!("deployment {number} was canceled"),
+        (DeploymentState::Superseded, _) => {
+            format!("deployment {number} was superseded by a newer one")
         }
+        (_, Some(error)) => format!("deployment {number} failed: {}", error.message),
+        (_, None) => format!("deployment {number} failed, and no reason was recorded"),
     };
-    Error::Failed { message, advice }
+    let build = if deployment.release_id.is_none() {
+        " --build"
+    } else {
+        ""
+    };
+    let before = if number > 1 {
+        "what served before serves on; "
+    } else {
+        ""
+    };
+    Error::Failed {
+        message,
+        advice: format!(
+            "{before}see railhead logs{build} --deployment {}",
+            deployment.id
+        ),
+    }
 }
 
 /// The release that a deployment put in place.

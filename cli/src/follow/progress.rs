@@ -1,7 +1,7 @@
 //! A deployment's steps on the screen: finished ones as lines, the current one as a moving line
 //! with what it waits for.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use api::{
     deployment::{Deployment, DeploymentState},
@@ -15,6 +15,9 @@ use crate::{
     error::Result,
     output::{Moving, Output, age, span},
 };
+
+/// Steps that had nothing to do are passed over.
+const WORTH_TELLING: Duration = Duration::from_millis(50);
 
 /// What was shown so far.
 pub struct Progress {
@@ -68,6 +71,9 @@ impl Progress {
             let [step, next] = pair else { continue };
             let took = (next.at - step.at).to_std().unwrap_or_default();
             let unfinished = next.state.is_end() && next.state != DeploymentState::Live;
+            if took < WORTH_TELLING && !unfinished {
+                continue;
+            }
             self.line.aside(|| {
                 if unfinished {
                     let text = format!("{:<10} {}", step.state.as_str(), span(took));

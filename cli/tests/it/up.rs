@@ -28,10 +28,8 @@ pub fn service() -> Value {
 
 pub fn deployment(state: &str, steps: &[&str], error: Option<Value>) -> Value {
     let at = "2026-01-01T00:00:00Z";
-    let steps: Vec<Value> = steps
-        .iter()
-        .map(|state| json!({ "state": state, "at": at }))
-        .collect();
+    let step = |(second, state): (usize, &&str)| json!({ "state": state, "at": format!("2026-01-01T00:00:{second:02}Z") });
+    let steps: Vec<Value> = steps.iter().enumerate().map(step).collect();
     json!({
         "id": id("dep", 1), "service_id": id("svc", 1), "number": 4,
         "source": { "from": "archive", "archive_id": id("arc", 1) }, "reason": "deploy",
@@ -118,7 +116,7 @@ async fn a_dirty_tree_goes_live() {
         "made service web",
         "left out outside",
         "STEP 1/2",
-        "✓ built",
+        "✓ built      1.0 s",
         "web is live",
         "0 of 120 requests failed",
     ] {

@@ -27,14 +27,14 @@ impl InvalidQuantity {
 pub struct MilliCpu(pub u32);
 
 impl MilliCpu {
-    const EXPECTED: &'static str = "a number of CPU cores between 0.01 and 1024, such as 0.5";
+    const EXPECTED: &'static str = "a number of CPU cores between 0 and 1024, such as 0.5";
 
-    /// From cores; refuses what is not between 0.01 and 1024.
+    /// From cores; refuses what is not between 0 and 1024. (What is in use may be nothing.)
     ///
     /// # Errors
     /// [`InvalidQuantity`] when out of range or not a number.
     pub fn from_cores(cores: f64) -> Result<Self, InvalidQuantity> {
-        if (0.01..=1024.0).contains(&cores) {
+        if (0.0..=1024.0).contains(&cores) {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             Ok(Self((cores * 1000.0).round() as u32))
         } else {
@@ -250,7 +250,7 @@ mod tests {
         for text in ["", "s", "-1s", "1w", "999999999999999999y"] {
             assert!(text.parse::<Span>().is_err(), "{text}");
         }
-        for text in ["0", "-1", "NaN", "5000"] {
+        for text in ["-1", "NaN", "5000"] {
             assert!(serde_json::from_str::<MilliCpu>(text).is_err(), "{text}");
         }
     }

@@ -446,6 +446,9 @@ impl ServiceSpec {
                 "a region has at most 100 replicas of a service",
             );
         }
+        if self.scale.resources.cpu < MilliCpu(10) {
+            refuse("scale.resources.cpu", "must be at least 0.01");
+        }
         if self.scale.resources.memory < Bytes::mebibytes(16) {
             refuse("scale.resources.memory", "must be at least 16Mi");
         }
@@ -565,7 +568,7 @@ mod tests {
     fn every_fault_is_named_with_its_field() {
         let spec = spec(
             r#"{"source":{"repo":"--upload-pack=id","branch":"a..b","root":"../x"},
-                "deploy":{"readiness":{"path":"health"}},"scale":{"resources":{"memory":"1Mi"}},"network":{"port":0}}"#,
+                "deploy":{"readiness":{"path":"health"}},"scale":{"resources":{"cpu":0,"memory":"1Mi"}},"network":{"port":0}}"#,
         );
         let fields: Vec<_> = spec.check().into_iter().map(|fault| fault.field).collect();
         assert_eq!(
@@ -575,6 +578,7 @@ mod tests {
                 "source.branch",
                 "source.root",
                 "deploy.readiness",
+                "scale.resources.cpu",
                 "scale.resources.memory",
                 "network.port"
             ]

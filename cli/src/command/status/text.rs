@@ -42,8 +42,9 @@ pub fn detail(output: Output, status: &Status, now: DateTime<Utc>) -> String {
             .map(|(region, why)| format!("{region} waits: {why}"));
         parts.push(lines.collect::<Vec<_>>().join("\n"));
     }
-    if !status.instances.is_empty() {
-        parts.push(output.render(instances(&status.instances, now)));
+    let present: Vec<&Instance> = status.instances.iter().filter(is_present).collect();
+    if !present.is_empty() {
+        parts.push(output.render(instances(&present, now)));
     }
     parts.join("\n\n")
 }
@@ -118,7 +119,12 @@ fn last(deployment: &Deployment, now: DateTime<Utc>) -> String {
     )
 }
 
-fn instances(all: &[Instance], now: DateTime<Utc>) -> Table {
+/// Those that ended as they should are history.
+fn is_present(instance: &&Instance) -> bool {
+    instance.state != State::Stopped || instance.desired == Desired::Run
+}
+
+fn instances(all: &[&Instance], now: DateTime<Utc>) -> Table {
     Table::of(
         &[
             "INSTANCE", "REGION", "STATE", "RESTARTS", "CPU", "MEMORY", "AGE", "SEEN", "PROBLEM",
