@@ -1,4 +1,4 @@
-//! Removes the images of a service that was deleted.
+//! Removes what a deleted service leaves outside the database: its images and its log lines.
 
 use anyhow::Context as _;
 use domain::id::{OrganizationId, ServiceId};
@@ -20,6 +20,10 @@ pub struct DeleteImages {
 /// Done twice it does nothing more.
 pub(super) async fn delete_images(state: &State, payload: &Value) -> anyhow::Result<()> {
     let job = DeleteImages::deserialize(payload).context("the job's payload can't be read")?;
+    state
+        .logs
+        .forget(job.organization_id, job.service_id)
+        .await?;
     let authority = &state.keys.authority;
     let registry = Registry::new(&state.config.registry.host, authority.pem())?;
     let issuer = Issuer::new(&state.keys.registry)?;
