@@ -37,10 +37,7 @@ pub(super) async fn join(
         let mut failure = Entry::success(source, "node.join", &request.name);
         failure.outcome = api::audit_event::AuditOutcome::Failure;
         failure.error_code = Some(error.code());
-        Mutation::platform(&state.pools, None)
-            .await?
-            .commit(failure)
-            .await?;
+        state.recorder.record(None, failure).await?;
     }
     joined.map(Json)
 }

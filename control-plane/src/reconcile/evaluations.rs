@@ -13,10 +13,11 @@ use crate::{
     store::{
         self, deployment,
         evaluation::{self, Claim, Shortage},
+        event::{self, NewEvent},
         feed::{self, Change},
         placement::{self, Purpose, Release, Service},
         route,
-        tx::SystemTx,
+        tx::{Access as _, SystemTx},
     },
     waker::Topic,
 };
@@ -52,6 +53,8 @@ async fn answer(context: &Context, claim: &Claim) -> Result<(), Error> {
         let plan = scheduler::plan(&snapshot, &question);
         let shortages = apply(&mut tx, &service, &releases, &plan).await?;
         evaluation::finish(&mut tx, claim, shortages).await?;
+        let events = events(&service, &plan);
+        event::append(tx.executor(), service.organization, &events).await?;
     } else {
         evaluation::finish(&mut tx, claim, Vec::new()).await?;
     }
@@ -61,6 +64,7 @@ async fn answer(context: &Context, claim: &Claim) -> Result<(), Error> {
         Topic::Instances,
         Topic::Deployments,
         Topic::Evaluations,
+        Topic::Events,
     ] {
         context.state.waker.wake(topic);
     }
@@ -164,6 +168,20 @@ async fn apply(
         routes::apply(tx, service).await?;
     }
     Ok(plan.exhausted.iter().map(shortage).collect())
+}
+
+/// What people watch: one event when anything was placed or is to stop.
+fn events(service: &Service, plan: &Plan) -> Vec<NewEvent> {
+    if plan.placements.is_empty() && plan.stops.is_empty() {
+        return Vec::new();
+    }
+    let mut event = NewEvent::new("service.placed", service.id);
+    event.data = serde_json::json!({
+        "placed": plan.placements.len(),
+        "stopping": plan.stops.len(),
+        "missing": plan.exhausted.iter().map(|exhausted| exhausted.missing).sum::<u32>(),
+    });
+    vec![event]
 }
 
 fn shortage(exhausted: &scheduler::Exhausted) -> Shortage {

@@ -8,6 +8,7 @@ mod deletions;
 mod deployments;
 mod evaluations;
 mod instances;
+mod metrics;
 mod nodes;
 mod platform_routes;
 mod retention;
@@ -16,7 +17,8 @@ mod routes;
 use std::{future::Future, pin::Pin, time::Duration};
 
 use domain::name::InvalidName;
-use tokio::task::JoinSet;
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::{sync::watch, task::JoinSet};
 use uuid::Uuid;
 
 use crate::{
@@ -155,19 +157,20 @@ async fn keep_running(task: Task, context: Context) {
                 _ => tracing::error!(task = task.name, %error, "a reconciler failed"),
             }
         }
-        let woken = futures::future::select_all(
-            wakes
-                .iter_mut()
-                .map(|wake| Box::pin(wake.changed()))
-                .map(|changed| {
-                    Box::pin(async move { drop(changed.await) })
-                        as Pin<Box<dyn Future<Output = ()> + Send>>
-                })
-                .chain([Box::pin(tokio::time::sleep(task.period))
-                    as Pin<Box<dyn Future<Output = ()> + Send>>]),
-        );
-        woken.await;
+        wait(&mut wakes, task.period).await;
     }
+}
+
+/// Until one of the topics is woken, or the timer says so.
+async fn wait(wakes: &mut [watch::Receiver<()>], period: Duration) {
+    let mut woken: FuturesUnordered<_> = wakes.iter_mut().map(watch::Receiver::changed).collect();
+    // When there is no topic the timer alone counts.
+    let next = async {
+        if woken.next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let _ = tokio::time::timeout(period, next).await;
 }
 
 async fn run_once(task: &Task, context: &Context) -> Result<(), Error> {
@@ -178,5 +181,8 @@ async fn run_once(task: &Task, context: &Context) -> Result<(), Error> {
     if epoch.is_none() {
         return Ok(());
     }
-    (task.run)(context.clone()).await
+    let began = tokio::time::Instant::now();
+    let result = (task.run)(context.clone()).await;
+    metrics::observe(task.name, began.elapsed(), result.is_ok());
+    result
 }

@@ -3,6 +3,7 @@
 
 mod deploy;
 mod feeds;
+mod jobs;
 mod join;
 mod placement;
 pub mod platform;

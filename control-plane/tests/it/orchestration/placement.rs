@@ -143,6 +143,56 @@ async fn a_release_command_runs_once_before_anything_is_placed_and_its_failure_e
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_recreate_the_old_instance_is_gone_before_the_new_one_starts() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let agent = platform.agent(&replica, "us-east", "east-1").await;
+    let _edge = platform.edge(&replica, "us-east", "east-edge").await;
+    let spec = r#"{"scale":{"regions":{"us-east":1}},"deploy":{"strategy":"recreate"}}"#;
+    let service = platform.service("web", spec).await;
+    let first = platform.deploy(&replica, service).await;
+    platform.reaches(first, "live").await;
+    // The old instance takes its time to drain.
+    agent.on_instance(|item, report| {
+        if item.desired == Desired::Stop {
+            report.state = State::Draining;
+        }
+    });
+    let second = platform.deploy(&replica, service).await;
+    platform.reaches(second, "placing").await;
+    let draining = "select count(*) from instance i join instance_status s on s.instance_id = i.id
+        where i.service_id = $1 and s.state = 60";
+    platform.counts(draining, service, 1).await;
+    assert_eq!(platform.count(INSTANCES, service).await, 1);
+    assert_eq!(platform.state_of(second).await, "placing");
+    agent.on_instance(|_, _| {});
+    platform.reaches(second, "live").await;
+    platform.counts(INSTANCES, service, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_emptied_hands_its_instances_over() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let first = platform.agent(&replica, "us-east", "east-1").await;
+    let _edge = platform.edge(&replica, "us-east", "east-edge").await;
+    let service = platform.service("web", ONE).await;
+    let deployment = platform.deploy(&replica, service).await;
+    platform.reaches(deployment, "live").await;
+    let second = platform.agent(&replica, "us-east", "east-2").await;
+    sqlx::query("update node set draining = true where id = $1")
+        .bind(first.node_id().uuid())
+        .execute(&platform.pool)
+        .await
+        .unwrap();
+    until(DEADLINE, async || {
+        first.state().borrow().items.is_empty() && second.state().borrow().items.len() == 1
+    })
+    .await;
+    platform.counts(INSTANCES, service, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn taking_a_service_down_stops_it_until_the_next_deployment() {
     let platform = Platform::new().await;
     let replica = platform.replica().await;
