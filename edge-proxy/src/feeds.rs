@@ -52,6 +52,8 @@ pub struct Applier {
     tickets: Tickets,
     global: Good<GlobalRouteItem>,
     certificates: Loaded,
+    /// What the disk had at the start is no change.
+    started: bool,
 }
 
 impl Applier {
@@ -64,8 +66,10 @@ impl Applier {
             tickets,
             global: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            started: false,
         };
         applier.apply();
+        applier.started = true;
         Memory::new(state_dir).recall(&applier.state.routes.load());
         applier
     }
@@ -162,7 +166,9 @@ impl Applier {
         let region: Vec<_> = region.items.values().map(|entry| &entry.item).collect();
         let before = self.state.routes.load_full();
         let table = RouteTable::build(&global, &region, &before, &self.state.counters);
-        region.iter().for_each(|item| trace_change(item, &before));
+        if self.started {
+            region.iter().for_each(|item| trace_change(item, &before));
+        }
         self.state.metrics.routed("hostnames", table.hostnames());
         self.state
             .metrics

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     decide::{ConnInfo, TlsInfo},
+    drain::Drain,
     state::State,
 };
 
@@ -77,8 +78,11 @@ async fn one(tcp: TcpStream, peer: SocketAddr, front: &Front, _place: Place) {
         return;
     }
     let mut first = [0];
-    let peeked = tokio::time::timeout(connection::FIRST_BYTE, tcp.peek(&mut first));
-    let is_tls = match peeked.await {
+    let peeked = tokio::select! {
+        peeked = tokio::time::timeout(connection::FIRST_BYTE, tcp.peek(&mut first)) => peeked,
+        () = draining(&front.server.drain) => return,
+    };
+    let is_tls = match peeked {
         Ok(Ok(1..)) => first == [TLS_HANDSHAKE],
         Ok(_) => return,
         Err(_) => return front.state.metrics.refused_connection("idle"),
@@ -93,6 +97,12 @@ async fn one(tcp: TcpStream, peer: SocketAddr, front: &Front, _place: Place) {
         };
         serve(front, Box::new(tcp), info, Protocol::Http1).await;
     }
+}
+
+/// Resolves a little after the edge began to end.
+async fn draining(drain: &Drain) {
+    drain.begun().await;
+    tokio::time::sleep(connection::DRAINING).await;
 }
 
 async fn serve(front: &Front, wire: Box<dyn Wire>, info: ConnInfo, protocol: Protocol) {

@@ -21,6 +21,9 @@ pub const FIRST_BYTE: Duration = Duration::from_secs(15);
 /// Between two requests.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+/// A request that is on its way when the edge begins to end still gets its answer.
+pub const DRAINING: Duration = Duration::from_millis(500);
+
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What serves requests, and when it ends.
@@ -81,10 +84,14 @@ async fn http1(server: &Server, mut io: Io) {
     let mut wait = FIRST_BYTE;
     loop {
         let mut buffer = io.take_ahead();
-        let read = tokio::select! {
+        let begun = tokio::select! {
             biased;
-            read = head::read(&mut io, &mut buffer, wait) => read,
-            () = server.drain.begun(), if wait == KEEP_ALIVE => Err(head::Error::Closed),
+            begun = head::begin(&mut io, &mut buffer, wait) => begun,
+            () = server.drain.begun() => head::begin(&mut io, &mut buffer, DRAINING).await,
+        };
+        let read = match begun {
+            Ok(()) => head::read(&mut io, &mut buffer).await,
+            closed => closed,
         };
         match read {
             Ok(()) => io.put_back(buffer),

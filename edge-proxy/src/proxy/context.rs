@@ -124,6 +124,8 @@ impl RequestCtx {
         };
         self.upstream = None;
         self.timer = None;
+        // A repeated body is sent, and counted, from its beginning.
+        self.received = 0;
         if let Some(entry) = &mut self.entry {
             entry.tries += 1;
         }
