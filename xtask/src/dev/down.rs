@@ -15,7 +15,7 @@ use nix::{
 use super::{
     cgroup, engine, mounts, netns,
     plan::Plan,
-    slot,
+    process, slot,
     state::{Identity, State},
 };
 
@@ -63,6 +63,7 @@ pub fn end_processes(plan: &Plan, state: &State) -> Result<()> {
         }
         thread::sleep(Duration::from_millis(50));
     }
+    process::forget_all(plan)?;
     State::default().write(plan)
 }
 
@@ -73,7 +74,7 @@ fn stop_nodes_first(plan: &Plan, state: &State) -> Result<()> {
     }
     for region in plan.regions() {
         let agent = region.process("agent");
-        super::process::hold(plan, &agent, true)?;
+        process::hold(plan, &agent, true)?;
         wait_until_stopped(plan, &agent)?;
         engine::stop_containers(&region)
             .with_context(|| format!("stopping the containers of {}", region.name))?;

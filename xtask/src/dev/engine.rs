@@ -141,6 +141,9 @@ impl Engine {
             .in_netns(&self.netns)
             .changes_with(&[&plan.ca_bundle()])?;
         process.stop_timeout_seconds = 20;
+        // A killed engine takes its containerd with it. One that starts while that is still dying takes
+        // it for alive and waits 15 s for an answer.
+        process.restart_delay_ms = 1_000;
         Ok(process)
     }
 }

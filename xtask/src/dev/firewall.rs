@@ -80,8 +80,8 @@ pub fn region_counters(other: &Region) -> String {
 }
 
 /// A build namespace from the start: nobody gets in, sources are fetched under the same rules as builds
-/// run, and all DNS goes to the platform's own forwarder, whatever resolv.conf says.
-pub fn build_base(plan: &Plan) -> String {
+/// run, and what asks the machine's own `resolvers` gets the platform's forwarder.
+pub fn build_base(plan: &Plan, resolvers: &[Ipv4Addr]) -> String {
     let mut rules = format!(
         "*filter\n:INPUT DROP\n:{FETCH} -\n-F INPUT\n-F OUTPUT\n\
          -A INPUT -i lo -j ACCEPT\n\
@@ -89,11 +89,11 @@ pub fn build_base(plan: &Plan) -> String {
          -A OUTPUT -m owner --uid-owner {FETCH_UID} -j {FETCH}\n\
          COMMIT\n*nat\n"
     );
-    for chain in ["OUTPUT", "PREROUTING"] {
+    for resolver in resolvers {
         for protocol in ["udp", "tcp"] {
             let _ = writeln!(
                 rules,
-                "-A {chain} -p {protocol} --dport 53 -j DNAT --to-destination {}",
+                "-A OUTPUT -d {resolver} -p {protocol} --dport 53 -j DNAT --to-destination {}",
                 plan.dns()
             );
         }

@@ -52,7 +52,12 @@ fn set_rules(plan: &Plan, machine: &[Ipv4Addr], allowed: &[Allowed]) -> Result<(
             &firewall::region_counters(other),
         )?;
         let build = region.build_netns();
-        restore(plan, &build, "base", &firewall::build_base(plan))?;
+        restore(
+            plan,
+            &build,
+            "base",
+            &firewall::build_base(plan, &resolvers()?),
+        )?;
         restore(
             plan,
             &build,
@@ -221,6 +226,15 @@ fn machine_addresses(plan: &Plan) -> Result<Vec<Ipv4Addr>> {
                 .ok()
         })
         .filter(|address| *address != plan.host())
+        .collect())
+}
+
+/// The servers that programs of this machine ask.
+fn resolvers() -> Result<Vec<Ipv4Addr>> {
+    let text = fs::read_to_string("/etc/resolv.conf").context("reading /etc/resolv.conf")?;
+    Ok(text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok())
         .collect())
 }
 

@@ -38,6 +38,8 @@ pub struct Process {
     pub stop_signal: StopSignal,
     /// Then it is killed.
     pub stop_timeout_seconds: u64,
+    /// Between its end and the next start; doubles while it goes on failing.
+    pub restart_delay_ms: u64,
     /// Changes when the program or its configuration does, so that it is restarted.
     pub fingerprint: String,
 }
@@ -76,6 +78,7 @@ impl Process {
             watchdog_seconds: None,
             stop_signal: StopSignal::Terminate,
             stop_timeout_seconds: 10,
+            restart_delay_ms: 100,
             fingerprint: String::new(),
         }
     }
@@ -121,6 +124,14 @@ pub fn wanted(plan: &Plan) -> Result<Vec<Process>> {
         );
     }
     Ok(found)
+}
+
+/// Asks for nothing any more, so that the next supervisor starts in the order of `up`.
+pub fn forget_all(plan: &Plan) -> Result<()> {
+    for file in json_files(&folder(plan))? {
+        fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// Keeps a process stopped (or lets it run again): for tests and for taking a part away by hand.

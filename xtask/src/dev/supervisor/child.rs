@@ -19,7 +19,6 @@ use crate::{
     },
 };
 
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A process that ran so long had no trouble starting.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
@@ -62,13 +61,13 @@ impl Child {
     /// Not started yet.
     pub fn new(process: Process) -> Self {
         Self {
+            backoff: first_backoff(&process),
             process,
             run: Run::Stopped {
                 start_after: Instant::now(),
             },
             held: false,
             restarts: 0,
-            backoff: BACKOFF_FIRST,
         }
     }
 
@@ -171,7 +170,7 @@ impl Child {
         };
         log::note(plan, &self.process.name, &format!("ended with {status}"));
         if running.since.elapsed() > STABLE_AFTER {
-            self.backoff = BACKOFF_FIRST;
+            self.backoff = first_backoff(&self.process);
         }
         if running.stop.is_some_and(|stop| stop.wanted) {
             self.run = Run::Stopped {
@@ -258,6 +257,10 @@ impl Running {
             let _ = identity.signal(signal);
         }
     }
+}
+
+fn first_backoff(process: &Process) -> Duration {
+    Duration::from_millis(process.restart_delay_ms)
 }
 
 fn spawn(plan: &Plan, process: &Process) -> Result<Running> {

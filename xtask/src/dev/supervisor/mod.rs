@@ -92,7 +92,7 @@ impl<'a> Supervisor<'a> {
 
     /// Stops the highest order first, each order as a whole.
     fn stop_all(&mut self) -> Result<()> {
-        while let Some(order) = self.children.values().map(|child| child.order()).max() {
+        while let Some(order) = self.children.values().map(Child::order).max() {
             let plan = self.plan;
             self.children
                 .retain(|_, child| child.order() != order || !child.stop_and_is_gone(plan));
