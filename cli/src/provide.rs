@@ -55,7 +55,26 @@ impl Provider<'_> {
             None => None,
         };
         let chosen = target.service_of(&environment, name).await?;
+        if name.is_none() {
+            self.consent(&chosen, &environment)?;
+        }
         self.with_settings(&chosen).await
+    }
+
+    /// Nobody named the service that is about to be replaced. In a folder that is not linked, not
+    /// even `--yes` means it.
+    fn consent(&self, service: &Chosen, environment: &Chosen) -> Result {
+        let (name, place) = (&service.name, &environment.name);
+        let output = self.context.output;
+        if self.context.usable_link().is_none() && !output.can_ask {
+            return Err(Error::usage(
+                format!(
+                    "this folder is not linked, and no service was named (there is {name} in {place})"
+                ),
+                format!("-s {name}, or link this folder once: railhead link"),
+            ));
+        }
+        confirm::question(output, &format!("Deploy to {name} in {place}?"))
     }
 
     async fn with_settings(&self, chosen: &Chosen) -> Result<Service> {

@@ -25,6 +25,7 @@ pub struct Progress {
     line: Moving,
     steps_shown: usize,
     reasons_shown: BTreeSet<String>,
+    regions: String,
 }
 
 impl Progress {
@@ -35,6 +36,7 @@ impl Progress {
             line: Moving::spinner(output.moves),
             steps_shown: 0,
             reasons_shown: BTreeSet::new(),
+            regions: String::new(),
         }
     }
 
@@ -95,11 +97,8 @@ impl Progress {
             .iter()
             .map(|(region, status)| format!("{region} {}/{} ready", status.ready, status.desired))
             .collect();
-        self.say(format!(
-            "{} · {}",
-            self.current(deployment),
-            regions.join(", ")
-        ));
+        self.regions = regions.join(", ");
+        self.say(self.current(deployment));
         for (region, reason) in &service.blocked {
             if self.reasons_shown.insert(reason.clone()) {
                 let text = format!("{region} is waiting: {reason}");
@@ -116,7 +115,15 @@ impl Progress {
 
     fn current(&self, deployment: &Deployment) -> String {
         let since = age(deployment.state_since, Utc::now());
-        format!("{} · {since}", deployment.state.as_str())
+        let regions = match deployment.state {
+            DeploymentState::Starting | DeploymentState::Verifying => &self.regions,
+            _ => "",
+        };
+        let separator = if regions.is_empty() { "" } else { " · " };
+        format!(
+            "{} · {since}{separator}{regions}",
+            deployment.state.as_str()
+        )
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tables for people: columns without lines, state in words and, on a terminal, in colour.
 
-use comfy_table::{Attribute, Color, ContentArrangement, presets::NOTHING};
+use comfy_table::{Attribute, Color, presets::NOTHING};
 
 use super::clean;
 
@@ -67,8 +67,30 @@ impl Table {
         }
     }
 
-    /// As text, wrapped to `width` when there is one.
-    pub fn render(self, colour: bool, width: Option<u16>) -> String {
+    /// As text. Where `width` is too little, ids go first: half an id is of no use.
+    pub fn render(mut self, colour: bool, width: Option<u16>) -> String {
+        let has_ids = self.header.last() == Some(&"ID");
+        let is_too_wide = width.is_some_and(|width| self.widest() > usize::from(width));
+        if has_ids && is_too_wide {
+            self.header = &self.header[..self.header.len() - 1];
+            for row in &mut self.rows {
+                row.pop();
+            }
+        }
+        self.text(colour)
+    }
+
+    fn widest(&self) -> usize {
+        let plain = Self {
+            header: self.header,
+            rows: self.rows.clone(),
+        };
+        let text = plain.text(false);
+        let widths = text.lines().map(console::measure_text_width);
+        widths.max().unwrap_or_default()
+    }
+
+    fn text(self, colour: bool) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(NOTHING);
         if colour {
@@ -76,17 +98,12 @@ impl Table {
         } else {
             table.force_no_tty();
         }
-        if let Some(width) = width {
-            table
-                .set_content_arrangement(ContentArrangement::Dynamic)
-                .set_width(width);
-        }
+        let titles = self.header.iter();
         table.set_header(
-            self.header
-                .iter()
-                .map(|title| comfy_table::Cell::new(title).add_attribute(Attribute::Dim)),
+            titles.map(|title| comfy_table::Cell::new(title).add_attribute(Attribute::Dim)),
         );
-        table.add_rows(self.rows.into_iter().map(|row| row.into_iter().map(styled)));
+        let rows = self.rows.into_iter();
+        table.add_rows(rows.map(|row| row.into_iter().map(styled)));
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
@@ -127,6 +144,13 @@ mod tests {
         web     live   -
         worker  live   -
         ");
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_ids_go_first() {
+        let narrow = sample().render(false, Some(12));
+        assert!(narrow.starts_with("NAME    STATE\n"), "{narrow}");
+        assert!(sample().render(false, Some(40)).contains("ID"));
     }
 
     #[test]

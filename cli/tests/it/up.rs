@@ -247,3 +247,20 @@ async fn detach_does_not_wait() {
         ran.stderr
     );
 }
+
+#[tokio::test]
+async fn the_only_service_is_not_replaced_from_a_folder_that_is_not_its_own() {
+    let api = FakeApi::start(|asked| match asked.path.rsplit('/').next().unwrap() {
+        "organizations" => page(&[json!({ "id": id("org", 1), "name": "acme" })]),
+        "projects" => page(&[json!({ "id": id("prj", 1), "name": "shop" })]),
+        "environments" => page(&[json!({ "id": id("env", 1), "name": "production" })]),
+        _ => page(&[json!({ "id": id("svc", 1), "name": "web" })]),
+    })
+    .await;
+    let user = User::new();
+    user.write("Dockerfile", "FROM scratch\n");
+    let ran = user.run(&api, &["up", "--yes"]).await;
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("-s web"), "{}", ran.stderr);
+    assert!(api.asked().iter().all(|asked| asked.method == Method::GET));
+}
