@@ -479,6 +479,16 @@ create table instance_status (
 );
 create index instance_status_organization on instance_status (organization_id);
 
+-- Instances that nodes run on although no document has them (after a restored database).
+create table orphan_instance (
+    node_id     uuid not null references node on delete cascade,
+    instance_id uuid not null,
+    service_id  uuid not null,
+    seen_at     timestamptz not null default now(),
+    primary key (node_id, instance_id)
+);
+create index orphan_instance_service on orphan_instance (service_id);
+
 create table evaluation (
     id              uuid primary key,
     organization_id uuid not null,

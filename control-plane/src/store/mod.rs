@@ -12,6 +12,7 @@ pub mod instance_api;
 pub mod join_token;
 pub mod node_api;
 pub mod organization;
+pub mod orphan;
 pub mod page;
 pub mod project;
 pub mod region;

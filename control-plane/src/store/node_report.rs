@@ -8,12 +8,14 @@ use domain::{
 };
 use protocol::{
     feed::FeedName,
-    report::{AgentReport, BuildReport, BuildState, EdgeReport, InstanceReport, Report, RoleReport},
+    report::{
+        AgentReport, BuildReport, BuildState, EdgeReport, InstanceReport, Report, RoleReport,
+    },
 };
 use uuid::Uuid;
 
 use super::{
-    Error,
+    Error, orphan,
     tx::{Access as _, SystemTx},
 };
 
@@ -45,6 +47,7 @@ pub async fn store(
     noticed.applied = store_feeds(tx, node, report).await?;
     match &report.role {
         RoleReport::Agent(agent) => {
+            orphan::replace(tx, node, &agent.instances).await?;
             noticed.instances = store_instances(tx, node, &agent.instances).await?;
             noticed.builds = store_builds(tx, node, &agent.builds).await?;
         }
@@ -205,12 +208,16 @@ impl Instances {
         self.ids.push(instance.id.uuid());
         self.states.push(instance.state.number());
         self.ready.push(instance.ready);
-        self.restarts.push(i32::try_from(instance.restarts).unwrap_or(i32::MAX));
-        self.addresses.push(instance.address.map(|address| address.to_string()));
+        self.restarts
+            .push(i32::try_from(instance.restarts).unwrap_or(i32::MAX));
+        self.addresses
+            .push(instance.address.map(|address| address.to_string()));
         self.digests.push(instance.image_digest.clone());
         self.exit_codes.push(instance.exit_code);
-        self.problem_codes.push(problem.map(|problem| problem.code.clone()));
-        self.problem_messages.push(problem.map(|problem| problem.message.clone()));
+        self.problem_codes
+            .push(problem.map(|problem| problem.code.clone()));
+        self.problem_messages
+            .push(problem.map(|problem| problem.message.clone()));
         self.cpu.push(instance.usage.cpu.0.into());
         self.memory.push(signed(instance.usage.memory.0)?);
         self.received.push(signed(instance.usage.received.0)?);
@@ -418,7 +425,9 @@ pub async fn overrides(
     .await?;
     rows.into_iter()
         .map(|(feed, epoch, generation)| {
-            let feed = feed.parse().map_err(|error| Error::corrupt("feed", error))?;
+            let feed = feed
+                .parse()
+                .map_err(|error| Error::corrupt("feed", error))?;
             let position = Position {
                 epoch: Epoch(epoch),
                 generation: Generation(generation),

@@ -27,7 +27,8 @@ use crate::store::{
 const RESTARTS_MAX: i32 = 3;
 
 /// Problems that waiting does not solve.
-const HOPELESS: [&str; 4] = [
+const HOPELESS: [&str; 5] = [
+    "image_missing",
     "wrong_architecture",
     "image_runs_as_root",
     "start_failed",
@@ -41,10 +42,12 @@ pub(super) async fn facts(
     deployment: &Deployment,
 ) -> Result<Vec<Fact>, Error> {
     let mut facts = Vec::new();
-    if deployment.cancel_requested || service.deleted {
+    // Once it shifts nobody stops it; a newer one only spares it the waiting for late edges.
+    let can_end = deployment.state.step < Step::Shifting;
+    if can_end && (deployment.cancel_requested || service.deleted) {
         facts.push(Fact::Cancel);
     }
-    if deployment.newer_waits {
+    if deployment.newer_waits && (can_end || deployment.state.late_until.is_some()) {
         facts.push(Fact::Newer);
     }
     match deployment.state.step {

@@ -23,13 +23,15 @@ pub enum Change {
     },
     /// Removes it; nothing happens when it is not there.
     Delete { id: String, cause: DropCause },
+    /// Tells a node that it may let go of what it keeps although no document has it.
+    LetGo { id: String, cause: DropCause },
 }
 
 impl Change {
     /// The item's id.
     pub fn id(&self) -> &str {
         match self {
-            Self::Put { id, .. } | Self::Delete { id, .. } => id,
+            Self::Put { id, .. } | Self::Delete { id, .. } | Self::LetGo { id, .. } => id,
         }
     }
 }
@@ -66,7 +68,9 @@ async fn write_one(
     for change in changes {
         match change {
             Change::Put { id, item, secrets } => put(tx, feed, next, &id, &item, secrets).await?,
-            Change::Delete { id, cause } => delete(tx, feed, next, &id, cause).await?,
+            Change::Delete { id, cause } | Change::LetGo { id, cause } => {
+                delete(tx, feed, next, &id, cause).await?;
+            }
         }
     }
     let buckets = rehash(tx, feed, buckets, &touched).await?;
@@ -121,8 +125,9 @@ async fn effective(
         .into_values()
         .filter(|change| match (change, stored.get(change.id())) {
             (Change::Put { item, .. }, Some(sha256)) => item.sha256().as_slice() != sha256,
-            (Change::Put { .. }, None) | (Change::Delete { .. }, Some(_)) => true,
-            (Change::Delete { .. }, None) => false,
+            (Change::Put { .. } | Change::LetGo { .. }, None)
+            | (Change::Delete { .. }, Some(_)) => true,
+            (Change::Delete { .. }, None) | (Change::LetGo { .. }, Some(_)) => false,
         })
         .collect())
 }

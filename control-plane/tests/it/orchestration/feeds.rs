@@ -8,9 +8,13 @@ use control_plane::store::{
     tx::SystemTx,
 };
 use domain::generation::{Epoch, Generation};
-use protocol::feed::{
-    DropCause, FeedName,
-    digest::{Document, Rendered},
+use link::follow::Standing;
+use protocol::{
+    feed::{
+        DropCause, FeedName,
+        digest::{Document, Rendered},
+    },
+    item::NodeItem,
 };
 use testkit::wait::until;
 
@@ -115,6 +119,72 @@ async fn writers_at_once_never_lose_a_generation() {
     generations.sort_unstable();
     let distinct = generations.windows(2).all(|pair| pair[0] < pair[1]);
     assert!(distinct && generations[0] > before, "{generations:?}");
+}
+
+/// The instances that an agent has, and whether its document has them.
+fn held(agent: &testkit::fake_agent::FakeAgent) -> Vec<(domain::id::DeploymentId, Standing)> {
+    let state = agent.state().borrow().clone();
+    state
+        .items
+        .values()
+        .filter_map(|entry| match &entry.item {
+            NodeItem::Instance(instance) => Some((instance.deployment_id, entry.standing)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restored_database_has_lost_runs_on_until_the_next_deployment() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let agent = platform.agent(&replica, "us-east", "east-1").await;
+    let _edge = platform.edge(&replica, "us-east", "east-edge").await;
+    let service = platform
+        .service("web", r#"{"scale":{"regions":{"us-east":1}}}"#)
+        .await;
+    let lost = platform.deploy(&replica, service).await;
+    platform.reaches(lost, "live").await;
+    // As a backup from before the deployment would have it.
+    let node = agent.node_id();
+    for statement in [
+        "update service set current_deployment_id = null, routed_deployment_id = null",
+        "delete from instance",
+        "delete from deployment",
+        "delete from feed_item where feed like 'node/%'",
+    ] {
+        sqlx::query(statement)
+            .execute(&platform.pool)
+            .await
+            .unwrap();
+    }
+    let feed = FeedName::Node(node).to_string();
+    let empty = Document::default().digest();
+    sqlx::query("update feed set digest = $2, buckets = '', count = 0 where name = $1")
+        .bind(&feed)
+        .bind(empty)
+        .execute(&platform.pool)
+        .await
+        .unwrap();
+    sqlx::query("update platform set epoch = epoch + 1")
+        .execute(&platform.pool)
+        .await
+        .unwrap();
+    until(DEADLINE, async || {
+        held(&agent) == [(lost, Standing::Orphaned)]
+    })
+    .await;
+    let orphan = lost;
+    agent.on_instance(move |item, report| report.orphaned = item.deployment_id == orphan);
+    let seen = "select count(*) from orphan_instance where service_id = $1";
+    platform.counts(seen, service, 1).await;
+    let next = platform.deploy(&replica, service).await;
+    platform.reaches(next, "live").await;
+    until(DEADLINE, async || {
+        held(&agent) == [(next, Standing::Current)]
+    })
+    .await;
+    platform.counts(seen, service, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

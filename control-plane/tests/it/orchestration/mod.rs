@@ -2,6 +2,7 @@
 //! and edges without containers and traffic.
 
 mod deploy;
+mod expelled;
 mod feeds;
 mod jobs;
 mod join;
