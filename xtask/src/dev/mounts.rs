@@ -60,10 +60,11 @@ pub fn ensure_build_disk(region: &Region) -> Result<()> {
     .map(drop)
 }
 
-/// Unmounts everything below the platform's run folder, the last mounted first.
+/// Unmounts everything below the platform's run folder, the last mounted first. Lazily: somebody who looks
+/// into a log or stands in the folder is no reason to fail, and nothing of the platform runs any more.
 pub fn remove(plan: &Plan) -> Result<()> {
     for target in mounted_below(&plan.run())?.into_iter().rev() {
-        command(["umount".as_ref(), target.as_os_str()]).read()?;
+        command(["umount".as_ref(), "--lazy".as_ref(), target.as_os_str()]).read()?;
     }
     Ok(())
 }

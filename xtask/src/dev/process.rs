@@ -128,17 +128,20 @@ pub fn wanted(plan: &Plan) -> Result<Vec<Process>> {
 
 /// Asks for nothing any more, so that the next supervisor starts in the order of `up`.
 pub fn forget_all(plan: &Plan) -> Result<()> {
-    for file in json_files(&folder(plan))? {
-        fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
-    }
-    Ok(())
+    remove_folder(&folder(plan))?;
+    release_all(plan)
+}
+
+/// Lets every held process run again.
+pub fn release_all(plan: &Plan) -> Result<()> {
+    remove_folder(&held_folder(plan))
 }
 
 /// Keeps a process stopped (or lets it run again): for tests and for taking a part away by hand.
 pub fn hold(plan: &Plan, name: &str, held: bool) -> Result<()> {
     let path = hold_file(plan, name);
     if held {
-        fs::create_dir_all(plan.run().join("held"))?;
+        fs::create_dir_all(held_folder(plan))?;
         return fs::write(&path, "").with_context(|| format!("writing {}", path.display()));
     }
     match fs::remove_file(&path) {
@@ -179,7 +182,20 @@ pub fn as_user(user: &str) -> Vec<String> {
 }
 
 fn hold_file(plan: &Plan, name: &str) -> PathBuf {
-    plan.run().join("held").join(name)
+    held_folder(plan).join(name)
+}
+
+fn held_folder(plan: &Plan) -> PathBuf {
+    plan.run().join("held")
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn folder(plan: &Plan) -> PathBuf {

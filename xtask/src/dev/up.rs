@@ -72,6 +72,7 @@ impl Settings {
 pub fn run(plan: &Plan, settings: &Settings) -> Result<()> {
     let mut clock = Clock::start();
     recover(plan)?;
+    process::release_all(plan)?;
     thread::scope(|scope| {
         let hub = base_image::hub_is_reachable();
         let images = (!hub).then(|| scope.spawn(base_image::ensure_made));
