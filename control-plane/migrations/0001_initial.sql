@@ -282,6 +282,7 @@ create table domain (
     hostname        text not null,
     kind            text not null check (kind in ('default', 'custom')),
     verified_at     timestamptz,
+    checked_at      timestamptz,
     last_error      text,
     version         bigint not null default 1,
     created_at      timestamptz not null default now(),

@@ -1,4 +1,6 @@
-//! Uploaded working trees, streamed into the database piece by piece.
+//! Uploaded working trees, stored in the database piece by piece.
+
+use std::io::SeekFrom;
 
 use api::{archive::Archive, problem::Code};
 use bytes::{Bytes, BytesMut};
@@ -7,12 +9,17 @@ use domain::id::{ArchiveId, OrganizationId, ServiceId};
 use futures::{Stream, StreamExt as _};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tokio::{
+    fs::File,
+    io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _},
+    sync::Semaphore,
+};
 
 use crate::store::{
     self,
-    archive::CHUNK_BYTES,
+    archive::{CHUNK_BYTES, Digest},
     event::NewEvent,
-    tx::{Mutation, Write},
+    tx::Write,
 };
 
 use super::{Action, Context, Error, Resource, authorize};
@@ -20,7 +27,11 @@ use super::{Action, Context, Error, Resource, authorize};
 /// The first bytes of gzip.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Stores an upload, all of it or nothing.
+/// Uploads at once; each needs the archive's limit of disk.
+static PERMITS: Semaphore = Semaphore::const_new(8);
+
+/// Stores an upload, all of it or nothing. It is spooled to disk first, so that a slow client holds
+/// no connection of the database.
 ///
 /// # Errors
 /// When not allowed, it is no gzip, too large, or ends too early.
@@ -30,15 +41,16 @@ pub async fn create<E: std::fmt::Display>(
     body: impl Stream<Item = Result<Bytes, E>> + Unpin,
 ) -> Result<Archive, Error> {
     let grant = authorize(context, Action::ArchiveCreate, Resource::Service(service)).await?;
+    let _permit = PERMITS
+        .try_acquire()
+        .map_err(|_| Error::Busy("too many uploads at once; try again in a minute".to_owned()))?;
+    let spooled = spool(body, context.state.config.limits.archive).await?;
     let id = ArchiveId::new();
-    let mut tx: Mutation = grant.mutate(context).await?;
-    store::archive::insert(&mut tx, grant.organization, service, id).await?;
-    let limit = context.state.config.limits.archive.0;
-    let mut upload = Upload::new(&mut tx, grant.organization, id, limit);
-    upload.take(body).await?;
-    let (sha256, size_bytes) = upload.end().await?;
-    store::archive::complete(&mut tx, id, &sha256, size_bytes).await?;
+    let mut tx = grant.mutate(context).await?;
+    store::archive::insert(&mut tx, grant.organization, service, id, &spooled.digest).await?;
+    store_chunks(&mut tx, grant.organization, id, spooled.file).await?;
     tx.event(NewEvent::new("archive.created", id));
+    let Digest { sha256, size_bytes } = spooled.digest;
     let detail = json!({ "service": service, "sha256": sha256, "size_bytes": size_bytes });
     let entry = context.did_with(grant.action, id, detail);
     context.commit(tx, entry, &[]).await?;
@@ -46,89 +58,73 @@ pub async fn create<E: std::fmt::Display>(
         id,
         service_id: service,
         sha256,
-        size_bytes: u64::try_from(size_bytes).unwrap_or_default(),
+        size_bytes,
         created_at: Utc::now(),
     })
 }
 
-struct Upload<'a, T> {
-    tx: &'a mut T,
-    organization: OrganizationId,
-    id: ArchiveId,
-    limit: u64,
-    hash: Sha256,
-    size: u64,
-    position: i32,
-    pending: BytesMut,
+/// An upload that has ended, in a file without a name, at its beginning.
+struct Spooled {
+    file: File,
+    digest: Digest,
 }
 
-impl<'a, T: Write> Upload<'a, T> {
-    fn new(tx: &'a mut T, organization: OrganizationId, id: ArchiveId, limit: u64) -> Self {
-        Self {
-            tx,
-            organization,
-            id,
-            limit,
-            hash: Sha256::new(),
-            size: 0,
-            position: 0,
-            pending: BytesMut::with_capacity(CHUNK_BYTES),
+async fn spool<E: std::fmt::Display>(
+    mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    limit: domain::quantity::Bytes,
+) -> Result<Spooled, Error> {
+    let mut file = File::from_std(tempfile::tempfile().map_err(no_disk)?);
+    let (mut hash, mut size_bytes, mut head) = (Sha256::new(), 0_u64, BytesMut::new());
+    while let Some(bytes) = body.next().await {
+        let bytes = bytes.map_err(|e| {
+            let detail = format!("the upload ended too early: {e}");
+            Error::refused(Code::MalformedBody, detail)
+        })?;
+        size_bytes += bytes.len() as u64;
+        if size_bytes > limit.0 {
+            return Err(too_large(limit));
         }
-    }
-
-    async fn take<E: std::fmt::Display>(
-        &mut self,
-        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
-    ) -> Result<(), Error> {
-        while let Some(bytes) = body.next().await {
-            let bytes = bytes.map_err(|e| {
-                Error::refused(
-                    Code::MalformedBody,
-                    format!("the upload ended too early: {e}"),
-                )
-            })?;
-            self.size += bytes.len() as u64;
-            if self.size > self.limit {
-                let limit = domain::quantity::Bytes(self.limit);
-                return Err(Error::refused(
-                    Code::BodyTooLarge,
-                    format!(
-                        "the archive is larger than {limit}; leave more out with .gitignore or \
-                         .dockerignore"
-                    ),
-                ));
-            }
-            self.hash.update(&bytes);
-            self.pending.extend_from_slice(&bytes);
-            while self.pending.len() >= CHUNK_BYTES {
-                let chunk = self.pending.split_to(CHUNK_BYTES).freeze();
-                self.store(&chunk).await?;
+        if head.len() < GZIP.len() {
+            head.extend_from_slice(&bytes);
+            if head.len() >= GZIP.len() && !head.starts_with(&GZIP) {
+                return Err(no_gzip());
             }
         }
-        Ok(())
+        hash.update(&bytes);
+        file.write_all(&bytes).await.map_err(no_disk)?;
     }
+    if head.len() < GZIP.len() {
+        return Err(no_gzip());
+    }
+    file.seek(SeekFrom::Start(0)).await.map_err(no_disk)?;
+    let sha256 = hex::encode(hash.finalize());
+    let digest = Digest { sha256, size_bytes };
+    Ok(Spooled { file, digest })
+}
 
-    async fn end(mut self) -> Result<(String, i64), Error> {
-        let rest = std::mem::take(&mut self.pending).freeze();
-        if !rest.is_empty() {
-            self.store(&rest).await?;
+async fn store_chunks(
+    tx: &mut impl Write,
+    organization: OrganizationId,
+    id: ArchiveId,
+    mut file: File,
+) -> Result<(), Error> {
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
+    for position in 0.. {
+        chunk.clear();
+        let mut part = (&mut file).take(CHUNK_BYTES as u64);
+        if part.read_to_end(&mut chunk).await.map_err(no_disk)? == 0 {
+            return Ok(());
         }
-        if self.position == 0 {
-            return Err(no_gzip());
-        }
-        let size = i64::try_from(self.size).map_err(|e| Error::Internal(e.to_string()))?;
-        Ok((hex::encode(self.hash.finalize()), size))
+        store::archive::insert_chunk(tx, organization, id, position, &chunk).await?;
     }
+    Ok(())
+}
 
-    async fn store(&mut self, chunk: &[u8]) -> Result<(), Error> {
-        if self.position == 0 && !chunk.starts_with(&GZIP) {
-            return Err(no_gzip());
-        }
-        let (organization, id, position) = (self.organization, self.id, self.position);
-        store::archive::insert_chunk(self.tx, organization, id, position, chunk).await?;
-        self.position += 1;
-        Ok(())
-    }
+fn too_large(limit: domain::quantity::Bytes) -> Error {
+    Error::refused(
+        Code::BodyTooLarge,
+        format!("the archive is larger than {limit}; leave more out with .gitignore"),
+    )
 }
 
 fn no_gzip() -> Error {
@@ -136,4 +132,8 @@ fn no_gzip() -> Error {
         Code::UnsupportedMediaType,
         "the body must be a gzip-compressed tar archive (application/gzip)",
     )
+}
+
+fn no_disk(error: std::io::Error) -> Error {
+    Error::Internal(format!("an upload can't be spooled to disk: {error}"))
 }

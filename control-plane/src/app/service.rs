@@ -104,7 +104,13 @@ pub async fn update(
     store::service::update(&mut tx, id, expected.version(), &request.spec)
         .await?
         .ok_or_else(|| mismatch("service"))?;
-    let service = found(&mut tx, id).await?;
+    let mut service = found(&mut tx, id).await?;
+    if request.spec.kind == ServiceKind::Web && service.hostnames.is_empty() {
+        let domain = context.state.config.platform_domain.as_str();
+        let (environment, name) = (service.environment_id, &service.name);
+        add_default_hostname(&mut tx, grant.organization, environment, id, name, domain).await?;
+        service = found(&mut tx, id).await?;
+    }
     tx.event(NewEvent::new("service.updated", id));
     let entry = context.did_with(grant.action, id, json!({ "version": service.version }));
     context.commit(tx, entry, &[Topic::Evaluations]).await?;

@@ -6,6 +6,7 @@ mod builds;
 mod certificates;
 mod deletions;
 mod deployments;
+mod domains;
 mod evaluations;
 mod instances;
 mod metrics;
@@ -61,7 +62,7 @@ struct Task {
     run: Run,
 }
 
-const TASKS: [Task; 9] = [
+const TASKS: [Task; 10] = [
     Task {
         name: "evaluations",
         period: Duration::from_secs(2),
@@ -109,6 +110,12 @@ const TASKS: [Task; 9] = [
         period: Duration::from_secs(5),
         woken_by: &[Topic::Deletions],
         run: |context| Box::pin(deletions::run(context)),
+    },
+    Task {
+        name: "domains",
+        period: Duration::from_secs(30),
+        woken_by: &[],
+        run: |context| Box::pin(domains::run(context)),
     },
     Task {
         name: "retention",

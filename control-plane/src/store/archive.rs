@@ -11,7 +11,16 @@ use super::{
 /// Bytes of a piece; the last one may be smaller.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
-/// Stores an archive's row, before its pieces are there.
+/// What an archive's bytes are together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// Hexadecimal.
+    pub sha256: String,
+    /// Of all pieces.
+    pub size_bytes: u64,
+}
+
+/// Stores an archive's row; its pieces follow in the same transaction.
 ///
 /// # Errors
 /// When the database can't be reached.
@@ -20,14 +29,18 @@ pub async fn insert(
     organization: OrganizationId,
     service: ServiceId,
     id: ArchiveId,
+    digest: &Digest,
 ) -> Result<(), Error> {
+    let size_bytes = i64::try_from(digest.size_bytes).map_err(|e| Error::corrupt("size", e))?;
     sqlx::query(
         "insert into archive (id, organization_id, service_id, sha256, size_bytes)
-         values ($1, $2, $3, '', 0)",
+         values ($1, $2, $3, $4, $5)",
     )
     .bind(id.uuid())
     .bind(organization.uuid())
     .bind(service.uuid())
+    .bind(&digest.sha256)
+    .bind(size_bytes)
     .execute(tx.executor())
     .await?;
     Ok(())
@@ -54,25 +67,6 @@ pub async fn insert_chunk(
     .bind(content)
     .execute(tx.executor())
     .await?;
-    Ok(())
-}
-
-/// Says what all pieces are together.
-///
-/// # Errors
-/// When the database can't be reached.
-pub async fn complete(
-    tx: &mut impl Write,
-    id: ArchiveId,
-    sha256: &str,
-    size_bytes: i64,
-) -> Result<(), Error> {
-    sqlx::query("update archive set sha256 = $2, size_bytes = $3 where id = $1")
-        .bind(id.uuid())
-        .bind(sha256)
-        .bind(size_bytes)
-        .execute(tx.executor())
-        .await?;
     Ok(())
 }
 

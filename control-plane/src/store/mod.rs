@@ -6,6 +6,7 @@ pub mod api_token;
 pub mod deploy_key;
 pub mod deployment_api;
 pub mod domain;
+pub mod domain_check;
 pub mod environment;
 pub mod idempotency;
 pub mod instance_api;
