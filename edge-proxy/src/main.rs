@@ -11,7 +11,11 @@ use edge_proxy::{
     run::{self, Parts, Ports, Running},
 };
 use link::Link;
-use protocol::{feed::FeedName, join::Role};
+use protocol::{
+    feed::FeedName,
+    item::{GlobalRouteItem, RegionRouteItem},
+    join::Role,
+};
 use tokio::net::TcpListener;
 
 #[global_allocator]
@@ -56,21 +60,10 @@ fn serve(arguments: &Arguments) -> Result<()> {
 }
 
 async fn edge(config: Config) -> Result<()> {
-    let link = Link::open(link::Config {
-        control_plane: config
-            .control_plane
-            .parse()
-            .with_context(|| format!("control_plane \"{}\" is no URL", config.control_plane))?,
-        name: config.name.clone(),
-        role: Role::Edge,
-        state_dir: config.state_dir.clone(),
-        node_key_file: None,
-        join_token_file: config.join_token_file.clone(),
-    })
-    .await?;
+    let link = open_link(&config).await?;
     let region = FeedName::RegionRoutes(link.identity().region());
-    let global = link.follow::<protocol::item::GlobalRouteItem>(FeedName::GlobalRoutes)?;
-    let region = link.follow::<protocol::item::RegionRouteItem>(region)?;
+    let global = link.follow::<GlobalRouteItem>(FeedName::GlobalRoutes)?;
+    let region = link.follow::<RegionRouteItem>(region)?;
     let feeds = Feeds {
         global: global.state(),
         region: region.state(),
@@ -98,11 +91,36 @@ async fn edge(config: Config) -> Result<()> {
     telemetry::watchdog::spawn();
     telemetry::watchdog::ready();
     tracing::info!(http = %config.listen_http, https = %config.listen_https, "serving");
+    until_end(&mut running, config.drain.duration()).await
+}
+
+async fn open_link(config: &Config) -> Result<Link> {
+    let control_plane = config
+        .control_plane
+        .parse()
+        .with_context(|| format!("control_plane \"{}\" is no URL", config.control_plane))?;
+    let link = Link::open(link::Config {
+        control_plane,
+        name: config.name.clone(),
+        role: Role::Edge,
+        state_dir: config.state_dir.clone(),
+        node_key_file: None,
+        join_token_file: config.join_token_file.clone(),
+    });
+    Ok(link.await?)
+}
+
+async fn until_end(running: &mut Running, drain: Duration) -> Result<()> {
     let broken = tokio::select! {
         () = telemetry::shutdown_signal() => None,
         broken = running.broken() => Some(broken),
     };
-    end(&running, config.drain.duration()).await;
+    tracing::info!(
+        connections = running.drain.connections().len(),
+        "draining: no new connections, what runs may finish"
+    );
+    running.drain.run(drain).await;
+    tracing::info!("drained");
     match broken {
         None => Ok(()),
         Some(error) => Err(error).context("a part of the edge is broken; it must be started again"),
@@ -120,13 +138,4 @@ async fn bind(config: &Config) -> Result<Ports> {
         https: listen("listen_https", config.listen_https).await?,
         forward: listen("listen_forward", config.listen_forward).await?,
     })
-}
-
-async fn end(running: &Running, limit: Duration) {
-    tracing::info!(
-        connections = running.drain.connections().len(),
-        "draining: no new connections, what runs may finish"
-    );
-    running.drain.run(limit).await;
-    tracing::info!("drained");
 }

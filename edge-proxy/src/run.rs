@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use link::identity::Identity;
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
@@ -37,7 +38,7 @@ use crate::{
 /// What an edge is made of.
 pub struct Parts {
     /// Who it is.
-    pub identity: link::identity::Identity,
+    pub identity: Identity,
     /// What it follows.
     pub feeds: Feeds,
     /// Its ports.
@@ -111,13 +112,8 @@ impl Running {
 /// [`Error`].
 pub fn start(parts: Parts) -> Result<Running, Error> {
     let metrics = Arc::new(Metrics::new(&parts.registry)?);
-    let identity = parts.identity;
+    let identity = &parts.identity;
     let (state, wanted) = State::new(identity.node_id(), identity.region(), Arc::clone(&metrics));
-    let observer = Arc::new(Observer {
-        log: AccessLog::start(parts.access_log.as_deref(), metrics.log_dropped())?,
-        metrics,
-        region: identity.region(),
-    });
     std::fs::create_dir_all(&parts.state_dir)?;
     let applier = Applier::start(
         Arc::clone(&state),
@@ -125,47 +121,58 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
         Tickets::new()?,
         &parts.state_dir,
     );
-    let links = Arc::new(Links::new(identity.clone()));
-    let drain = Drain::default();
-    let server = Server {
-        proxy: proxy::http_proxy(
-            Arc::clone(&state),
-            Arc::clone(&observer),
-            links,
-            drain.clone(),
-        ),
-        drain: drain.clone(),
-        observer,
-    };
-    let agents = Arc::new(Agents::new(identity.clone()));
+    let observer = Arc::new(Observer {
+        log: AccessLog::start(parts.access_log.as_deref(), metrics.log_dropped())?,
+        metrics,
+        region: identity.region(),
+    });
+    let server = server(&state, observer, identity);
     let (applied, applied_changes) = watch::channel(Applied::default());
+    let agents = Arc::new(Agents::new(identity.clone()));
+    let memory = Memory::new(&parts.state_dir);
     let mut tasks = JoinSet::new();
     tasks.spawn(applier.run(applied));
     tasks.spawn(health::run(Arc::clone(&state)));
-    let memory = Memory::new(&parts.state_dir);
     tasks.spawn(confirm::run(
         Arc::clone(&state),
         Arc::clone(&agents),
         memory,
     ));
     tasks.spawn(discover::run(Arc::clone(&state), agents, wanted));
-    let front = Arc::new(Front {
+    let tunnels = Arc::new(Tunnels {
         server: server.clone(),
+        state: Arc::clone(&state),
+    });
+    let acceptor = tunnels::acceptor(identity)?;
+    tasks.spawn(tunnels::run(parts.ports.forward, acceptor, tunnels));
+    let drain = server.drain.clone();
+    let front = Arc::new(Front {
+        server,
         state: Arc::clone(&state),
         per_address: Arc::new(PerAddress::new(parts.connections_per_address)),
     });
     tasks.spawn(accept::run(parts.ports.http, Arc::clone(&front)));
     tasks.spawn(accept::run(parts.ports.https, front));
-    let tunnels = Arc::new(Tunnels {
-        server,
-        state: Arc::clone(&state),
-    });
-    let acceptor = tunnels::acceptor(&identity)?;
-    tasks.spawn(tunnels::run(parts.ports.forward, acceptor, tunnels));
     Ok(Running {
         state,
         drain,
         applied: applied_changes,
         tasks,
     })
+}
+
+fn server(state: &Arc<State>, observer: Arc<Observer>, identity: &Identity) -> Server {
+    let drain = Drain::default();
+    let links = Arc::new(Links::new(identity.clone()));
+    let proxy = proxy::http_proxy(
+        Arc::clone(state),
+        Arc::clone(&observer),
+        links,
+        drain.clone(),
+    );
+    Server {
+        proxy,
+        drain,
+        observer,
+    }
 }

@@ -2,16 +2,15 @@
 //! is sent there; while an agent can't be reached its last answer stands, also across a restart.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use domain::id::InstanceId;
-use protocol::item;
+use domain::id::{InstanceId, ServiceId};
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{
     discover::Agents,
@@ -27,76 +26,71 @@ const CONCURRENCY: usize = 64;
 
 /// Asks for as long as the edge lives.
 pub async fn run(state: Arc<State>, agents: Arc<Agents>, memory: Memory) {
-    let limit = Arc::new(Semaphore::new(CONCURRENCY));
-    let mut due: HashMap<item::Endpoint, Instant> = HashMap::new();
     let mut tick = tokio::time::interval(TICK);
     let mut asking = JoinSet::new();
-    let mut kept = BTreeSet::new();
     loop {
         tokio::select! {
             _ = tick.tick() => {}
-            () = state.confirm_wanted.notified() => due.clear(),
+            () = state.confirm_wanted.notified() => {}
         }
-        while asking.try_join_next().is_some() {}
+        let mut changed = false;
+        while let Some(answered) = asking.try_join_next() {
+            changed |= answered.unwrap_or(true);
+        }
         let routes = state.routes.load_full();
-        let now = Instant::now();
         let endpoints = routes.endpoints();
-        due.retain(|spec, _| endpoints.iter().any(|(_, e)| e.spec == *spec));
-        for (pool, endpoint) in &endpoints {
-            let early = due.get(&endpoint.spec).is_some_and(|at| now < *at);
-            if early || !endpoint.wants_confirmation() {
-                continue;
-            }
-            let Ok(permit) = Arc::clone(&limit).try_acquire_owned() else {
-                break;
-            };
-            due.insert(endpoint.spec, now + AGAIN);
-            let (endpoint, agents) = (Arc::clone(endpoint), Arc::clone(&agents));
-            let (state, routes, service) =
-                (Arc::clone(&state), Arc::clone(&routes), pool.service_id);
-            asking.spawn(async move {
-                ask(&endpoint, service, &routes, &agents, &state).await;
-                drop(permit);
-            });
+        if changed {
+            memory.keep(endpoints.iter().map(|(_, endpoint)| &**endpoint));
         }
-        memory.keep(
-            &endpoints.iter().map(|(_, e)| &**e).collect::<Vec<_>>(),
-            &mut kept,
-        );
+        let now = Instant::now();
+        for (pool, endpoint) in endpoints {
+            if asking.len() >= CONCURRENCY {
+                break;
+            }
+            if endpoint.take_question(AGAIN, now) {
+                let (routes, agents) = (Arc::clone(&routes), Arc::clone(&agents));
+                let state = Arc::clone(&state);
+                asking.spawn(async move {
+                    let changed = ask(&endpoint, pool.service_id, &routes, &agents).await;
+                    if changed {
+                        state.probe_wanted.notify_one();
+                        state.confirm_wanted.notify_one();
+                    }
+                    changed
+                });
+            }
+        }
     }
 }
 
+/// True when the answer changed something.
 async fn ask(
     endpoint: &Endpoint,
-    service: domain::id::ServiceId,
+    service: ServiceId,
     routes: &RouteTable,
     agents: &Agents,
-    state: &State,
-) {
+) -> bool {
     let spec = endpoint.spec;
     let Some(agent) = routes.agent(spec.node_id) else {
         tracing::debug!(node = %spec.node_id, "no agent is known for an endpoint's node");
-        return;
+        return false;
     };
-    match agents
-        .confirmation(spec.node_id, agent, spec.instance_id)
-        .await
-    {
-        Ok(answer) => {
-            let holds = answer.is_some_and(|c| {
-                c.instance_id == spec.instance_id
-                    && c.address == spec.address
-                    && c.service_id == service
-            });
-            if endpoint.confirm(holds) {
-                tracing::info!(instance = %spec.instance_id, address = %spec.address, holds, "an agent answered for an endpoint");
-                state.probe_wanted.notify_one();
-            }
-        }
+    let answer = agents.confirmation(spec.node_id, agent, spec.instance_id);
+    let answer = match answer.await {
+        Ok(answer) => answer,
         Err(error) => {
             tracing::debug!(instance = %spec.instance_id, %error, "an agent did not answer; its last answer stands");
+            return false;
         }
+    };
+    let holds = answer.is_some_and(|c| {
+        c.instance_id == spec.instance_id && c.address == spec.address && c.service_id == service
+    });
+    let changed = endpoint.confirm(holds);
+    if changed {
+        tracing::info!(instance = %spec.instance_id, address = %spec.address, holds, "an agent answered for an endpoint");
     }
+    changed
 }
 
 /// Which endpoints were confirmed, on disk.
@@ -136,20 +130,11 @@ impl Memory {
         }
     }
 
-    fn keep(
-        &self,
-        endpoints: &[&Endpoint],
-        before: &mut BTreeSet<(InstanceId, std::net::SocketAddr)>,
-    ) {
-        let confirmed: BTreeSet<_> = endpoints
-            .iter()
+    fn keep<'a>(&self, endpoints: impl Iterator<Item = &'a Endpoint>) {
+        let confirmed = endpoints
             .filter(|e| e.confirmed() == Confirmed::Yes)
             .map(|e| (e.spec.instance_id, e.spec.address))
             .collect();
-        if confirmed == *before {
-            return;
-        }
-        before.clone_from(&confirmed);
         if let Err(error) = self.write(&Kept { confirmed }) {
             tracing::warn!(%error, path = %self.path.display(), "keeping confirmations");
         }
@@ -164,8 +149,8 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use domain::id::{DeploymentId, NodeId, ServiceId};
-    use protocol::item::{RegionRouteItem, ServiceItem};
+    use domain::id::{DeploymentId, NodeId};
+    use protocol::item::{self, RegionRouteItem, ServiceItem};
 
     use crate::upstream::counters::Counters;
 
@@ -198,7 +183,7 @@ mod tests {
         };
         a.confirm(true);
         b.confirm(true);
-        memory.keep(&[a, b], &mut BTreeSet::new());
+        memory.keep([&**a, b].into_iter());
 
         item.endpoints[1].address.set_port(9);
         let after = build(&item);

@@ -68,6 +68,9 @@ pub struct Endpoint {
     failures: AtomicU32,
     /// Milliseconds as of [`millis`]; 0 when not ejected.
     ejected_until: AtomicU64,
+    /// Likewise; 0 before the first time.
+    asked_at: AtomicU64,
+    probed_at: AtomicU64,
 }
 
 impl Endpoint {
@@ -84,7 +87,19 @@ impl Endpoint {
             failed_probes: AtomicU32::new(0),
             failures: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
+            asked_at: AtomicU64::new(0),
+            probed_at: AtomicU64::new(0),
         }
+    }
+
+    /// True when it was not probed within `interval`; the caller probes it now.
+    pub fn take_probe(&self, interval: Duration, now: Instant) -> bool {
+        take(&self.probed_at, interval, now)
+    }
+
+    /// True when its agent shall be asked and was not within `interval`; the caller asks it now.
+    pub fn take_question(&self, interval: Duration, now: Instant) -> bool {
+        self.wants_confirmation() && take(&self.asked_at, interval, now)
     }
 
     /// Whether a request may go there: confirmed, healthy, and not ejected.
@@ -215,6 +230,16 @@ impl Endpoint {
     }
 }
 
+fn take(last: &AtomicU64, interval: Duration, now: Instant) -> bool {
+    let (before, now) = (last.load(Ordering::Relaxed), millis(now));
+    let since = u128::from(now.saturating_sub(before));
+    let due = before == 0 || since >= interval.as_millis();
+    if due {
+        last.store(now, Ordering::Relaxed);
+    }
+    due
+}
+
 /// On the process's own monotonic clock, from 1.
 fn millis(at: Instant) -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -276,6 +301,18 @@ mod tests {
         assert!(!endpoint.is_usable(now));
         assert!(endpoint.probe_succeeded());
         assert!(endpoint.is_usable(now));
+    }
+
+    #[test]
+    fn it_is_probed_at_once_and_then_once_an_interval() {
+        let (endpoint, now) = (Endpoint::new(endpoint().spec), Instant::now());
+        let second = Duration::from_secs(1);
+        assert!(endpoint.take_probe(second, now));
+        assert!(!endpoint.take_probe(second, now));
+        assert!(endpoint.take_probe(second, now + second));
+        assert!(endpoint.take_question(second, now));
+        endpoint.confirm(true);
+        assert!(!endpoint.take_question(second, now + second));
     }
 
     #[test]

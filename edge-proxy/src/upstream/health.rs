@@ -2,12 +2,10 @@
 //! probed at once, dead ones often, healthy ones every few seconds.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use protocol::item;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -29,7 +27,6 @@ const STATUS_LINE_MAX: usize = 1024;
 /// Probes all confirmed endpoints of the current table, for as long as the edge lives.
 pub async fn run(state: Arc<State>) {
     let limit = Arc::new(Semaphore::new(CONCURRENCY));
-    let mut due: HashMap<item::Endpoint, Instant> = HashMap::new();
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
@@ -37,20 +34,16 @@ pub async fn run(state: Arc<State>) {
             () = state.probe_wanted.notified() => {}
         }
         let now = Instant::now();
-        let endpoints = state.routes.load().endpoints();
-        due.retain(|spec, _| endpoints.iter().any(|(_, e)| e.spec == *spec));
-        for (pool, endpoint) in endpoints {
-            let wait = due.get(&endpoint.spec).copied();
-            if endpoint.confirmed() != Confirmed::Yes || wait.is_some_and(|at| now < at) {
+        for (pool, endpoint) in state.routes.load().endpoints() {
+            let confirmed = endpoint.confirmed() == Confirmed::Yes;
+            if !confirmed || !endpoint.take_probe(interval_of(&endpoint), now) {
                 continue;
             }
-            due.insert(endpoint.spec, now + interval_of(&endpoint));
             let Ok(permit) = Arc::clone(&limit).acquire_owned().await else {
                 return;
             };
-            let path = pool.health_path.clone();
             tokio::spawn(async move {
-                probe_once(&endpoint, path.as_deref()).await;
+                probe_once(&endpoint, pool.health_path.as_deref()).await;
                 drop(permit);
             });
         }
