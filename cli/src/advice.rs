@@ -15,7 +15,7 @@ pub fn of_api(error: &Error) -> Vec<String> {
         Error::Silent { .. } => vec!["try again; if it stays so, the platform is overloaded or its database does not answer".to_owned()],
         Error::Foreign { address, status } => foreign(address, status.as_u16()),
         Error::Decode { .. } => vec!["this railhead and the platform may differ in version: railhead --version, railhead api GET /v1/version".to_owned()],
-        Error::Refused { problem, .. } if problem.is(Code::InvalidCredentials) => vec!["check both; an owner of the organization can help: they see you in railhead member list".to_owned()],
+        Error::Refused { problem, .. } if problem.is(Code::InvalidCredentials) => vec!["check both, and that --api is the platform where you have an account".to_owned()],
         Error::Refused { problem, .. } => of_status(problem.status),
         _ => Vec::new(),
     }

@@ -79,10 +79,8 @@ impl Context {
     pub fn client(&self) -> Result<Client> {
         let address = self.address()?;
         let kept = || self.entry(&address).and_then(|entry| entry.token.clone());
-        let token = std::env::var("RAILHEAD_TOKEN")
-            .ok()
-            .filter(|token| !token.is_empty());
-        let token = token.or_else(kept);
+        let given = std::env::var("RAILHEAD_TOKEN").map(|token| token.trim().to_owned());
+        let token = given.ok().filter(|token| !token.is_empty()).or_else(kept);
         let token = token.ok_or_else(|| Error::NotSignedIn(address.clone()))?;
         self.client_with(&address, Some(token))
     }

@@ -204,3 +204,70 @@ impl From<&Error> for ExitCode {
         Self::from(error.exit_code())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, code: &str, detail: &str) -> Error {
+        let fault = json!({ "field": "network.port", "reason": "must be between 1 and 65535" });
+        let errors = if status == 422 {
+            vec![fault]
+        } else {
+            Vec::new()
+        };
+        let problem = json!({
+            "type": format!("urn:railhead:problem:{code}"), "title": "Title", "status": status,
+            "detail": detail, "code": code, "request_id": "req_1",
+            "errors": errors,
+        });
+        Error::Api(client::Error::Refused {
+            problem: serde_json::from_value(problem).unwrap(),
+            retry_after: None,
+        })
+    }
+
+    #[test]
+    fn every_error_says_what_to_do_next() {
+        let address: Address = "https://railhead.example.com".parse().unwrap();
+        let url = address.url().clone();
+        let errors = [
+            Error::NoAddress,
+            Error::NotSignedIn(address),
+            client::Error::Untrusted {
+                address: url.clone(),
+                reason: "its certificate has expired".into(),
+            }
+            .into(),
+            client::Error::Silent {
+                address: url.clone(),
+            }
+            .into(),
+            client::Error::Foreign {
+                address: url,
+                status: http::StatusCode::BAD_GATEWAY,
+            }
+            .into(),
+            refused(
+                401,
+                "invalid_credentials",
+                "No user has this e-mail address and password.",
+            ),
+            refused(403, "forbidden", "A viewer may not deploy."),
+            refused(
+                412,
+                "version_mismatch",
+                "The service changed since it was read.",
+            ),
+            refused(422, "invalid_field", "The specification can't be."),
+            Error::NotFound {
+                kind: "service",
+                name: "wbe".into(),
+                place: "shop/production".into(),
+                known: vec!["web".into(), "worker".into()],
+            },
+        ];
+        let texts: Vec<String> = errors.iter().map(|error| error.text(false)).collect();
+        insta::assert_snapshot!(texts.join("\n"));
+    }
+}

@@ -107,4 +107,15 @@ mod tests {
             clean(text, true);
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_moves_the_cursor(parts in proptest::collection::vec("[\\x00-\\x20\\[\\];:m0-9a-zäA-H\\\\\u{9b}]{0,6}|\x1b\\[[0-9;]*m|\x1b", 0..12)) {
+            let text = parts.concat();
+            let harmless = clean(&text, false);
+            proptest::prop_assert!(!harmless.chars().any(|c| c.is_control() && c != '\t'), "{harmless:?}");
+            let coloured = clean(&text, true);
+            proptest::prop_assert_eq!(clean(&coloured, false), harmless);
+        }
+    }
 }

@@ -62,6 +62,22 @@ impl Output {
         }
     }
 
+    /// As without a terminal.
+    #[cfg(test)]
+    pub const fn plain() -> Self {
+        Self {
+            json: false,
+            quiet: false,
+            verbose: false,
+            assumes_yes: false,
+            can_ask: false,
+            moves: false,
+            colour: false,
+            colour_errors: false,
+            width: None,
+        }
+    }
+
     /// A result: the value as JSON, or the text made of it.
     pub fn show<T: Serialize + ?Sized>(self, value: &T, text: impl FnOnce() -> String) -> Result {
         if self.json {

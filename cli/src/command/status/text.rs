@@ -249,3 +249,83 @@ pub fn short_id(id: &str) -> String {
 fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn id(prefix: &str, number: u32) -> String {
+        format!("{prefix}_{number:032x}")
+    }
+
+    fn instance(number: u32, region: &str, changes: &Value) -> Value {
+        let mut instance = json!({
+            "id": id("ins", number), "service_id": id("svc", 1), "release_id": id("rel", 1),
+            "deployment_id": id("dep", 1), "region": region, "node_id": id("nod", 1),
+            "desired": "run", "state": "running", "ready": true, "unreachable": false, "restarts": 0,
+            "cpu": 0.05, "memory": "64Mi", "created_at": "2026-01-01T10:00:00Z",
+            "reported_at": "2026-01-01T11:59:58Z",
+        });
+        for (key, value) in changes.as_object().unwrap() {
+            instance[key] = value.clone();
+        }
+        instance
+    }
+
+    fn status() -> Status {
+        let at = "2026-01-01T11:57:00Z";
+        let service = json!({
+            "id": id("svc", 1), "organization_id": id("org", 1), "project_id": id("prj", 1),
+            "environment_id": id("env", 1), "name": "web", "spec": {}, "active": true, "version": 3,
+            "current_deployment_id": id("dep", 1), "hostnames": ["web-shop.railhead.test", "www.example.com"],
+            "regions": {
+                "eu-west": { "desired": 2, "running": 2, "ready": 1, "reported_at": "2026-01-01T11:59:58Z" },
+                "us-east": { "desired": 1, "running": 1, "ready": 1 },
+            },
+            "blocked": { "us-east": "no node in us-east with 2 GiB free" }, "created_at": at,
+        });
+        let deployment = json!({
+            "id": id("dep", 1), "service_id": id("svc", 1), "number": 4, "source": { "from": "git" },
+            "reason": "deploy", "state": "live", "state_since": at, "steps": [], "cancel_requested": false,
+            "commit": { "sha": "518751e5dd02bc32934b09e705249f5fec9498aa", "title": "Say hello", "author": "Ada" },
+            "requests": 20_000, "failed_requests": 0, "version": 9, "created_at": at,
+        });
+        let problem =
+            json!({ "code": "readiness_probe_failed", "message": "GET /health answered 503" });
+        let instances = json!([
+            instance(0xa1, "eu-west", &json!({})),
+            instance(
+                0xa2,
+                "eu-west",
+                &json!({ "ready": false, "restarts": 2, "problem": problem })
+            ),
+            instance(0xa3, "us-east", &json!({ "unreachable": true })),
+            instance(
+                0xa4,
+                "us-east",
+                &json!({ "state": "stopped", "desired": "stop", "ready": false })
+            ),
+        ]);
+        Status {
+            service: serde_json::from_value(service).unwrap(),
+            deployment: serde_json::from_value(deployment).unwrap(),
+            instances: serde_json::from_value(instances).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_service_is_shown_as_it_is_seen() {
+        let now = "2026-01-01T12:00:00Z".parse().unwrap();
+        insta::assert_snapshot!(detail(Output::plain(), &status(), now));
+    }
+
+    #[test]
+    fn an_overview_tells_degraded_from_live() {
+        let mut live = status().service;
+        live.regions.clear();
+        let services = [status().service, live];
+        insta::assert_snapshot!(overview(&services).render(false, None));
+    }
+}

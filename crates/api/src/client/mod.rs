@@ -2,6 +2,7 @@
 //! certificate authority where one is given, one W3C trace per client, and bounded retries of
 //! requests that may be sent twice (reads, and writes that carry an `Idempotency-Key`).
 
+mod call;
 mod connection;
 mod error;
 mod ndjson;
@@ -14,22 +15,20 @@ use bytes::Bytes;
 use futures::Stream;
 use reqwest::{
     Method, RequestBuilder, Response, StatusCode,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 
+use self::call::Call;
 pub use self::{error::Error, trace::Trace};
 use crate::page::Page;
 
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const REQUEST_ID: &str = "x-request-id";
 /// Waits of 0.2, 0.4, 0.8 and 1.6 s: long enough for a replica's restart, short enough for a person.
 const RETRIES: usize = 4;
 /// Most pages that [`Client::list`] follows.
 const PAGES_MAX: usize = 1_000;
-/// Of everything but streams and uploads.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where the API is and how to speak to it.
 #[derive(Clone)]
@@ -95,15 +94,6 @@ pub struct Versioned<T> {
     pub value: T,
     /// For `If-Match`.
     pub etag: String,
-}
-
-/// One request, kept so that it can be sent again.
-struct Call<'a> {
-    method: Method,
-    path: &'a str,
-    headers: HeaderMap,
-    body: Option<Bytes>,
-    deadline: Option<Duration>,
 }
 
 impl Client {
@@ -339,59 +329,6 @@ impl Client {
     }
 }
 
-impl<'a> Call<'a> {
-    fn new(method: Method, path: &'a str) -> Self {
-        Self {
-            method,
-            path,
-            headers: HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]),
-            body: None,
-            deadline: Some(ANSWER_WITHIN),
-        }
-    }
-
-    fn once(mut self) -> Self {
-        if let Ok(key) = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string()) {
-            self.headers.insert(IDEMPOTENCY_KEY, key);
-        }
-        self
-    }
-
-    fn json<B: Serialize + ?Sized>(self, body: &B) -> Result<Self, Error> {
-        let body = serde_json::to_vec(body).map_err(Error::Encode)?;
-        Ok(self.with_body(body.into(), "application/json"))
-    }
-
-    fn with_body(mut self, body: Bytes, content_type: &'static str) -> Self {
-        self.headers
-            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        self.body = Some(body);
-        self
-    }
-
-    fn matching(mut self, etag: &str) -> Self {
-        if let Ok(etag) = HeaderValue::from_str(etag) {
-            self.headers.insert(IF_MATCH, etag);
-        }
-        self
-    }
-
-    fn accepting(mut self, content_type: &'static str) -> Self {
-        self.headers
-            .insert(ACCEPT, HeaderValue::from_static(content_type));
-        self
-    }
-
-    fn unhurried(mut self) -> Self {
-        self.deadline = None;
-        self
-    }
-
-    fn may_repeat(&self) -> bool {
-        self.method.is_idempotent() || self.headers.contains_key(IDEMPOTENCY_KEY)
-    }
-}
-
 /// A path with more query parameters, escaped.
 #[must_use]
 pub fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
@@ -421,14 +358,5 @@ mod tests {
         assert_eq!(with_query("/v1/a", &[]), "/v1/a");
         assert_eq!(with_query("/v1/a", &[("q", "a b&c")]), "/v1/a?q=a+b%26c");
         assert_eq!(with_query("/v1/a?x=1", &[("y", "2")]), "/v1/a?x=1&y=2");
-    }
-
-    #[test]
-    fn only_what_may_be_sent_twice_is_repeated() {
-        assert!(Call::new(Method::GET, "/v1/me").may_repeat());
-        assert!(Call::new(Method::DELETE, "/v1/me").may_repeat());
-        assert!(!Call::new(Method::POST, "/v1/me").may_repeat());
-        assert!(Call::new(Method::POST, "/v1/me").once().may_repeat());
-        assert!(!Call::new(Method::PATCH, "/v1/me").may_repeat());
     }
 }
