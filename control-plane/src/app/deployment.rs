@@ -77,7 +77,8 @@ pub async fn create(
     let found_service = store::service::find(&mut tx, service)
         .await?
         .ok_or_else(no_service)?;
-    let plan = plan(&mut tx, &found_service, request.source).await?;
+    let registry = &context.state.config.registry.host;
+    let plan = plan(&mut tx, &found_service, request.source, registry).await?;
     if plan.reason == Reason::Rollback {
         store::service::update(&mut tx, service, None, &plan.spec).await?;
     } else {
@@ -151,6 +152,7 @@ async fn plan(
     tx: &mut impl Write,
     service: &Service,
     asked: Option<DeploymentSource>,
+    registry: &str,
 ) -> Result<Plan, Error> {
     match (asked, &service.spec.source) {
         (None, Some(SpecSource::Git(git))) => from_git(tx, service, git, None).await,
@@ -161,11 +163,13 @@ async fn plan(
             Code::SourceMissing,
             "the service's specification names no git repository; set spec.source.repo first",
         )),
-        (Some(DeploymentSource::Image { image: Some(image) }), _) => from_image(service, &image),
+        (Some(DeploymentSource::Image { image: Some(image) }), _) => {
+            from_image(service, &image, registry)
+        }
         (
             None | Some(DeploymentSource::Image { image: None }),
             Some(SpecSource::Image(ImageSource { image })),
-        ) => from_image(service, image),
+        ) => from_image(service, image, registry),
         (Some(DeploymentSource::Image { image: None }), _) => Err(Error::refused(
             Code::SourceMissing,
             "the service's specification names no image; give one, or set spec.source.image first",
@@ -243,7 +247,7 @@ async fn redeploy(tx: &mut impl Access, service: &Service) -> Result<Plan, Error
     })
 }
 
-fn from_image(service: &Service, image: &str) -> Result<Plan, Error> {
+fn from_image(service: &Service, image: &str, registry: &str) -> Result<Plan, Error> {
     let well_formed = !image.is_empty()
         && image.len() <= 512
         && !image.starts_with('-')
@@ -256,6 +260,48 @@ fn from_image(service: &Service, image: &str) -> Result<Plan, Error> {
             "must be an image reference such as registry.example.com/acme/api:1.4",
         ));
     }
+    if !may_use(&service.organization_id.to_string(), image, registry) {
+        return Err(Error::field(
+            "source.image",
+            "the platform's registry has no such image of your organization",
+        ));
+    }
     let image = image.to_owned();
     Ok(Plan::deploy(Source::Image { image }, service))
+}
+
+/// Of the platform's own registry a tenant may use base images and its own. A node may hold the right
+/// to pull what another tenant runs there, so this is checked before it ever reaches a node.
+fn may_use(organization: &str, image: &str, registry: &str) -> bool {
+    match image.split_once('/') {
+        Some((host, repository)) if host.eq_ignore_ascii_case(registry) => {
+            match repository.split_once('/') {
+                Some((owner, _)) => owner == "library" || owner == organization,
+                None => false,
+            }
+        }
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_tenants_image_in_the_platforms_registry_can_not_be_used() {
+        let ours = "registry.example.com:5000";
+        for (image, allowed) in [
+            ("registry.example.com:5000/org_1/svc_1@sha256:0", true),
+            ("registry.example.com:5000/library/nginx@sha256:0", true),
+            ("registry.example.com:5000/org_2/svc_2@sha256:0", false),
+            ("Registry.Example.com:5000/org_2/svc_2@sha256:0", false),
+            ("registry.example.com:5000/svc_2@sha256:0", false),
+            ("registry.example.com:5000//org_2/svc_2@sha256:0", false),
+            ("elsewhere.example.com/org_2/svc_2@sha256:0", true),
+            ("nginx:1.27", true),
+        ] {
+            assert_eq!(may_use("org_1", image, ours), allowed, "{image}");
+        }
+    }
 }

@@ -82,37 +82,45 @@ async fn a_foreign_id_and_one_that_nobody_has_look_alike() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_role_may_do_what_its_row_says_and_no_more() {
+async fn a_role_below_the_one_of_the_row_is_refused() {
+    let world = World::new().await;
+    let objects = Objects::make(&world, &world.acme, "shop").await;
+    for operation in operations::all() {
+        let Access::Member(least) = operation.access() else {
+            continue;
+        };
+        for role in [Role::Viewer, Role::Developer, Role::Admin] {
+            if role <= least {
+                continue;
+            }
+            let path = objects.fill(&operation.path);
+            let person = world.acme.person(role);
+            let answer = send(&world, &operation, &path, Some(person), &world.acme).await;
+            let what = format!("{} as {role}: {}", operation.id, answer.body);
+            assert_eq!(answer.status, 403, "{what}");
+            assert_eq!(answer.code(), "forbidden", "{what}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_of_the_row_suffices() {
     let world = World::new().await;
     for operation in operations::all() {
         let Access::Member(least) = operation.access() else {
             continue;
         };
-        if operation.endless {
+        // An endless answer is read in events.rs; an organization with projects stays (updates.rs).
+        if operation.endless || operation.id == "organization.delete" {
             continue;
         }
-        for role in [Role::Viewer, Role::Developer, Role::Admin, Role::Owner] {
-            let tag = format!("{}-{role}", operation.id.replace(['.', '_'], "-"));
-            let allowed = role <= least;
-            // What is refused changes nothing, so one set of objects would do; what is allowed does.
-            let objects = Objects::make(&world, &world.acme, &tag).await;
-            let path = objects.fill(&operation.path);
-            let person = world.acme.person(role);
-            if operation.id == "organization.delete" && allowed {
-                continue;
-            }
-            let answer = send(&world, &operation, &path, Some(person), &world.acme).await;
-            let what = format!("{} as {role}: {}", operation.id, answer.body);
-            if allowed {
-                assert!(
-                    answer.status.as_u16() < 400 || answer.status == 409,
-                    "{what}"
-                );
-            } else {
-                assert_eq!(answer.status, 403, "{what}");
-                assert_eq!(answer.code(), "forbidden", "{what}");
-            }
-        }
+        let tag = operation.id.replace(['.', '_'], "-");
+        let objects = Objects::make(&world, &world.acme, &tag).await;
+        let path = objects.fill(&operation.path);
+        let person = world.acme.person(least);
+        let answer = send(&world, &operation, &path, Some(person), &world.acme).await;
+        let what = format!("{} as {least}: {}", operation.id, answer.body);
+        assert!(answer.status.is_success(), "{what}");
     }
 }
 

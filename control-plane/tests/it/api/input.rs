@@ -106,6 +106,13 @@ fn cases() -> Vec<Case> {
             "invalid_field",
         ),
         post(
+            "another tenant's image",
+            DEPLOYMENTS,
+            json!({ "source": { "from": "image", "image": "127.0.0.1:5000/org_019234567890700080000000000000aa/svc_1@sha256:0" } }),
+            422,
+            "invalid_field",
+        ),
+        post(
             "an archive of nobody",
             DEPLOYMENTS,
             json!({ "source": { "from": "archive", "archive_id": "arc_019234567890700080000000000000aa" } }),
