@@ -109,10 +109,12 @@ pub fn up_for_tests(dir: &Path) -> Result<()> {
     up::run(&plan, &up::Settings::for_tests(&plan)?)
 }
 
-/// The platform that this checkout means, brought up unless it is.
+/// The platform that this checkout means, brought up unless it runs.
 pub fn ensure_up() -> Result<Plan> {
     let dir = plan::platform_dir()?;
-    up(&dir, false)?;
+    if slot::held(&dir).is_none() {
+        up(&dir, false)?;
+    }
     running(&dir)
 }
 

@@ -6,5 +6,6 @@ mod change;
 mod confinement;
 mod deploy;
 mod evidence;
+mod lifecycle;
 mod sources;
 mod support;
