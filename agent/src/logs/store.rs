@@ -144,7 +144,10 @@ impl Store {
 
     /// The newest segment of each source stays: lines after a gap tell of the gap.
     fn evict(&mut self) -> bool {
-        let spools = self.spools.iter_mut().filter(|(_, spool)| spool.has_older());
+        let spools = self
+            .spools
+            .iter_mut()
+            .filter(|(_, spool)| spool.has_older());
         let Some((key, spool)) = spools.max_by_key(|(_, spool)| spool.bytes()) else {
             return false;
         };

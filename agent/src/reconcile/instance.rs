@@ -246,12 +246,16 @@ impl Instance {
             RunMode::Once { .. } if code == 0 => return None,
             RunMode::Once { .. } => (
                 "exited",
-                format!("it ended with exit code {code}: its logs say why"),
+                format!(
+                    "it ended with exit code {}: its logs say why",
+                    explained(code)
+                ),
             ),
             RunMode::Service { .. } => (
                 "exited",
                 format!(
-                    "the program ended by itself with exit code {code}: its logs say why; it is started again in {} s",
+                    "the program ended by itself with exit code {}: its logs say why; it is started again in {} s",
+                    explained(code),
                     restart::after_exit(self.record.failures).as_secs()
                 ),
             ),
@@ -396,5 +400,16 @@ impl Instance {
             usage: Usage::default(),
             orphaned: self.orphaned || !self.record.documented,
         }
+    }
+}
+
+/// With the meaning that shells and the engine's init give to some codes.
+fn explained(exit_code: i64) -> String {
+    match exit_code {
+        126 => "126 (the command is no executable program)".to_owned(),
+        127 => "127 (no such command in the image)".to_owned(),
+        137 => "137 (SIGKILL)".to_owned(),
+        143 => "143 (SIGTERM)".to_owned(),
+        other => other.to_string(),
     }
 }

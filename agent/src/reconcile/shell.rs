@@ -165,7 +165,12 @@ impl Shell {
                 .or_insert_with(|| Instance::new(Record::adopted(&container.labels)));
         }
         for (id, instance) in &mut self.instances {
+            let counted = instance.record.counted_end;
             instance.observe(seen.remove(id), clock);
+            if instance.record.counted_end != counted {
+                let exit_code = instance.record.exit_code;
+                tracing::info!(instance = %id, exit_code, "a container has ended");
+            }
         }
         self.instances
             .retain(|_, instance| !is_forgotten(instance, clock));

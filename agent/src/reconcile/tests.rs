@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use chrono::{TimeDelta, Utc};
 use domain::{
-    id::{
-        DeploymentId, EnvironmentId, InstanceId, OrganizationId, ReleaseId, ServiceId,
-    },
+    id::{DeploymentId, EnvironmentId, InstanceId, OrganizationId, ReleaseId, ServiceId},
     instance::{Desired as Wish, State},
     quantity::Span,
     spec::{Confinement, Probe, Resources, StopSignal},
@@ -208,20 +206,33 @@ impl Model {
     fn check(&mut self, action: Action) {
         let now = self.clock.now;
         let given_up = self.instance().given_up(now);
-        assert_ne!(self.wanted, Wanted::Unknown, "{action:?} without a document");
+        assert_ne!(
+            self.wanted,
+            Wanted::Unknown,
+            "{action:?} without a document"
+        );
         match action {
             Action::Create(_) => assert!(self.container.is_none(), "a second container"),
             Action::Signal(_) | Action::Kill(_) => {
-                assert!(self.wanted == Wanted::Stop || given_up, "{action:?} without cause");
+                assert!(
+                    self.wanted == Wanted::Stop || given_up,
+                    "{action:?} without cause"
+                );
             }
             Action::Remove(_) => assert_eq!(self.wanted, Wanted::Stop, "removed without cause"),
             Action::Start(_) => {
                 if let (Some(ended_at), Some(Phase::Ended { .. })) = (self.ended_at, self.phase()) {
-                    assert!(now >= ended_at + restart::after_exit(self.ends), "restarted hot");
+                    assert!(
+                        now >= ended_at + restart::after_exit(self.ends),
+                        "restarted hot"
+                    );
                 }
             }
             Action::Conclude(_) => {
-                assert!(!matches!(self.phase(), Some(Phase::Running { .. })), "it runs");
+                assert!(
+                    !matches!(self.phase(), Some(Phase::Running { .. })),
+                    "it runs"
+                );
             }
         }
     }
@@ -374,7 +385,10 @@ fn a_command_that_runs_too_long_is_ended_and_says_so() {
     model.take(&Step::Wait(61));
     model.take(&Step::Wait(31));
     let report = model.report();
-    assert_eq!((report.state, report.exit_code), (State::Stopped, Some(137)));
+    assert_eq!(
+        (report.state, report.exit_code),
+        (State::Stopped, Some(137))
+    );
     assert_eq!(report.problem.unwrap().code, "timed_out");
 }
 

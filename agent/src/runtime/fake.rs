@@ -110,7 +110,9 @@ impl Runtime for Fake {
 
     async fn pull(&self, image: &str, token: Option<&str>) -> Result<(), Error> {
         self.answer(|world| {
-            world.pulls.push((image.to_owned(), token.map(str::to_owned)));
+            world
+                .pulls
+                .push((image.to_owned(), token.map(str::to_owned)));
             let pulled = Image {
                 architecture: architecture().to_owned(),
                 user: "1000".to_owned(),
@@ -130,7 +132,9 @@ impl Runtime for Fake {
     async fn create(&self, spec: ContainerSpec) -> Result<(), Error> {
         self.answer(|world| {
             if world.containers.contains_key(&spec.labels.instance) {
-                return Err(refused("the name is taken: a second container for one instance"));
+                return Err(refused(
+                    "the name is taken: a second container for one instance",
+                ));
             }
             let container = Container {
                 labels: spec.labels,

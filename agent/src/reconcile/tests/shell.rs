@@ -1,9 +1,6 @@
 //! The shell with a fake engine: documents in, containers out.
 
-use std::{
-    collections::BTreeSet,
-    sync::Mutex,
-};
+use std::{collections::BTreeSet, sync::Mutex};
 
 use async_trait::async_trait;
 use protocol::log::LogBatch;
@@ -130,7 +127,8 @@ impl Node {
         let waiting = async {
             while !holds(&self.observed.borrow_and_update().clone(), &engine) {
                 // The engine is no part of what is observed: look at it again from time to time.
-                let _ = tokio::time::timeout(Duration::from_millis(20), self.observed.changed()).await;
+                let _ =
+                    tokio::time::timeout(Duration::from_millis(20), self.observed.changed()).await;
             }
         };
         let waited = tokio::time::timeout(Duration::from_secs(20), waiting).await;
@@ -195,7 +193,8 @@ async fn pulls_with_a_token_for_the_platform_s_registry_only() {
         is_running(engine, own.id) && is_running(engine, foreign.id)
     })
     .await;
-    let pulls: BTreeMap<String, Option<String>> = node.engine.world().pulls.clone().into_iter().collect();
+    let pulls: BTreeMap<String, Option<String>> =
+        node.engine.world().pulls.clone().into_iter().collect();
     assert_eq!(pulls[&own.image].as_deref(), Some("token for org/svc"));
     assert_eq!(pulls[&foreign.image], None);
 }
@@ -209,7 +208,9 @@ async fn an_image_that_starts_as_root_needs_another_profile() {
         let problem = observed.instances.first().and_then(|i| i.problem.clone());
         problem.is_some_and(|problem| {
             problem.code == "image_runs_as_root"
-                && problem.message.contains("deploy.confinement = \"baseline\"")
+                && problem
+                    .message
+                    .contains("deploy.confinement = \"baseline\"")
         })
     })
     .await;
@@ -221,11 +222,17 @@ async fn a_restarted_agent_adopts_and_starts_nothing_twice() {
     let (mut node, web) = (Node::start(), worker());
     has_image(&node, &web, "1000");
     node.want(&[&web]);
-    node.until("it runs", |observed, _| observed.instances.first().is_some_and(|i| i.ready))
-        .await;
+    node.until("it runs", |observed, _| {
+        observed.instances.first().is_some_and(|i| i.ready)
+    })
+    .await;
     node.restart();
-    assert!(node.observed.borrow().instances[0].ready, "known from the disk at once");
-    node.until("the engine was asked", |observed, _| observed.complete).await;
+    assert!(
+        node.observed.borrow().instances[0].ready,
+        "known from the disk at once"
+    );
+    node.until("the engine was asked", |observed, _| observed.complete)
+        .await;
     assert_eq!(node.engine.world().starts[&web.id], 1);
 }
 
@@ -234,16 +241,25 @@ async fn nothing_ends_before_a_document_says_so_and_then_it_drains() {
     let (mut node, web) = (Node::start(), worker());
     has_image(&node, &web, "1000");
     node.want(&[&web]);
-    node.until("it runs", |_, engine| is_running(engine, web.id)).await;
+    node.until("it runs", |_, engine| is_running(engine, web.id))
+        .await;
     node.desired.send_replace(None);
     node.restart();
-    node.until("it is seen", |observed, _| observed.instances.first().is_some_and(|i| i.state == State::Running))
-        .await;
+    node.until("it is seen", |observed, _| {
+        observed
+            .instances
+            .first()
+            .is_some_and(|i| i.state == State::Running)
+    })
+    .await;
     assert!(is_running(&node.engine, web.id));
     node.want(&[]);
     node.until("it is gone", |observed, engine| {
         engine.world().containers.is_empty()
-            && observed.instances.first().is_some_and(|i| i.state == State::Stopped)
+            && observed
+                .instances
+                .first()
+                .is_some_and(|i| i.state == State::Stopped)
     })
     .await;
     let stop = Signal::Stop(StopSignal::Sigterm);
@@ -282,8 +298,10 @@ async fn a_lost_engine_changes_nothing_and_a_program_that_ended_meanwhile_is_sta
     let (mut node, web) = (Node::start(), worker());
     has_image(&node, &web, "1000");
     node.want(&[&web]);
-    node.until("it runs", |observed, _| observed.instances.first().is_some_and(|i| i.ready))
-        .await;
+    node.until("it runs", |observed, _| {
+        observed.instances.first().is_some_and(|i| i.ready)
+    })
+    .await;
     node.engine.world().down = true;
     node.engine.exit(web.id, 1);
     assert!(node.observed.borrow().instances[0].ready);

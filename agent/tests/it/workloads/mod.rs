@@ -1,0 +1,7 @@
+//! Workloads on a real Docker Engine: from an item to a confined container, and on through crashes.
+
+mod bad_input;
+mod confinement;
+mod machine;
+mod node;
+mod survival;
