@@ -36,6 +36,7 @@ impl ControlPlane for Client {
         let request = RegistryTokenRequest {
             repository: repository.to_owned(),
             push: false,
+            mount_from: Vec::new(),
         };
         let answer = self.registry_token(&request).await;
         answer

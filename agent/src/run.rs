@@ -182,6 +182,7 @@ fn start_builds(
         control_plane: Arc::new(link.client().clone()),
         logs: Arc::new(workloads.logs.clone()),
         secrets: Arc::clone(&workloads.secrets),
+        registry_ca: link.identity().credentials().identity.ca.clone(),
     };
     let (sender, wanted) = watch::channel(wanted_builds(&workloads.desired));
     tasks.spawn(follow_builds(workloads.desired.clone(), sender));

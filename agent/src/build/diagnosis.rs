@@ -116,7 +116,11 @@ fn line_of(dockerfile: &str, instruction: &str) -> Option<usize> {
                 a == b
             }
         });
-        let length_fits = words.len() == wanted.len() || (continued && words.len() < wanted.len());
+        let length_fits = if continued {
+            words.len() < wanted.len()
+        } else {
+            words.len() == wanted.len()
+        };
         (same && length_fits && words.len() > 1).then_some(words.len())
     };
     dockerfile

@@ -24,16 +24,23 @@ use super::{
     error::Error,
     fetch::Fetch,
     log::Log,
+    mount::{BaseImage, Registry},
     workspace::Workspace,
 };
 
 /// The id under which `extra_ca_file` is mounted.
 const CA_SECRET: &str = "ca";
 
+/// What all builds of a node share.
+pub struct Shared {
+    pub config: Config,
+    pub dependencies: Dependencies,
+    pub registry: Registry,
+}
+
 /// One build and what it needs.
 pub struct Job {
-    pub config: Arc<Config>,
-    pub dependencies: Dependencies,
+    pub shared: Arc<Shared>,
     pub item: Arc<BuildItem>,
     pub log: Log,
     /// Told of each step.
@@ -50,7 +57,7 @@ impl Job {
     }
 
     async fn steps(self) -> Result<BuildResult, Error> {
-        let engine = Engine::connect(&self.config.socket).await?;
+        let engine = Engine::connect(&self.shared.config.socket).await?;
         let secrets = self.secrets()?;
         let workspace = self.workspace().await?;
         self.enter(BuildState::Fetching).await;
@@ -58,10 +65,10 @@ impl Job {
         self.enter(BuildState::Building).await;
         let context = self.pack(&workspace).await?;
         let platform = engine.platform().await?;
-        self.build(&workspace, &context, secrets, &platform).await?;
+        let bases = self.build(&workspace, &context, secrets, &platform).await?;
         self.enter(BuildState::Pushing).await;
-        let result = self.push(&engine, commit, platform).await?;
-        if let Err(error) = engine.clean(self.config.disk_budget).await {
+        let result = self.push(&engine, commit, platform, &bases).await?;
+        if let Err(error) = engine.clean(self.shared.config.disk_budget).await {
             tracing::warn!(%error, "the build engine's disk was not cleaned");
         }
         Ok(result)
@@ -79,7 +86,7 @@ impl Job {
             let value = self.open(name.as_str(), reference)?;
             files.insert(name.to_string(), Zeroizing::new(value.as_bytes().to_vec()));
         }
-        if let Some(path) = &self.config.extra_ca_file {
+        if let Some(path) = &self.shared.config.extra_ca_file {
             let certificates =
                 std::fs::read(path).map_err(Error::io("read the extra CA file", path))?;
             files
@@ -90,7 +97,8 @@ impl Job {
     }
 
     fn open(&self, name: &str, reference: &SecretRef) -> Result<Zeroizing<String>, Error> {
-        self.dependencies
+        self.shared
+            .dependencies
             .secrets
             .open(reference)
             .ok_or_else(|| Error::SecretMissing {
@@ -99,8 +107,11 @@ impl Job {
     }
 
     async fn workspace(&self) -> Result<Workspace, Error> {
-        let (parent, id) = (super::work_folder(&self.config.data_dir), self.item.id);
-        let uid = self.config.fetch_uid;
+        let (parent, id) = (
+            super::work_folder(&self.shared.config.data_dir),
+            self.item.id,
+        );
+        let uid = self.shared.config.fetch_uid;
         blocking(move || Workspace::create(&parent, id, uid)).await
     }
 
@@ -113,8 +124,8 @@ impl Job {
             _ => None,
         };
         let fetch = Fetch {
-            config: &self.config,
-            control_plane: &*self.dependencies.control_plane,
+            config: &self.shared.config,
+            control_plane: &*self.shared.dependencies.control_plane,
             workspace,
             organization: self.item.organization_id,
             deploy_key,
@@ -139,11 +150,11 @@ impl Job {
         context: &Context,
         secrets: SecretFiles,
         platform: &str,
-    ) -> Result<(), Error> {
-        let socket = &self.config.socket;
+    ) -> Result<Vec<BaseImage>, Error> {
+        let socket = &self.shared.config.socket;
         let tokens = Tokens {
-            registry: self.config.registry.clone(),
-            control_plane: Arc::clone(&self.dependencies.control_plane),
+            registry: self.shared.config.registry.clone(),
+            control_plane: Arc::clone(&self.shared.dependencies.control_plane),
         };
         let request = buildkit::Request {
             id: self.item.id.to_string(),
@@ -163,7 +174,8 @@ impl Job {
         built.map_err(|error| {
             let step = progress.failed();
             diagnosis::of(error, step.as_ref(), &context.dockerfile_text, platform)
-        })
+        })?;
+        Ok(progress.bases().cloned().collect())
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
@@ -185,6 +197,7 @@ impl Job {
         engine: &Engine,
         commit: Option<CommitInfo>,
         wanted: String,
+        bases: &[BaseImage],
     ) -> Result<BuildResult, Error> {
         let tag = self.item.id.to_string();
         let name = format!("{}:{tag}", self.item.repository);
@@ -196,7 +209,9 @@ impl Job {
             });
         }
         self.log.line(Stream::Stdout, &format!("Pushing {name}"));
-        let token = self.push_token(&name).await?;
+        let repository = self.repository(&name)?;
+        let token = self.push_token(&name, repository, bases).await?;
+        self.mount(bases, repository, &token).await;
         let digest = engine.push(&self.item.repository, &tag, &token).await?;
         Ok(BuildResult {
             digest,
@@ -205,27 +220,55 @@ impl Job {
         })
     }
 
-    async fn push_token(&self, image: &str) -> Result<RegistryToken, Error> {
-        let failed = |said: String| Error::PushFailed {
-            image: image.to_owned(),
-            said,
-        };
-        let prefix = format!("{}/", self.config.registry);
-        let repository = self.item.repository.strip_prefix(&prefix).ok_or_else(|| {
-            failed(format!(
-                "this node's registry is {}; the agent's build.registry must be the control plane's registry.host",
-                self.config.registry
-            ))
-        })?;
+    /// The repository without the registry's host.
+    fn repository(&self, image: &str) -> Result<&str, Error> {
+        self.item
+            .repository
+            .strip_prefix(&self.shared.config.registry)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .ok_or_else(|| Error::PushFailed {
+                image: image.to_owned(),
+                said: format!(
+                    "this node's registry is {}; the agent's build.registry must be the control plane's registry.host",
+                    self.shared.config.registry
+                ),
+            })
+    }
+
+    async fn push_token(
+        &self,
+        image: &str,
+        repository: &str,
+        bases: &[BaseImage],
+    ) -> Result<RegistryToken, Error> {
         let request = RegistryTokenRequest {
             repository: repository.to_owned(),
             push: true,
+            mount_from: bases.iter().map(|base| base.repository.clone()).collect(),
         };
-        self.dependencies
+        let token = self
+            .shared
+            .dependencies
             .control_plane
-            .registry_token(&request)
-            .await
-            .map_err(|e| failed(format!("the control plane gave no token: {e}")))
+            .registry_token(&request);
+        token.await.map_err(|e| Error::PushFailed {
+            image: image.to_owned(),
+            said: format!("the control plane gave no token: {e}"),
+        })
+    }
+
+    async fn mount(&self, bases: &[BaseImage], repository: &str, token: &RegistryToken) {
+        for base in bases {
+            match self
+                .shared
+                .registry
+                .mount(base, repository, &token.token)
+                .await
+            {
+                Ok(layers) => tracing::debug!(?base, layers, "base layers are in place"),
+                Err(error) => tracing::info!(?base, %error, "base layers are pushed instead"),
+            }
+        }
     }
 }
 
@@ -256,6 +299,7 @@ impl TokenSource for Tokens {
         let request = RegistryTokenRequest {
             repository: repository.to_owned(),
             push: false,
+            mount_from: Vec::new(),
         };
         self.control_plane.registry_token(&request).await
     }

@@ -12,6 +12,7 @@ mod error;
 mod fetch;
 mod job;
 mod log;
+mod mount;
 mod record;
 mod sandbox;
 mod task;
@@ -89,12 +90,14 @@ pub struct Dependencies {
     pub logs: Arc<dyn LogSink>,
     /// Build secrets and deploy keys.
     pub secrets: Arc<dyn Secrets>,
+    /// Of the registry's certificate, PEM.
+    pub registry_ca: String,
 }
 
 /// Starts the builder. The reports at once hold what was finished before a restart.
 ///
 /// # Errors
-/// When the data folder can't be used.
+/// When the data folder or the registry's CA can't be used.
 pub fn start(
     config: Config,
     dependencies: Dependencies,
@@ -108,7 +111,14 @@ pub fn start(
     }
     check_reachable(&work, config.fetch_uid)?;
     let (records, builds) = record::Records::open(config.data_dir.join("records"))?;
-    Ok(task::spawn(config, dependencies, wanted, records, builds))
+    let registry = mount::Registry::new(&config.registry, &dependencies.registry_ca)
+        .map_err(|e| Error::Engine(format!("the registry's CA can't be used: {e}")))?;
+    let shared = job::Shared {
+        config,
+        dependencies,
+        registry,
+    };
+    Ok(task::spawn(shared, wanted, records, builds))
 }
 
 fn work_folder(data_dir: &Path) -> PathBuf {

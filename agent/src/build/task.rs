@@ -21,10 +21,9 @@ use protocol::{
 };
 
 use super::{
-    Dependencies, Wanted,
-    config::Config,
+    Wanted,
     error::Error,
-    job::Job,
+    job::{Job, Shared},
     log,
     record::{Record, Records},
 };
@@ -34,16 +33,14 @@ const QUEUE_MAX: usize = 100;
 
 /// Spawns the task.
 pub fn spawn(
-    config: Config,
-    dependencies: Dependencies,
+    shared: Shared,
     wanted: watch::Receiver<Wanted>,
     records: Records,
     builds: BTreeMap<BuildId, Record>,
 ) -> watch::Receiver<Vec<BuildReport>> {
     let (reports, receiver) = watch::channel(reports_of(&builds));
     let task = Task {
-        config: Arc::new(config),
-        dependencies,
+        shared: Arc::new(shared),
         wanted,
         records,
         builds,
@@ -55,8 +52,7 @@ pub fn spawn(
 }
 
 struct Task {
-    config: Arc<Config>,
-    dependencies: Dependencies,
+    shared: Arc<Shared>,
     wanted: watch::Receiver<Wanted>,
     records: Records,
     builds: BTreeMap<BuildId, Record>,
@@ -180,7 +176,7 @@ impl Task {
         if let Some((item, record)) = next {
             record.begin(Utc::now());
             store(&self.records, record);
-            self.running = Some(start(&self.config, &self.dependencies, item));
+            self.running = Some(start(&self.shared, item));
         }
     }
 
@@ -228,14 +224,13 @@ async fn changed(wanted: &mut watch::Receiver<Wanted>) -> Event {
     }
 }
 
-fn start(config: &Arc<Config>, dependencies: &Dependencies, item: Arc<BuildItem>) -> Running {
+fn start(shared: &Arc<Shared>, item: Arc<BuildItem>) -> Running {
     let (sender, states) = mpsc::channel(8);
     let cancel = CancellationToken::new();
-    let (log, writer) = log::begin(item.id, Arc::clone(&dependencies.logs));
+    let (log, writer) = log::begin(item.id, Arc::clone(&shared.dependencies.logs));
     let (id, span) = (item.id, span(&item));
     let job = Job {
-        config: Arc::clone(config),
-        dependencies: dependencies.clone(),
+        shared: Arc::clone(shared),
         item,
         log,
         states: sender,

@@ -14,6 +14,9 @@ use super::{
 };
 use crate::store::{self, registry, tx::SystemTx};
 
+/// Stages of one Dockerfile that begin with a base image.
+const MOUNTS_MAX: usize = 8;
+
 /// Why a node gets no token.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -75,9 +78,27 @@ pub async fn node_token(
     } else {
         BTreeSet::from([Action::Pull])
     };
-    let scope = Scope {
+    let mut scopes = vec![Scope {
         repository,
         actions,
-    };
-    Ok(issuer.issue(&node.to_string(), &[scope], Utc::now())?)
+    }];
+    for name in request.mount_from.iter().take(MOUNTS_MAX) {
+        scopes.push(base_image(name)?);
+    }
+    Ok(issuer.issue(&node.to_string(), &scopes, Utc::now())?)
+}
+
+/// Everybody may read base images.
+fn base_image(name: &str) -> Result<Scope, Error> {
+    let repository: Repository = name.parse()?;
+    if !matches!(repository, Repository::Library(_)) {
+        return Err(Error::Refused {
+            repository: repository.to_string(),
+            action: "mount",
+        });
+    }
+    Ok(Scope {
+        repository,
+        actions: BTreeSet::from([Action::Pull]),
+    })
 }

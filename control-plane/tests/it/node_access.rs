@@ -29,6 +29,7 @@ async fn token(agent: &FakeAgent, repository: &str, push: bool) -> u16 {
     let request = RegistryTokenRequest {
         repository: repository.to_owned(),
         push,
+        mount_from: Vec::new(),
     };
     status(agent.client().registry_token(&request).await)
 }

@@ -126,6 +126,9 @@ pub struct RegistryTokenRequest {
     pub repository: String,
     /// A push is granted only for the repository of a build of this node's feed.
     pub push: bool,
+    /// Base images (`library/…`) whose layers a push may take over inside the registry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mount_from: Vec<String>,
 }
 
 /// A token for the registry, scoped to one repository.

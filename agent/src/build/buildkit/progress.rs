@@ -1,13 +1,13 @@
 //! Turns BuildKit's status messages into the lines that people read, and remembers which step
 //! failed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog};
 
 use protocol::log::Stream;
 
-use crate::build::log::Log;
+use crate::build::{log::Log, mount::BaseImage};
 
 /// Most steps of one build that are shown.
 const STEPS_MAX: usize = 10_000;
@@ -15,6 +15,8 @@ const STEPS_MAX: usize = 10_000;
 const LINE_MAX: usize = 16 * 1024;
 /// Lines of a failed step that its error shows.
 const TAIL: usize = 5;
+/// Base images that are remembered.
+const BASES_MAX: usize = 8;
 
 /// The step that ended the build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +33,7 @@ pub struct Progress {
     steps: HashMap<String, Step>,
     /// Digest and name.
     failed: Option<(String, String)>,
+    bases: BTreeSet<BaseImage>,
 }
 
 /// What happened to a step with a status message.
@@ -47,7 +50,13 @@ impl Progress {
             log,
             steps: HashMap::new(),
             failed: None,
+            bases: BTreeSet::new(),
         }
+    }
+
+    /// The platform's base images that the build began with.
+    pub fn bases(&self) -> impl Iterator<Item = &BaseImage> {
+        self.bases.iter()
     }
 
     /// The step that failed, if one did.
@@ -82,6 +91,9 @@ impl Progress {
         let Some(step) = step(&mut self.steps, &vertex.digest) else {
             return;
         };
+        if self.bases.len() < BASES_MAX {
+            self.bases.extend(BaseImage::of_step(&vertex.name));
+        }
         let internal = vertex.name.starts_with("[internal]");
         for news in step.news(vertex) {
             let (stream, text) = match news {

@@ -17,9 +17,10 @@ async fn every_fault_of_a_dockerfile_has_a_code() {
     }
     let rig = Rig::start().await;
     let foreign = format!("{}/{}", OrganizationId::new(), ServiceId::new());
-    rig.import(&rig.folder.path().join("base.tar"), &foreign)
-        .await;
-    let registry = &rig.platform.registry.host;
+    let tar = std::fs::read(rig.folder.path().join("base.tar")).unwrap();
+    let registry = &rig.platform.registry;
+    registry.provide(&foreign, "amd64", &tar).await;
+    let registry = &registry.host;
     let foreign = format!("FROM {registry}/{foreign}\nRUN echo reached\n");
     for (name, dockerfile, code, says) in [
         (
@@ -45,6 +46,12 @@ async fn every_fault_of_a_dockerfile_has_a_code() {
             "FROM base\nCOPY foreign /foreign\nRUN busybox chmod +x /foreign\nRUN [\"/foreign\"]\n",
             "wrong_architecture",
             "linux/amd64",
+        ),
+        (
+            "platform",
+            "FROM arm\nCOPY foreign /foreign\n",
+            "wrong_architecture",
+            "linux/arm64",
         ),
         (
             "memory",

@@ -68,9 +68,19 @@ async fn a_repository_becomes_an_image_in_the_registry() {
         assert!(log.contains(part), "{part} is not in:\n{log}");
     }
     assert!(!log.contains("secret-value"), "{log}");
+    the_base_layer_is_the_registrys_own(&rig, repository, &result.digest).await;
     the_secret_is_in_no_layer(&rig, &item.repository, &result.digest).await;
     a_restarted_builder_still_knows(&rig, &item, &result).await;
     the_engine_is_clean(&rig).await;
+}
+
+/// Not compressed and sent again under another digest.
+async fn the_base_layer_is_the_registrys_own(rig: &Rig, repository: &str, digest: &str) {
+    let registry = &rig.platform.registry;
+    let base = registry.layers("library/base", "latest").await;
+    let built = registry.layers(repository, digest).await;
+    assert_eq!(base.len(), 1);
+    assert_eq!(built.first(), base.first());
 }
 
 /// Pulls the image by digest and looks into every file of what the engine saves of it.
@@ -124,6 +134,7 @@ async fn a_restarted_builder_still_knows(
         control_plane: rig.platform.clone(),
         logs: rig.lines.clone(),
         secrets: rig.secrets.clone(),
+        registry_ca: std::fs::read_to_string(rig.platform.registry.ca()).unwrap(),
     };
     let reports = build::start(rig.config.clone(), dependencies, receiver).unwrap();
     let known = reports.borrow().clone();

@@ -1,17 +1,22 @@
 //! docker-registry with TLS and token authentication, and the key that signs its tokens.
 
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
 use base64::Engine as _;
+use flate2::{Compression, write::GzEncoder};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use protocol::join::RegistryToken;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use sha2::{Digest, Sha256};
 
 use super::rig::{Process, eventually, listens};
+
+const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 pub struct Registry {
     pub host: String,
@@ -59,11 +64,21 @@ impl Registry {
     }
 
     pub fn token(&self, repository: &str, actions: &[&str]) -> RegistryToken {
+        self.token_for([(repository, actions)])
+    }
+
+    pub fn token_for<'a>(
+        &self,
+        scopes: impl IntoIterator<Item = (&'a str, &'a [&'a str])>,
+    ) -> RegistryToken {
+        let access = scopes.into_iter().map(|(name, actions)| {
+            serde_json::json!({"type": "repository", "name": name, "actions": actions})
+        });
         let now = chrono::Utc::now().timestamp();
         let claims = serde_json::json!({
             "iss": "test", "sub": "test", "aud": "registry",
             "exp": now + 300, "nbf": now - 60, "iat": now, "jti": now.to_string(),
-            "access": [{"type": "repository", "name": repository, "actions": actions}],
+            "access": access.collect::<Vec<_>>(),
         });
         RegistryToken {
             token: jsonwebtoken::encode(&self.header, &claims, &self.key).unwrap(),
@@ -73,29 +88,128 @@ impl Registry {
 
     /// The status and digest that the registry has for a manifest.
     pub async fn manifest(&self, repository: &str, reference: &str) -> (u16, Option<String>) {
-        let ca = reqwest::Certificate::from_pem(&std::fs::read(self.ca()).unwrap()).unwrap();
-        let client = reqwest::Client::builder()
-            .tls_certs_only([ca])
-            .no_proxy()
-            .build()
-            .unwrap();
-        let answer = client
-            .head(format!(
-                "https://{}/v2/{repository}/manifests/{reference}",
-                self.host
-            ))
-            .bearer_auth(self.token(repository, &["pull"]).token)
-            .header(
-                "accept",
-                "application/vnd.docker.distribution.manifest.v2+json",
-            )
-            .send()
-            .await
-            .unwrap();
+        let answer = self.ask(reqwest::Method::HEAD, repository, reference).await;
         let digest = answer.headers().get("docker-content-digest");
         let digest = digest.map(|value| value.to_str().unwrap().to_owned());
         (answer.status().as_u16(), digest)
     }
+
+    /// Digests of an image's layers.
+    pub async fn layers(&self, repository: &str, reference: &str) -> Vec<String> {
+        let answer = self.ask(reqwest::Method::GET, repository, reference).await;
+        let manifest: serde_json::Value = answer.json().await.unwrap();
+        let layers = manifest["layers"].as_array().unwrap();
+        let digests = layers.iter().map(|layer| layer["digest"].as_str().unwrap());
+        digests.map(str::to_owned).collect()
+    }
+
+    /// Puts a root filesystem (tar) there as an image of one layer, tagged `latest`. Its layer is
+    /// compressed otherwise than the engine would.
+    pub async fn provide(&self, repository: &str, architecture: &str, tar: &[u8]) {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        gzip.write_all(tar).unwrap();
+        let layer = gzip.finish().unwrap();
+        let config = serde_json::json!({
+            "architecture": architecture, "os": "linux",
+            "config": {"Env": ["PATH=/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [digest(tar)]},
+            "history": [{"created_by": "test"}],
+        })
+        .to_string();
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "size": config.len(), "digest": digest(config.as_bytes()),
+            },
+            "layers": [{
+                "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                "size": layer.len(), "digest": digest(&layer),
+            }],
+        });
+        self.upload(repository, config.into_bytes()).await;
+        self.upload(repository, layer).await;
+        let put = self
+            .request(
+                reqwest::Method::PUT,
+                repository,
+                &["pull", "push"],
+                "manifests/latest",
+            )
+            .header("content-type", MANIFEST)
+            .body(manifest.to_string())
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(put.status().as_u16(), 201, "{}", put.text().await.unwrap());
+    }
+
+    async fn upload(&self, repository: &str, blob: Vec<u8>) {
+        let actions = ["pull", "push"];
+        let begun = self
+            .request(
+                reqwest::Method::POST,
+                repository,
+                &actions,
+                "blobs/uploads/",
+            )
+            .send()
+            .await
+            .unwrap();
+        let location = begun.headers()["location"].to_str().unwrap().to_owned();
+        let done = self
+            .client()
+            .put(format!("{location}&digest={}", digest(&blob)))
+            .bearer_auth(self.token(repository, &actions).token)
+            .body(blob)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(done.status().as_u16(), 201);
+    }
+
+    fn client(&self) -> reqwest::Client {
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(self.ca()).unwrap()).unwrap();
+        let client = reqwest::Client::builder().tls_certs_only([ca]).no_proxy();
+        client.build().unwrap()
+    }
+
+    fn request(
+        &self,
+        method: reqwest::Method,
+        repository: &str,
+        actions: &[&str],
+        path: &str,
+    ) -> reqwest::RequestBuilder {
+        self.client()
+            .request(
+                method,
+                format!("https://{}/v2/{repository}/{path}", self.host),
+            )
+            .bearer_auth(self.token(repository, actions).token)
+    }
+
+    async fn ask(
+        &self,
+        method: reqwest::Method,
+        repository: &str,
+        reference: &str,
+    ) -> reqwest::Response {
+        self.request(
+            method,
+            repository,
+            &["pull"],
+            &format!("manifests/{reference}"),
+        )
+        .header("accept", MANIFEST)
+        .send()
+        .await
+        .unwrap()
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
 fn spawn(folder: &Path, host: &str) -> Process {

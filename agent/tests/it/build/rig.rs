@@ -243,7 +243,10 @@ impl ControlPlane for Platform {
         } else {
             &["pull"]
         };
-        Ok(self.registry.token(&request.repository, actions))
+        let bases = request.mount_from.iter();
+        let scopes = std::iter::once((request.repository.as_str(), actions))
+            .chain(bases.map(|base| (base.as_str(), &["pull"][..])));
+        Ok(self.registry.token_for(scopes))
     }
 
     async fn download_archive(
@@ -389,6 +392,7 @@ impl Rig {
             control_plane: platform.clone(),
             logs: lines.clone(),
             secrets: secrets.clone(),
+            registry_ca: std::fs::read_to_string(platform.registry.ca()).unwrap(),
         };
         let reports = build::start(config.clone(), dependencies, receiver).unwrap();
         let rig = Self {
@@ -437,49 +441,10 @@ impl Rig {
                 ".",
             ],
         );
-        self.import(&tar, "library/base").await;
-    }
-
-    /// Puts a root filesystem into the registry under `repository:latest`.
-    pub async fn import(&self, tar: &Path, repository: &str) {
-        use bollard::query_parameters::{CreateImageOptionsBuilder, PushImageOptionsBuilder};
-        use futures::TryStreamExt;
-        let docker = self.docker().await;
-        let name = format!("{}/{repository}", self.platform.registry.host);
-        let options = CreateImageOptionsBuilder::new()
-            .from_src("-")
-            .repo(&name)
-            .tag("latest")
-            .build();
-        let body = bollard::body_full(std::fs::read(tar).unwrap().into());
-        let made: Result<Vec<_>, _> = docker
-            .create_image(Some(options), Some(body), None)
-            .try_collect()
-            .await;
-        made.unwrap();
-        let credentials = bollard::auth::DockerCredentials {
-            registrytoken: Some(
-                self.platform
-                    .registry
-                    .token(repository, &["pull", "push"])
-                    .token,
-            ),
-            ..Default::default()
-        };
-        let options = PushImageOptionsBuilder::new().tag("latest").build();
-        let pushed: Result<Vec<_>, _> = docker
-            .push_image(&name, Some(options), Some(credentials))
-            .try_collect()
-            .await;
-        pushed.unwrap();
-        docker
-            .remove_image(
-                &name,
-                None::<bollard::query_parameters::RemoveImageOptions>,
-                None,
-            )
-            .await
-            .unwrap();
+        let tar = std::fs::read(tar).unwrap();
+        let registry = &self.platform.registry;
+        registry.provide("library/base", "amd64", &tar).await;
+        registry.provide("library/arm", "arm64", &tar).await;
     }
 
     pub async fn docker(&self) -> bollard::Docker {
