@@ -11,6 +11,8 @@ use sqlx::postgres::{PgConnectOptions, PgListener};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::store::wake;
+
 const CHANNEL: &str = "railhead";
 
 /// At most 50 notifications a second: `NOTIFY` serializes commits of the whole database.
@@ -175,11 +177,8 @@ impl Waker {
         loop {
             self.0.due.notified().await;
             let words: Vec<&str> = self.take_pending().into_iter().map(Topic::word).collect();
-            let sent = sqlx::query("select pg_notify($1, $2)")
-                .bind(CHANNEL)
-                .bind(words.join(","))
-                .execute(&pool);
-            if let Err(error) = sent.await {
+            let words = words.join(",");
+            if let Err(error) = wake::notify(&pool, CHANNEL, &words).await {
                 tracing::debug!(%error, "a wake-up was not sent; the others poll");
             }
             tokio::time::sleep(PAUSE).await;

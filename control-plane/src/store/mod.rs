@@ -22,6 +22,7 @@ pub mod service;
 pub mod session;
 pub mod user;
 pub mod variable;
+pub mod wake;
 mod row;
 pub mod audit_event;
 mod error;

@@ -236,5 +236,4 @@ fn stop(instance: &Instance, cause: StopCause) -> Stop {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

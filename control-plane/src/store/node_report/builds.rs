@@ -1,0 +1,87 @@
+//! Builds as their node sees them.
+
+use domain::id::NodeId;
+use protocol::report::{BuildReport, BuildState};
+
+use super::{Error, signed};
+use crate::store::tx::{Access as _, SystemTx};
+
+/// A build that was given to another node meanwhile is not touched, nor is one that has ended.
+pub(super) async fn store(
+    tx: &mut SystemTx,
+    node: NodeId,
+    builds: &[BuildReport],
+) -> Result<bool, Error> {
+    let mut changed = 0;
+    for build in builds {
+        let row = BuildRow::of(&build.state)?;
+        let stored = sqlx::query(
+            "update build set state = $3, problem_code = $4, problem_message = $5, digest = $6,
+                size_bytes = $7, commit_sha = $8, commit_title = $9, commit_author = $10,
+                started_at = coalesce($11, started_at), finished_at = case when $12 then now() end
+             where id = $1 and node_id = $2 and finished_at is null
+               and (state, $12::boolean) is distinct from ($3, false)",
+        )
+        .bind(build.id.uuid())
+        .bind(node.uuid())
+        .bind(row.state)
+        .bind(row.problem_code)
+        .bind(row.problem_message)
+        .bind(row.digest)
+        .bind(row.size)
+        .bind(row.commit_sha)
+        .bind(row.commit_title)
+        .bind(row.commit_author)
+        .bind(build.started_at)
+        .bind(row.finished)
+        .execute(tx.executor())
+        .await?;
+        changed += stored.rows_affected();
+    }
+    Ok(changed > 0)
+}
+
+#[derive(Default)]
+struct BuildRow<'a> {
+    state: &'static str,
+    finished: bool,
+    problem_code: Option<&'a str>,
+    problem_message: Option<&'a str>,
+    digest: Option<&'a str>,
+    size: Option<i64>,
+    commit_sha: Option<&'a str>,
+    commit_title: Option<&'a str>,
+    commit_author: Option<&'a str>,
+}
+
+impl<'a> BuildRow<'a> {
+    fn of(state: &'a BuildState) -> Result<Self, Error> {
+        let at_work = |state| Self {
+            state,
+            ..Self::default()
+        };
+        Ok(match state {
+            BuildState::Waiting => at_work("waiting"),
+            BuildState::Fetching => at_work("fetching"),
+            BuildState::Building => at_work("building"),
+            BuildState::Pushing => at_work("pushing"),
+            BuildState::Succeeded(result) => Self {
+                state: "succeeded",
+                finished: true,
+                digest: Some(&result.digest),
+                size: Some(signed(result.size.0)?),
+                commit_sha: result.commit.as_ref().map(|commit| commit.sha.as_str()),
+                commit_title: result.commit.as_ref().map(|commit| commit.title.as_str()),
+                commit_author: result.commit.as_ref().map(|commit| commit.author.as_str()),
+                ..Self::default()
+            },
+            BuildState::Failed { problem } => Self {
+                state: "failed",
+                finished: true,
+                problem_code: Some(&problem.code),
+                problem_message: Some(&problem.message),
+                ..Self::default()
+            },
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! What holds in any world.
+
+use std::collections::BTreeMap;
+
+use proptest::{
+    prelude::{any, prop, prop_assert, prop_assert_eq, proptest},
+    strategy::Strategy as AnyOf,
+};
+
+use super::*;
+
+fn any_node(n: u32) -> impl AnyOf<Value = Node> {
+    let liveness = prop::sample::select(vec![
+        Liveness::Punctual,
+        Liveness::Punctual,
+        Liveness::Late,
+        Liveness::Lost,
+    ]);
+    let region = prop::sample::select(vec!["eu-west", "us-east"]);
+    (
+        liveness,
+        region,
+        any::<[bool; 4]>(),
+        0_u32..4000,
+        0_u64..4096,
+        0_u32..3,
+    )
+        .prop_map(
+            move |(liveness, region, flags, cpu, memory, recent_failures)| Node {
+                schedulable: flags[0] || flags[1],
+                draining: flags[2] && flags[3],
+                liveness,
+                recent_failures,
+                ..node(n, region, amount(cpu, memory))
+            },
+        )
+}
+
+fn any_world() -> impl AnyOf<Value = (Vec<Node>, Vec<Instance>, Vec<Goal>)> {
+    let nodes = (
+        any_node(1),
+        any_node(2),
+        any_node(3),
+        any_node(4),
+        any_node(5),
+    );
+    let phase = prop::sample::select(vec![
+        Phase::Ready,
+        Phase::Coming,
+        Phase::Leaving,
+        Phase::Ended,
+    ]);
+    let instances = prop::collection::vec((1_u32..4, 1_u32..6, phase), 0..8);
+    let wish = (
+        0_u32..4,
+        0_u32..4,
+        50_u32..1000,
+        16_u64..1024,
+        prop::bool::weighted(0.2),
+    );
+    (nodes, instances, prop::collection::vec(wish, 0..3)).prop_map(|(nodes, instances, goals)| {
+        let nodes = vec![nodes.0, nodes.1, nodes.2, nodes.3, nodes.4];
+        let instances = (1..)
+            .zip(instances)
+            .map(|(n, (d, on, phase))| instance(n, d, on, phase))
+            .collect();
+        let goals = (1..)
+            .zip(goals)
+            .map(|(n, (eu, us, cpu, memory, alone))| Goal {
+                strategy: if alone {
+                    Strategy::Recreate
+                } else {
+                    Strategy::Rolling
+                },
+                ..goal(n, &[("eu-west", eu), ("us-east", us)], amount(cpu, memory))
+            })
+            .collect();
+        (nodes, instances, goals)
+    })
+}
+
+/// What the world looks like once the plan is executed and everything has come up or gone.
+fn applied(nodes: &[Node], instances: &[Instance], plan: &Plan) -> (Vec<Node>, Vec<Instance>) {
+    let mut nodes = nodes.to_vec();
+    let stopped: Vec<_> = plan.stops.iter().map(|stop| stop.instance_id).collect();
+    let mut instances: Vec<Instance> = instances
+        .iter()
+        .filter(|i| !stopped.contains(&i.id) && i.phase != Phase::Leaving)
+        .cloned()
+        .collect();
+    for (n, placement) in (100..).zip(&plan.placements) {
+        let node = nodes
+            .iter_mut()
+            .find(|node| node.id == placement.node_id)
+            .unwrap();
+        node.reserved = node.reserved.plus(placement.resources);
+        instances.push(Instance {
+            id: InstanceId::from(uuid(4, n)),
+            deployment_id: placement.deployment_id,
+            node_id: placement.node_id,
+            phase: Phase::Ready,
+        });
+    }
+    (nodes, instances)
+}
+
+proptest! {
+    #[test]
+    fn no_node_is_ever_over_capacity_and_only_open_ones_are_used((nodes, instances, goals) in any_world()) {
+        let plan = ask(&nodes, &instances, &goals);
+        let (after, _) = applied(&nodes, &instances, &plan);
+        for node in &after {
+            prop_assert!(node.capacity.holds(node.reserved));
+        }
+        for placement in &plan.placements {
+            let node = nodes.iter().find(|node| node.id == placement.node_id).unwrap();
+            prop_assert!(node.schedulable && !node.draining && node.liveness == Liveness::Punctual);
+            prop_assert_eq!(&node.region, &placement.region);
+        }
+    }
+
+    #[test]
+    fn the_same_world_in_another_order_gives_the_same_plan((nodes, instances, goals) in any_world()) {
+        let first = ask(&nodes, &instances, &goals);
+        prop_assert_eq!(&first, &ask(&nodes, &instances, &goals));
+        let reversed: Vec<Node> = nodes.iter().rev().cloned().collect();
+        prop_assert_eq!(first.placements, ask(&reversed, &instances, &goals).placements);
+    }
+
+    #[test]
+    fn a_region_with_room_takes_every_replica(free in prop::collection::vec((0_u32..4000, 0_u64..4096), 1..6), wanted in 1_u32..12) {
+        let nodes: Vec<Node> = (1..).zip(&free).map(|(n, (cpu, memory))| node(n, "eu-west", amount(*cpu, *memory))).collect();
+        let needed = amount(500, 300);
+        let room: u32 = free.iter().map(|(cpu, memory)| (cpu / 500).min(u32::try_from(memory / 300).unwrap())).sum();
+        let plan = ask(&nodes, &[], &[goal(1, &[("eu-west", wanted)], needed)]);
+        prop_assert_eq!(u32::try_from(plan.placements.len()).unwrap(), wanted.min(room));
+        prop_assert_eq!(plan.exhausted.is_empty(), room >= wanted);
+    }
+
+    #[test]
+    fn once_executed_there_is_nothing_left_to_do((nodes, instances, goals) in any_world()) {
+        let (mut nodes, mut instances) = (nodes, instances);
+        // A replacement is placed in one plan, and what it replaces goes in the next.
+        for _ in 0..4 {
+            let plan = ask(&nodes, &instances, &goals);
+            let (n, i) = applied(&nodes, &instances, &plan);
+            (nodes, instances) = (n, i);
+        }
+        let last = ask(&nodes, &instances, &goals);
+        prop_assert_eq!((last.placements, last.stops), (vec![], vec![]));
+    }
+
+    #[test]
+    fn nothing_that_is_ready_and_wanted_goes_without_enough_others((nodes, instances, goals) in any_world()) {
+        let rolling: Vec<Goal> = goals.into_iter().filter(|goal| goal.strategy == Strategy::Rolling).collect();
+        let plan = ask(&nodes, &instances, &rolling);
+        let mut ready: BTreeMap<(DeploymentId, Name), (u32, u32)> = BTreeMap::new();
+        for i in instances.iter().filter(|i| i.phase == Phase::Ready) {
+            let region = nodes.iter().find(|node| node.id == i.node_id).unwrap().region.clone();
+            let counts = ready.entry((i.deployment_id, region)).or_default();
+            counts.0 += 1;
+            counts.1 += u32::from(!plan.stops.iter().any(|stop| stop.instance_id == i.id));
+        }
+        for goal in &rolling {
+            for (region, wanted) in &goal.replicas {
+                let (before, after) = ready.get(&(goal.deployment_id, region.clone())).copied().unwrap_or_default();
+                prop_assert!(after >= before.min(*wanted));
+            }
+        }
+    }
+}
