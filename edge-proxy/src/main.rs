@@ -21,6 +21,10 @@ use tokio::net::TcpListener;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Pingora calls every client that leaves early an error; what matters is in the access log, the
+/// metrics and our own lines.
+const LOG_FILTER: &str = "info,pingora_core::apps=off,pingora_proxy=off";
+
 /// Railhead's edge: TLS, routing, health, forwarding between regions.
 #[derive(Parser)]
 #[command(name = "edge-proxy", version)]
@@ -50,7 +54,7 @@ fn serve(arguments: &Arguments) -> Result<()> {
     let _telemetry = telemetry::init(&telemetry::Config {
         service: "edge-proxy",
         otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
-        log_filter: config.telemetry.log_filter.clone(),
+        log_filter: Some(log_filter(&config)),
     })?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -92,6 +96,11 @@ async fn edge(config: Config) -> Result<()> {
     telemetry::watchdog::ready();
     tracing::info!(http = %config.listen_http, https = %config.listen_https, "serving");
     until_end(&mut running, config.drain.duration()).await
+}
+
+fn log_filter(config: &Config) -> String {
+    let configured = config.telemetry.log_filter.clone();
+    configured.unwrap_or_else(|| LOG_FILTER.to_owned())
 }
 
 async fn open_link(config: &Config) -> Result<Link> {
