@@ -193,29 +193,44 @@ impl Drop for Namespace {
     }
 }
 
-/// The build engine's memory and process limits, as cgroup v1 or v2 has them.
-struct Cgroup(Vec<PathBuf>);
+/// The build engine's memory limit, as cgroup v1 or v2 has it.
+struct Cgroup(String);
+
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 impl Cgroup {
     fn new(name: &str, memory: u64) -> Self {
-        let (root, file) = if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-            ("/sys/fs/cgroup", "memory.max")
+        let root = Path::new(CGROUPS);
+        let (root, file) = if root.join("cgroup.controllers").exists() {
+            (root.to_owned(), "memory.max")
         } else {
-            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            (root.join("memory"), "memory.limit_in_bytes")
         };
-        let path = Path::new(root).join(name);
+        let path = root.join(name);
         std::fs::create_dir_all(&path).unwrap();
         std::fs::write(path.join(file), memory.to_string()).unwrap();
-        Self(vec![path])
+        Self(name.to_owned())
     }
 }
 
 impl Drop for Cgroup {
+    /// The engine has made the same name below every controller.
     fn drop(&mut self) {
-        for path in &self.0 {
-            let _ = std::fs::remove_dir(path);
+        remove_groups(&Path::new(CGROUPS).join(&self.0));
+        for controller in std::fs::read_dir(CGROUPS).into_iter().flatten().flatten() {
+            remove_groups(&controller.path().join(&self.0));
         }
     }
+}
+
+/// Control groups are removed from the innermost on; their files go by themselves.
+fn remove_groups(path: &Path) {
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&entry.path());
+        }
+    }
+    let _ = std::fs::remove_dir(path);
 }
 
 /// The test's own control plane: tokens for one organization, archives from memory.
