@@ -9,7 +9,7 @@ use crate::{address::Address, command::Command};
 
 /// Everything that was typed.
 #[derive(Debug, Parser)]
-#[command(name = "railhead", version, disable_help_subcommand = true)]
+#[command(name = "railhead", version)]
 #[command(about = "Deploy to regions of your own: build, place, route, and take it back.")]
 pub struct Cli {
     /// Options that every command has.

@@ -50,21 +50,19 @@ impl Context {
 
     /// The API's address: `--api`, `RAILHEAD_API`, the link's, the last login's.
     pub fn address(&self) -> Result<Address> {
-        if let Some(address) = &self.global.api {
-            return Ok(address.clone());
+        match (&self.global.api, &self.link) {
+            (None, Some(found)) => kept(&found.link.api),
+            _ => self.chosen_address(),
         }
-        let kept = self
-            .link
-            .as_ref()
-            .map(|found| &found.link.api)
-            .or(self.credentials.current.as_ref())
-            .ok_or(Error::NoAddress)?;
-        kept.parse().map_err(|error| {
-            Error::usage(
-                format!("the kept address of the API is unusable: {error}"),
-                "railhead login --api https://…",
-            )
-        })
+    }
+
+    /// The API's address as the user chose it: `--api`, `RAILHEAD_API`, the last login's.
+    pub fn chosen_address(&self) -> Result<Address> {
+        match (&self.global.api, &self.credentials.current) {
+            (Some(address), _) => Ok(address.clone()),
+            (None, Some(current)) => kept(current),
+            (None, None) => Err(Error::NoAddress),
+        }
     }
 
     /// The authority to trust: `--ca`, `RAILHEAD_CA`, the pinned one; the system's when `None`.
@@ -80,9 +78,29 @@ impl Context {
         let address = self.address()?;
         let kept = || self.entry(&address).and_then(|entry| entry.token.clone());
         let given = std::env::var("RAILHEAD_TOKEN").map(|token| token.trim().to_owned());
-        let token = given.ok().filter(|token| !token.is_empty()).or_else(kept);
+        let token = match given.ok().filter(|token| !token.is_empty()) {
+            Some(token) => {
+                self.check_is_the_users(&address)?;
+                Some(token)
+            }
+            None => kept(),
+        };
         let token = token.ok_or_else(|| Error::NotSignedIn(address.clone()))?;
         self.client_with(&address, Some(token))
+    }
+
+    /// A link may come with somebody else's repository: it must not choose where the token in the
+    /// environment goes.
+    fn check_is_the_users(&self, address: &Address) -> Result {
+        if self.global.api.is_some() || self.entry(address).is_some() {
+            return Ok(());
+        }
+        Err(Error::usage(
+            format!(
+                "RAILHEAD_TOKEN is set, and only this folder's link says that it is for {address}"
+            ),
+            format!("if that is right: RAILHEAD_API={address}"),
+        ))
     }
 
     /// A client with this token, or none.
@@ -137,4 +155,13 @@ impl Context {
             }
         })
     }
+}
+
+fn kept(address: &str) -> Result<Address> {
+    address.parse().map_err(|error| {
+        Error::usage(
+            format!("the kept address of the API is unusable: {error}"),
+            "railhead login --api https://…",
+        )
+    })
 }

@@ -24,10 +24,15 @@ fn page() -> String {
         &mut text,
         root.get_arguments().filter(|arg| arg.is_global_set()),
     );
-    for command in root.get_subcommands() {
+    for command in root.get_subcommands().filter(is_ours) {
         section(&mut text, command, "railhead", 2);
     }
     text
+}
+
+/// Not clap's own `help`.
+fn is_ours(command: &&Command) -> bool {
+    command.get_name() != "help"
 }
 
 fn section(text: &mut String, command: &Command, parent: &str, level: usize) {
@@ -45,7 +50,7 @@ fn section(text: &mut String, command: &Command, parent: &str, level: usize) {
         text.push('\n');
         options(text, own.into_iter());
     }
-    for below in command.get_subcommands() {
+    for below in command.get_subcommands().filter(is_ours) {
         section(text, below, &path, level + 1);
     }
 }

@@ -40,6 +40,7 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result {
         .output
         .detail(&format!("Railhead {} at {address}", version.version));
 
+    context.output.note(&format!("signing in to {address}"))?;
     let (token, email) = if arguments.with_token {
         with_token(context, &address).await?
     } else {
@@ -56,8 +57,9 @@ pub async fn run(context: &Context, arguments: Arguments) -> Result {
         .done(&format!("signed in to {address} as {email}"))
 }
 
+/// Not the folder's link: it may come with somebody else's repository, and a password is asked for.
 fn which_api(context: &Context) -> Result<Address> {
-    match context.address() {
+    match context.chosen_address() {
         Err(Error::NoAddress) if context.output.can_ask => Input::<String>::new()
             .with_prompt("Address of the platform")
             .interact_text()

@@ -41,7 +41,7 @@ impl BuildLog {
         let path = format!("/v1/deployments/{}/logs", deployment.id);
         let tail = Tail {
             client: client.clone(),
-            path: with_query(&path, &[("follow", "true")]),
+            path,
             seen: 0,
             records: sender,
             over: is_over,
@@ -61,7 +61,7 @@ impl Tail {
         loop {
             let was_over = *self.over.borrow();
             // A failure shows in the deployment itself, which is watched at the same time.
-            let ended_well = self.read().await.is_ok();
+            let ended_well = self.read(!was_over).await.is_ok();
             if (was_over && ended_well) || self.records.is_closed() {
                 return;
             }
@@ -73,8 +73,9 @@ impl Tail {
         }
     }
 
-    async fn read(&mut self) -> Result<(), Error> {
-        let mut stream = self.client.ndjson::<LogRecord>(&self.path).await?;
+    async fn read(&mut self, follow: bool) -> Result<(), Error> {
+        let path = with_query(&self.path, &[("follow", &follow.to_string())]);
+        let mut stream = self.client.ndjson::<LogRecord>(&path).await?;
         let mut position = 0;
         while let Some(record) = stream.next().await {
             let record = record?;

@@ -194,10 +194,11 @@ fn arrived(context: &Context, deployment: &Deployment, service: &Service) -> Res
     if context.output.json {
         return Ok(());
     }
-    for hostname in &service.hostnames {
-        context.output.print(&format!("https://{hostname}"))?;
+    // The default hostname only: one line for scripts, and it leads here for certain.
+    match service.hostnames.first() {
+        Some(hostname) => context.output.print(&format!("https://{hostname}")),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn unlucky(deployment: &Deployment) -> Error {

@@ -124,9 +124,7 @@ async fn a_linked_folder_needs_no_options_and_e_means_the_namesake() {
         "*\n"
     );
 
-    let mut here = user.command(&["redeploy", "--detach"]);
-    here.env("RAILHEAD_TOKEN", "secret");
-    let ran = finish(here).await;
+    let ran = user.run(&api, &["redeploy", "--detach"]).await;
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let posted = |number| {
         api.asked_to(
@@ -144,4 +142,30 @@ async fn a_linked_folder_needs_no_options_and_e_means_the_namesake() {
     let unlinked = user.run(&api, &["unlink"]).await;
     assert_eq!(unlinked.code, 0);
     assert!(!user.folder.path().join(".railhead").exists());
+}
+
+#[tokio::test]
+async fn a_folders_link_can_not_take_the_token_elsewhere() {
+    let (own, foreign) = (
+        FakeApi::start(platform).await,
+        FakeApi::start(platform).await,
+    );
+    let user = User::new();
+    user.run(&foreign, &["link"]).await;
+    let before = foreign.asked().len();
+
+    let mut in_ci = user.command(&["redeploy", "--detach"]);
+    in_ci.env("RAILHEAD_TOKEN", "secret");
+    let ran = finish(in_ci).await;
+    assert_eq!(ran.code, 2);
+    assert!(
+        ran.stderr
+            .contains(&format!("RAILHEAD_API={}", foreign.url)),
+        "{}",
+        ran.stderr
+    );
+
+    let named = user.run(&own, &["redeploy", "--detach"]).await;
+    assert_eq!(named.code, 0, "{}", named.stderr);
+    assert_eq!(foreign.asked().len(), before);
 }
