@@ -14,7 +14,7 @@ use protocol::{
     report::{InstanceReport, Problem, Usage},
 };
 
-use super::{Action, LOGS_GRACE, Outcome, Record};
+use super::{Action, LOGS_GRACE, Outcome, Record, exit::Exit};
 use crate::{
     health::{Run, Verdict},
     restart,
@@ -215,7 +215,7 @@ impl Instance {
         self.record.problem = self
             .dead
             .take()
-            .or_else(|| self.exit_problem(exit_code, out_of_memory, clock.now));
+            .or_else(|| self.exit_problem(exit_code, out_of_memory, clock));
         (self.ending, self.began, self.ended) = (None, None, Some(clock.now));
         self.restart_at = None;
         self.plan_restart(clock);
@@ -226,44 +226,17 @@ impl Instance {
         self.restart_at.get_or_insert(clock.now + delay);
     }
 
-    fn exit_problem(&self, code: i64, out_of_memory: bool, now: Instant) -> Option<Problem> {
+    fn exit_problem(&self, exit_code: i64, out_of_memory: bool, clock: Clock) -> Option<Problem> {
         let Goal::Run(item) = &self.goal else {
             return None;
         };
-        let timed_out = self.run_until().is_some_and(|end| now >= end);
-        let (problem, message) = match &item.run {
-            _ if out_of_memory => (
-                "out_of_memory",
-                format!(
-                    "the kernel ended it at its memory limit of {}: raise scale.resources.memory",
-                    item.resources.memory
-                ),
-            ),
-            RunMode::Once { timeout } if timed_out => (
-                "timed_out",
-                format!("it was ended because it ran longer than {timeout}"),
-            ),
-            RunMode::Once { .. } if code == 0 => return None,
-            RunMode::Once { .. } => (
-                "exited",
-                format!(
-                    "it ended with exit code {}: its logs say why",
-                    explained(code)
-                ),
-            ),
-            RunMode::Service { .. } => (
-                "exited",
-                format!(
-                    "the program ended by itself with exit code {}: its logs say why; it is started again in {} s",
-                    explained(code),
-                    restart::after_exit(self.record.failures).as_secs()
-                ),
-            ),
+        let exit = Exit {
+            exit_code,
+            out_of_memory,
+            timed_out: self.run_until().is_some_and(|end| clock.now >= end),
+            failures: self.record.failures,
         };
-        Some(Problem {
-            code: problem.to_owned(),
-            message,
-        })
+        exit.problem(item)
     }
 
     /// A probe of the run that began at `since` has found something out.
@@ -400,16 +373,5 @@ impl Instance {
             usage: Usage::default(),
             orphaned: self.orphaned || !self.record.documented,
         }
-    }
-}
-
-/// With the meaning that shells and the engine's init give to some codes.
-fn explained(exit_code: i64) -> String {
-    match exit_code {
-        126 => "126 (the command is no executable program)".to_owned(),
-        127 => "127 (no such command in the image)".to_owned(),
-        137 => "137 (SIGKILL)".to_owned(),
-        143 => "143 (SIGTERM)".to_owned(),
-        other => other.to_string(),
     }
 }

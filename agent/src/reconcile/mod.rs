@@ -13,6 +13,7 @@ use domain::{id::InstanceId, instance::State};
 use protocol::item::{InstanceItem, RunMode};
 
 mod apply;
+mod exit;
 mod instance;
 mod ledger;
 mod shell;

@@ -175,6 +175,7 @@ impl Shell {
         self.instances
             .retain(|_, instance| !is_forgotten(instance, clock));
         self.watchers.tend(&mut self.instances);
+        self.end_logs();
     }
 
     fn act(&mut self) {
@@ -279,9 +280,6 @@ impl Shell {
             }
             changed
         });
-        if self.engine.seen {
-            self.end_logs();
-        }
     }
 
     /// Logs of what will never write again are shipped, and go.

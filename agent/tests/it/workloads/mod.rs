@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod confinement;
+mod image;
 mod machine;
 mod node;
 mod survival;
