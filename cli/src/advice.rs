@@ -56,20 +56,17 @@ fn foreign(address: &url::Url, status: u16) -> Vec<String> {
     }
 }
 
+/// The detail says what happened; this says what to do with this command line.
 fn of_status(status: u16) -> Vec<String> {
     let line = match status {
         401 => "sign in again: railhead login (or check RAILHEAD_TOKEN)",
-        403 => {
-            "ask an administrator of the organization for a role that may do this; railhead whoami shows yours"
-        }
-        404 => {
-            "it was deleted, or you may not see it; after a deletion link the folder again: railhead link"
-        }
-        409 | 412 => "somebody changed it meanwhile: look again, then repeat",
+        403 => "railhead whoami shows your roles",
+        404 => "if this folder is linked to it, link it again: railhead link",
+        412 => "look again, then repeat",
         413 => {
             "leave out what the build does not need: .railheadignore has the format of .gitignore"
         }
-        429 => "too many requests: wait a moment, then repeat",
+        429 => "wait a moment, then repeat",
         500..=599 => {
             "try again in a moment; if it stays so, give your platform team the request id"
         }
