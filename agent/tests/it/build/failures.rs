@@ -8,7 +8,10 @@ use domain::{
 };
 use protocol::{item::BuildSource, report::BuildState};
 
-use super::rig::{Rig, eventually, possible};
+use super::{
+    machine::{eventually, possible},
+    rig::Rig,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_of_a_dockerfile_has_a_code() {

@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use protocol::report::{BuildResult, BuildState};
 use tokio::sync::watch;
 
-use super::rig::{Rig, possible};
+use super::{machine::possible, rig::Rig};
 
 const DOCKERFILE: &str = "\
 FROM base

@@ -2,6 +2,7 @@
 
 mod failures;
 mod images;
+mod machine;
 mod registry;
 mod rig;
 mod sources;

@@ -14,7 +14,7 @@ use protocol::join::RegistryToken;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use sha2::{Digest, Sha256};
 
-use super::rig::{Process, eventually, listens};
+use super::machine::{Process, eventually, listens};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 

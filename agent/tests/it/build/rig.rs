@@ -3,14 +3,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::{Duration, Instant},
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use agent::{
@@ -34,204 +30,13 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::registry::Registry;
+use super::{
+    machine::{Cgroup, Namespace, Process, eventually, run},
+    registry::Registry,
+};
 
 const START: Duration = Duration::from_secs(60);
 const BUILD: Duration = Duration::from_secs(180);
-
-/// Whether this machine can run these tests; says what is missing when it can't.
-#[allow(clippy::print_stderr)]
-pub fn possible() -> bool {
-    let root = std::fs::metadata("/proc/self").is_ok_and(|m| {
-        use std::os::unix::fs::MetadataExt;
-        m.uid() == 0
-    });
-    let missing: Vec<_> = [
-        "ip",
-        "nsenter",
-        "setpriv",
-        "prlimit",
-        "dockerd",
-        "docker-registry",
-        "git",
-        "busybox",
-    ]
-    .into_iter()
-    .filter(|program| !on_path(program))
-    .collect();
-    if !root || !missing.is_empty() {
-        eprintln!("skipped: needs root and {missing:?}; ./dev setup installs them");
-    }
-    root && missing.is_empty()
-}
-
-fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
-}
-
-/// Runs a program of the test itself.
-pub fn run(program: &str, arguments: &[&str]) -> String {
-    let out = Command::new(program)
-        .args(arguments)
-        .output()
-        .unwrap_or_else(|e| panic!("{program}: {e}"));
-    let stderr = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{program} {arguments:?}: {stderr}");
-    String::from_utf8(out.stdout).unwrap()
-}
-
-/// Waits for a state of the world.
-pub async fn eventually(what: &str, limit: Duration, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + limit;
-    while !is() {
-        assert!(Instant::now() < end, "{what}: not within {limit:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// A process that ends with this value.
-pub struct Process(pub Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.0.wait();
-    }
-}
-
-/// A network namespace joined to the machine by a pair of interfaces.
-pub struct Namespace {
-    pub name: String,
-    /// The machine's end: the registry and servers of tests listen here.
-    pub host: String,
-    inside: String,
-}
-
-impl Namespace {
-    fn new() -> Self {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let started = STARTED.fetch_add(1, Ordering::Relaxed);
-        let number = (std::process::id() + started * 997) % 8192;
-        let (second, third) = (200 + number / 256 % 32, number % 256);
-        let namespace = Self {
-            name: format!("rht{}x{started}", std::process::id()),
-            host: format!("10.{second}.{third}.1"),
-            inside: format!("10.{second}.{third}.2"),
-        };
-        let (name, outer, inner) = (
-            &namespace.name,
-            namespace.interface('h'),
-            namespace.interface('n'),
-        );
-        run("ip", &["netns", "add", name]);
-        run(
-            "ip",
-            &[
-                "link", "add", &outer, "type", "veth", "peer", "name", &inner,
-            ],
-        );
-        run("ip", &["link", "set", &inner, "netns", name]);
-        run(
-            "ip",
-            &[
-                "addr",
-                "add",
-                &format!("{}/30", namespace.host),
-                "dev",
-                &outer,
-            ],
-        );
-        run("ip", &["link", "set", &outer, "up"]);
-        run("ip", &["-n", name, "link", "set", "lo", "up"]);
-        run(
-            "ip",
-            &[
-                "-n",
-                name,
-                "addr",
-                "add",
-                &format!("{}/30", namespace.inside),
-                "dev",
-                &inner,
-            ],
-        );
-        run("ip", &["-n", name, "link", "set", &inner, "up"]);
-        run(
-            "ip",
-            &[
-                "-n",
-                name,
-                "route",
-                "add",
-                "default",
-                "via",
-                &namespace.host,
-            ],
-        );
-        namespace
-    }
-
-    fn interface(&self, end: char) -> String {
-        format!("{}{end}", self.name)
-    }
-
-    pub fn path(&self) -> PathBuf {
-        Path::new("/run/netns").join(&self.name)
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let _ = Command::new("ip")
-            .args(["link", "del", &self.interface('h')])
-            .status();
-        let _ = Command::new("ip")
-            .args(["netns", "del", &self.name])
-            .status();
-    }
-}
-
-/// The build engine's memory limit, as cgroup v1 or v2 has it.
-struct Cgroup(String);
-
-const CGROUPS: &str = "/sys/fs/cgroup";
-
-impl Cgroup {
-    fn new(name: &str, memory: u64) -> Self {
-        let root = Path::new(CGROUPS);
-        let (root, file) = if root.join("cgroup.controllers").exists() {
-            (root.to_owned(), "memory.max")
-        } else {
-            (root.join("memory"), "memory.limit_in_bytes")
-        };
-        let path = root.join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        std::fs::write(path.join(file), memory.to_string()).unwrap();
-        Self(name.to_owned())
-    }
-}
-
-impl Drop for Cgroup {
-    /// The engine has made the same name below every controller.
-    fn drop(&mut self) {
-        remove_groups(&Path::new(CGROUPS).join(&self.0));
-        for controller in std::fs::read_dir(CGROUPS).into_iter().flatten().flatten() {
-            remove_groups(&controller.path().join(&self.0));
-        }
-    }
-}
-
-/// Control groups are removed from the innermost on; their files go by themselves.
-fn remove_groups(path: &Path) {
-    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_groups(&entry.path());
-        }
-    }
-    let _ = std::fs::remove_dir(path);
-}
 
 /// The test's own control plane: tokens for one organization, archives from memory.
 pub struct Platform {
@@ -591,9 +396,4 @@ fn engine(folder: &Path, namespace: &Namespace, registry: &Registry) -> Process 
         .spawn()
         .unwrap();
     Process(child)
-}
-
-/// Whether something listens.
-pub fn listens(address: &str) -> bool {
-    TcpStream::connect(address).is_ok()
 }

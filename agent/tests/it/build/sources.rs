@@ -17,8 +17,9 @@ use protocol::{
 use sha2::{Digest, Sha256};
 
 use super::{
+    machine::{Process, eventually, listens, possible, run},
     registry::free_port,
-    rig::{Process, Rig, eventually, listens, possible, run},
+    rig::Rig,
 };
 
 async fn commit_of(rig: &Rig, item: &BuildItem) -> Option<CommitInfo> {
