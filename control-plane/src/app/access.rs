@@ -2,11 +2,9 @@
 //! so nothing of a tenant can be read or changed without having passed here.
 
 use api::role::Role;
-use domain::id::{
-    DeployKeyId, DeploymentId, DomainId, EnvironmentId, OrganizationId, ProjectId, ReleaseId,
-    ServiceId,
-};
+use domain::id::OrganizationId;
 
+pub use crate::store::access::Resource;
 use crate::store::{
     self,
     tx::{Mutation, SystemTx, TenantTx},
@@ -17,50 +15,6 @@ use super::{
     action::Action,
     policy::{Scope, permits},
 };
-
-/// What an action is done to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    /// An organization, or something that is to be made in it.
-    Organization(OrganizationId),
-    /// A project.
-    Project(ProjectId),
-    /// An environment.
-    Environment(EnvironmentId),
-    /// A service.
-    Service(ServiceId),
-    /// A deployment.
-    Deployment(DeploymentId),
-    /// A release.
-    Release(ReleaseId),
-    /// A hostname.
-    Domain(DomainId),
-    /// A deploy key.
-    DeployKey(DeployKeyId),
-    /// Regions, nodes, join tokens, or the actor itself.
-    Platform,
-}
-
-impl Resource {
-    fn kind_and_id(self) -> (&'static str, String) {
-        match self {
-            Self::Organization(id) => ("organization", id.to_string()),
-            Self::Project(id) => ("project", id.to_string()),
-            Self::Environment(id) => ("environment", id.to_string()),
-            Self::Service(id) => ("service", id.to_string()),
-            Self::Deployment(id) => ("deployment", id.to_string()),
-            Self::Release(id) => ("release", id.to_string()),
-            Self::Domain(id) => ("domain", id.to_string()),
-            Self::DeployKey(id) => ("deploy key", id.to_string()),
-            Self::Platform => ("platform", String::new()),
-        }
-    }
-
-    fn not_found(self, foreign: bool) -> Error {
-        let (kind, id) = self.kind_and_id();
-        Error::NotFound { kind, id, foreign }
-    }
-}
 
 /// That an actor may do an action in an organization.
 #[derive(Debug, Clone, Copy)]
@@ -125,11 +79,11 @@ pub async fn authorize(
 ) -> Result<Grant, Error> {
     let mut tx = SystemTx::begin(&context.state.pools).await?;
     let located = store::access::locate(&mut tx, resource, context.actor.user).await?;
-    let located = located.ok_or_else(|| resource.not_found(false))?;
+    let located = located.ok_or_else(|| not_found(resource, false))?;
     let role = located
         .role
         .and_then(|role| context.actor.limit(located.organization, role))
-        .ok_or_else(|| resource.not_found(true))?;
+        .ok_or_else(|| not_found(resource, true))?;
     decide(context, action, located.organization, role)
 }
 
@@ -188,5 +142,13 @@ fn decide(
             action: action.as_str(),
             organization: Some(organization),
         })
+    }
+}
+
+fn not_found(resource: Resource, foreign: bool) -> Error {
+    Error::NotFound {
+        kind: resource.kind(),
+        id: resource.to_string(),
+        foreign,
     }
 }

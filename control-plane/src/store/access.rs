@@ -5,11 +5,55 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use api::role::Role;
-use domain::id::{OrganizationId, UserId};
-
-use crate::app::Resource;
+use domain::id::{
+    DeployKeyId, DeploymentId, DomainId, EnvironmentId, OrganizationId, ProjectId, ReleaseId,
+    ServiceId, UserId,
+};
 
 use super::{Error, tx::Access};
+
+macro_rules! resources {
+    ($($(#[$doc:meta])* $variant:ident($id:ty) = $kind:literal;)*) => {
+        /// Something of an organization that an action is done to, or done in.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Resource {
+            $($(#[$doc])* $variant($id),)*
+        }
+
+        impl Resource {
+            /// What it is, for people.
+            #[must_use]
+            pub const fn kind(self) -> &'static str {
+                match self { $(Self::$variant(_) => $kind),* }
+            }
+        }
+
+        impl std::fmt::Display for Resource {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                match self { $(Self::$variant(id) => id.fmt(f)),* }
+            }
+        }
+    };
+}
+
+resources! {
+    /// An organization, or something that is to be made in it.
+    Organization(OrganizationId) = "organization";
+    /// A project.
+    Project(ProjectId) = "project";
+    /// An environment.
+    Environment(EnvironmentId) = "environment";
+    /// A service.
+    Service(ServiceId) = "service";
+    /// A deployment.
+    Deployment(DeploymentId) = "deployment";
+    /// A release.
+    Release(ReleaseId) = "release";
+    /// A hostname.
+    Domain(DomainId) = "domain";
+    /// A deploy key.
+    DeployKey(DeployKeyId) = "deploy key";
+}
 
 /// Where an id belongs.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +114,6 @@ pub async fn locate(
             locate!("select organization_id from deploy_key where id = $1"),
             id.uuid(),
         ),
-        Resource::Platform => return Ok(None),
     };
     let row = sqlx::query(statement)
         .bind(id)
