@@ -10,8 +10,7 @@ use anyhow::Context as _;
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    Config, State,
-    http, jobs, logs, node_http, reconcile,
+    Config, State, http, jobs, logs, node_http, reconcile,
     store::{self, tx::SystemTx},
 };
 
@@ -67,7 +66,10 @@ async fn spawn_listeners(state: &State, tasks: &mut JoinSet<()>) -> anyhow::Resu
     let api = listener(state.config.listen, "listen").await?;
     let node_api = listener(state.config.listen_node, "listen_node").await?;
     tasks.spawn(or_end(state.clone(), http::serve(state.clone(), api)));
-    tasks.spawn(or_end(state.clone(), node_http::serve(state.clone(), node_api)));
+    tasks.spawn(or_end(
+        state.clone(),
+        node_http::serve(state.clone(), node_api),
+    ));
     Ok(())
 }
 

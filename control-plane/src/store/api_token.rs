@@ -150,11 +150,7 @@ pub async fn owner(tx: &mut impl Access, id: ApiTokenId) -> Result<Option<TokenO
 ///
 /// # Errors
 /// When the database can't be reached.
-pub async fn revoke(
-    tx: &mut impl Write,
-    id: ApiTokenId,
-    at: DateTime<Utc>,
-) -> Result<(), Error> {
+pub async fn revoke(tx: &mut impl Write, id: ApiTokenId, at: DateTime<Utc>) -> Result<(), Error> {
     sqlx::query("update api_token set revoked_at = $2 where id = $1 and revoked_at is null")
         .bind(id.uuid())
         .bind(at)

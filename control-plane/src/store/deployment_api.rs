@@ -6,9 +6,7 @@ use sqlx::{PgConnection, postgres::PgRow};
 use uuid::Uuid;
 
 use api::{
-    deployment::{
-        Deployment, DeploymentError, DeploymentReason, DeploymentSource, DeploymentStep,
-    },
+    deployment::{Deployment, DeploymentError, DeploymentReason, DeploymentSource, DeploymentStep},
     page::Page,
 };
 use domain::{

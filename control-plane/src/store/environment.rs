@@ -131,11 +131,12 @@ pub async fn delete(
     if deleted.rows_affected() == 0 {
         return Ok(false);
     }
-    let services: Vec<uuid::Uuid> =
-        sqlx::query_scalar("select id from service where environment_id = $1 and deleted_at is null")
-            .bind(id.uuid())
-            .fetch_all(tx.executor())
-            .await?;
+    let services: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "select id from service where environment_id = $1 and deleted_at is null",
+    )
+    .bind(id.uuid())
+    .fetch_all(tx.executor())
+    .await?;
     for service in services {
         super::service::delete(tx, service.into(), None).await?;
     }

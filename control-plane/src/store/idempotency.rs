@@ -26,11 +26,13 @@ pub struct Kept {
 /// When the database can't be reached.
 pub async fn try_lock(tx: &mut impl Write, actor: &str, key: &str) -> Result<bool, Error> {
     Ok(
-        sqlx::query_scalar("select pg_try_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))")
-            .bind(actor)
-            .bind(key)
-            .fetch_one(tx.executor())
-            .await?,
+        sqlx::query_scalar(
+            "select pg_try_advisory_xact_lock(hashtextextended($1 || ' ' || $2, 0))",
+        )
+        .bind(actor)
+        .bind(key)
+        .fetch_one(tx.executor())
+        .await?,
     )
 }
 

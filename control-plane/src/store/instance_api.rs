@@ -27,8 +27,7 @@ fn instance(row: &PgRow) -> Result<Instance, Error> {
             "run" => Desired::Run,
             _ => Desired::Stop,
         },
-        state: State::from_number(state)
-            .ok_or_else(|| Error::corrupt("instance state", state))?,
+        state: State::from_number(state).ok_or_else(|| Error::corrupt("instance state", state))?,
         ready: row.value("ready")?,
         unreachable: row.value("unreachable")?,
         restarts: u32::try_from(row.value::<i32>("restarts")?)

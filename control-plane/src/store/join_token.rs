@@ -2,11 +2,7 @@
 
 use sqlx::postgres::PgRow;
 
-use api::{
-    join_token::JoinToken,
-    node::NodeRole,
-    page::Page,
-};
+use api::{join_token::JoinToken, node::NodeRole, page::Page};
 use domain::id::{JoinTokenId, RegionId, UserId};
 
 use super::{

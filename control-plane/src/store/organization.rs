@@ -48,10 +48,7 @@ pub async fn insert(
 ///
 /// # Errors
 /// When the database can't be reached.
-pub async fn find(
-    tx: &mut impl Access,
-    id: OrganizationId,
-) -> Result<Option<Organization>, Error> {
+pub async fn find(tx: &mut impl Access, id: OrganizationId) -> Result<Option<Organization>, Error> {
     let row = sqlx::query(
         "select id, name, version, created_at from organization where id = $1 and deleted_at is null",
     )

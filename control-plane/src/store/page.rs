@@ -94,12 +94,12 @@ mod tests {
     #[test]
     fn what_can_not_be_is_refused() {
         assert_eq!(Paging::parse(&query(Some("'"), None)), Err(Error::Cursor));
-        assert_eq!(Paging::parse(&query(Some("AAAA"), None)), Err(Error::Cursor));
+        assert_eq!(
+            Paging::parse(&query(Some("AAAA"), None)),
+            Err(Error::Cursor)
+        );
         for limit in [0, LIMIT_MAX + 1] {
-            assert_eq!(
-                Paging::parse(&query(None, Some(limit))),
-                Err(Error::Limit)
-            );
+            assert_eq!(Paging::parse(&query(None, Some(limit))), Err(Error::Limit));
         }
     }
 }

@@ -129,11 +129,12 @@ pub async fn delete(
     if deleted.rows_affected() == 0 {
         return Ok(false);
     }
-    let environments: Vec<uuid::Uuid> =
-        sqlx::query_scalar("select id from environment where project_id = $1 and deleted_at is null")
-            .bind(id.uuid())
-            .fetch_all(tx.executor())
-            .await?;
+    let environments: Vec<uuid::Uuid> = sqlx::query_scalar(
+        "select id from environment where project_id = $1 and deleted_at is null",
+    )
+    .bind(id.uuid())
+    .fetch_all(tx.executor())
+    .await?;
     for environment in environments {
         super::environment::delete(tx, environment.into(), None).await?;
     }

@@ -55,10 +55,7 @@ pub async fn insert(tx: &mut impl Write, session: &NewSession<'_>) -> Result<(),
 ///
 /// # Errors
 /// When the database can't be reached.
-pub async fn find_actor(
-    tx: &mut impl Access,
-    hash: &TokenHash,
-) -> Result<Option<Actor>, Error> {
+pub async fn find_actor(tx: &mut impl Access, hash: &TokenHash) -> Result<Option<Actor>, Error> {
     let row = sqlx::query(
         r#"select s.id, s.user_id, u.is_platform_admin
            from session s join "user" u on u.id = s.user_id

@@ -103,7 +103,10 @@ pub async fn list_environment(
         .map(|row| {
             let service: Option<&str> = row.value("service_name")?;
             let service = service
-                .map(|name| name.parse::<Name>().map_err(|e| Error::corrupt("service name", e)))
+                .map(|name| {
+                    name.parse::<Name>()
+                        .map_err(|e| Error::corrupt("service name", e))
+                })
                 .transpose()?;
             Ok((service, variable(row)?))
         })
