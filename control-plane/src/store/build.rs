@@ -91,15 +91,14 @@ pub async fn builders(tx: &mut SystemTx) -> Result<Vec<(NodeId, i64)>, Error> {
     )
     .fetch_all(tx.executor())
     .await?;
-    Ok(rows.into_iter().map(|(id, count)| (id.into(), count)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(id, count)| (id.into(), count))
+        .collect())
 }
 
 /// Gives the build to a node, if it still is where it was.
-pub async fn assign(
-    tx: &mut SystemTx,
-    build: &Build,
-    node: Option<NodeId>,
-) -> Result<bool, Error> {
+pub async fn assign(tx: &mut SystemTx, build: &Build, node: Option<NodeId>) -> Result<bool, Error> {
     let assigned = sqlx::query(
         "update build set node_id = $3, attempt = attempt + 1, state = 'waiting'
          where id = $1 and node_id is not distinct from $2 and finished_at is null",

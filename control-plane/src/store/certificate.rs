@@ -29,10 +29,7 @@ pub struct New<'a> {
 }
 
 /// The internal CA's certificate for these names; until the transaction's end nobody else makes one.
-pub async fn lock_internal(
-    tx: &mut SystemTx,
-    names: &[String],
-) -> Result<Option<Stored>, Error> {
+pub async fn lock_internal(tx: &mut SystemTx, names: &[String]) -> Result<Option<Stored>, Error> {
     sqlx::query("select pg_advisory_xact_lock(hashtext('railhead internal certificate'))")
         .execute(tx.executor())
         .await?;

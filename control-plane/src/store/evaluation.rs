@@ -76,13 +76,11 @@ pub async fn finish(
     claim: &Claim,
     shortages: Vec<Shortage>,
 ) -> Result<(), Error> {
-    sqlx::query(
-        "delete from evaluation where service_id = $1 and (state = 'blocked' or id = $2)",
-    )
-    .bind(claim.service.uuid())
-    .bind(claim.id.uuid())
-    .execute(tx.executor())
-    .await?;
+    sqlx::query("delete from evaluation where service_id = $1 and (state = 'blocked' or id = $2)")
+        .bind(claim.service.uuid())
+        .bind(claim.id.uuid())
+        .execute(tx.executor())
+        .await?;
     if shortages.is_empty() {
         return Ok(());
     }

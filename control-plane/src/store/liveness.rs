@@ -40,9 +40,7 @@ pub async fn mark_late(tx: &mut SystemTx, after: Duration) -> Result<Vec<NodeId>
 
 /// Services with instances on nodes that are lost or being emptied, or where instances have ended
 /// by themselves: the scheduler has to look at them.
-pub async fn disturbed(
-    tx: &mut SystemTx,
-) -> Result<Vec<(OrganizationId, ServiceId)>, Error> {
+pub async fn disturbed(tx: &mut SystemTx) -> Result<Vec<(OrganizationId, ServiceId)>, Error> {
     let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
         "select distinct i.organization_id, i.service_id
          from instance i join node n on n.id = i.node_id join node_status s on s.node_id = n.id

@@ -23,10 +23,7 @@ pub async fn lock(tx: &mut SystemTx) -> Result<(), Error> {
     Ok(())
 }
 
-pub async fn newest(
-    tx: &mut SystemTx,
-    name: &str,
-) -> Result<Option<PlatformKey>, Error> {
+pub async fn newest(tx: &mut SystemTx, name: &str) -> Result<Option<PlatformKey>, Error> {
     let row: Option<(i32, String, Vec<u8>, Vec<u8>)> = sqlx::query_as(
         "select version, public_pem, ciphertext, wrapped_key from platform_key
          where name = $1 and retired_at is null order by version desc limit 1",
@@ -34,21 +31,19 @@ pub async fn newest(
     .bind(name)
     .fetch_optional(tx.executor())
     .await?;
-    Ok(row.map(|(version, public, ciphertext, wrapped_key)| PlatformKey {
-        version,
-        public,
-        sealed: Sealed {
-            ciphertext,
-            wrapped_key,
-        },
-    }))
+    Ok(
+        row.map(|(version, public, ciphertext, wrapped_key)| PlatformKey {
+            version,
+            public,
+            sealed: Sealed {
+                ciphertext,
+                wrapped_key,
+            },
+        }),
+    )
 }
 
-pub async fn insert(
-    tx: &mut SystemTx,
-    name: &str,
-    key: &PlatformKey,
-) -> Result<(), Error> {
+pub async fn insert(tx: &mut SystemTx, name: &str, key: &PlatformKey) -> Result<(), Error> {
     sqlx::query(
         "insert into platform_key (name, version, public_pem, ciphertext, wrapped_key)
          values ($1, $2, $3, $4, $5)",

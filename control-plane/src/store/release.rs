@@ -65,7 +65,9 @@ fn variable(
     let corrupt = |error: String| Error::corrupt("variable's name", error);
     let (scope, owner) = match (row.service_id, row.service_name) {
         (Some(id), Some(name)) => {
-            let name = name.parse().map_err(|e: domain::name::InvalidName| corrupt(e.to_string()))?;
+            let name = name
+                .parse()
+                .map_err(|e: domain::name::InvalidName| corrupt(e.to_string()))?;
             (Scope::Service(name), ServiceId::from(id).to_string())
         }
         _ => (Scope::Shared, environment.to_string()),

@@ -24,7 +24,10 @@ pub async fn sweep(tx: &mut SystemTx) -> Result<u64, Error> {
     ];
     let mut removed = 0;
     for statement in statements {
-        removed += sqlx::query(statement).execute(tx.executor()).await?.rows_affected();
+        removed += sqlx::query(statement)
+            .execute(tx.executor())
+            .await?
+            .rows_affected();
     }
     Ok(removed)
 }

@@ -151,10 +151,7 @@ pub async fn point_to(
 }
 
 /// Each edge that follows one of these feeds, and whether it has applied the position.
-pub async fn followers(
-    tx: &mut SystemTx,
-    positions: &Positions,
-) -> Result<Vec<Follower>, Error> {
+pub async fn followers(tx: &mut SystemTx, positions: &Positions) -> Result<Vec<Follower>, Error> {
     let mut followers = Vec::new();
     for (feed, position) in positions {
         let region = match feed {
@@ -175,7 +172,10 @@ pub async fn followers(
         .bind(region)
         .fetch_all(tx.executor())
         .await?;
-        followers.extend(rows.into_iter().map(|(applied, late)| Follower { applied, late }));
+        followers.extend(
+            rows.into_iter()
+                .map(|(applied, late)| Follower { applied, late }),
+        );
     }
     Ok(followers)
 }

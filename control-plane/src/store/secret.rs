@@ -28,11 +28,7 @@ pub async fn find(tx: &mut SystemTx, keys: &[&SecretKey]) -> Result<Found, Error
     Ok(found)
 }
 
-async fn releases(
-    tx: &mut SystemTx,
-    keys: &[&SecretKey],
-    found: &mut Found,
-) -> Result<(), Error> {
+async fn releases(tx: &mut SystemTx, keys: &[&SecretKey], found: &mut Found) -> Result<(), Error> {
     let wanted: Vec<Uuid> = ids(keys, |key| match key {
         SecretKey::Release(id, _) => Some(id.uuid()),
         _ => None,
@@ -106,7 +102,8 @@ async fn deploy_keys(
     .fetch_all(tx.executor())
     .await?;
     for (id, organization, project, name, ciphertext, wrapped_key) in rows {
-        let (organization, project) = (OrganizationId::from(organization), ProjectId::from(project));
+        let (organization, project) =
+            (OrganizationId::from(organization), ProjectId::from(project));
         let sealed = Sealed {
             ciphertext,
             wrapped_key,

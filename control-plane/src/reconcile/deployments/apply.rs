@@ -100,7 +100,10 @@ async fn let_go_of_orphans(tx: &mut SystemTx, service: &Service) -> Result<(), s
             id: item_id(instance),
             cause: DropCause::Deployment,
         };
-        changes.entry(FeedName::Node(node)).or_default().push(change);
+        changes
+            .entry(FeedName::Node(node))
+            .or_default()
+            .push(change);
     }
     feed::write(tx, changes).await.map(drop)
 }
