@@ -49,8 +49,10 @@ pub type Wanted = Option<BTreeMap<BuildId, Arc<BuildItem>>>;
 #[async_trait]
 pub trait ControlPlane: Send + Sync + 'static {
     /// `POST /node/v1/registry-token`.
-    async fn registry_token(&self, request: &RegistryTokenRequest)
-    -> Result<RegistryToken, client::Error>;
+    async fn registry_token(
+        &self,
+        request: &RegistryTokenRequest,
+    ) -> Result<RegistryToken, client::Error>;
     /// `GET /node/v1/archives/<id>`, into the file `to`; at most `max_bytes`, and only these bytes.
     async fn download_archive(
         &self,
