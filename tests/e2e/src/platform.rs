@@ -28,6 +28,9 @@ use crate::{
     wait,
 };
 
+/// How projects of these tests are called.
+const PROJECT_PREFIX: &str = "e2e-";
+
 /// What `./dev status --json` says.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Status {
@@ -116,12 +119,26 @@ impl Platform {
             .first()
             .and_then(|o| o["id"].as_str())
             .context("no organization")?;
-        Ok(Self {
+        let platform = Self {
             organization: first.parse()?,
             status,
             client,
             ca,
-        })
+        };
+        platform.delete_leftovers().await?;
+        Ok(platform)
+    }
+
+    /// Projects of tests that failed would take the room of those that follow.
+    async fn delete_leftovers(&self) -> Result<()> {
+        let path = format!("/v1/organizations/{}/projects", self.organization);
+        for project in self.client.list::<Value>(&path).await? {
+            if text(&project, "name")?.starts_with(PROJECT_PREFIX) {
+                let path = format!("/v1/projects/{}", text(&project, "id")?);
+                self.client.delete(&path).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The edge of `region`, asked for `host`.
@@ -145,7 +162,7 @@ impl Platform {
 
     /// A new project with a service of that specification.
     pub async fn fixture(&self, service: &str, spec: Value) -> Result<Fixture> {
-        let name = format!("e2e-{}", hex::encode(rand::random::<[u8; 5]>()));
+        let name = format!("{PROJECT_PREFIX}{}", hex::encode(rand::random::<[u8; 5]>()));
         let project: Value = self
             .client
             .post(

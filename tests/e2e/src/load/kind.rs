@@ -49,7 +49,7 @@ impl Pool {
 
     pub(super) async fn request(self, stopped: watch::Receiver<bool>) -> Record {
         let (start, begun) = now();
-        let outcome = match self.attempt(stopped).await {
+        let outcome = match Box::pin(self.attempt(stopped)).await {
             Ok(()) => Outcome::Ok,
             Err(error) => Outcome::Failed(format!("{error:#}")),
         };
@@ -68,7 +68,7 @@ impl Pool {
             Kind::Get2 => limited(self.get(Version::Http2)).await,
             Kind::Post1Mib => limited(self.post()).await,
             Kind::Stream20s => self.stream().await,
-            Kind::WebSocket => self.websocket(stopped).await,
+            Kind::WebSocket => Box::pin(self.websocket(stopped)).await,
         }
     }
 
@@ -140,7 +140,8 @@ impl Pool {
         let stream = tokio::time::timeout(LIMIT, self.edge.connect(Version::Http1)).await??;
         let url = format!("wss://{}/ws", self.edge.host);
         let (mut socket, _) =
-            limited(async { Ok(tokio_tungstenite::client_async(url, stream).await?) }).await?;
+            limited(async { Ok(Box::pin(tokio_tungstenite::client_async(url, stream)).await?) })
+                .await?;
         for number in 0..40 {
             if *stopped.borrow() {
                 break;

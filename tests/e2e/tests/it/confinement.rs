@@ -29,7 +29,7 @@ async fn ask(edge: &Edge, path: &str) -> Result<Value> {
 
 fn probe_spec() -> Value {
     let health = json!({ "path": "/health", "interval": "1s", "timeout": "3s", "failures": 60 });
-    json!({ "scale": { "regions": { "us-east": 1 } }, "deploy": { "startup": health } })
+    json!({ "scale": { "regions": { "us-east": 1 }, "resources": { "cpu": 0.1 } }, "deploy": { "startup": health } })
 }
 
 /// A project whose service answers what it can reach, in `us-east`.
@@ -47,18 +47,18 @@ async fn prober(platform: &Platform) -> Result<(Fixture, Edge)> {
 /// Everything that listens on the platform's network, and what would if it were there.
 fn shut(platform: &Platform, gateway: &str, foreign: &[String]) -> Vec<String> {
     let host = platform.host_address();
-    let ports_of_host = [22, 80, 443, 2375, 4318, 5000, 5432, 8443, 8444, 8445, 9101];
+    let ports_of_host = [
+        22, 80, 443, 2222, 2375, 4318, 5000, 5432, 6379, 8443, 8444, 8445, 9101,
+    ];
     let ports_of_node = [22, 80, 443, 7443, 7444, 9101, 9102, 2375];
     let mut targets: Vec<String> = ports_of_host
         .iter()
         .map(|port| format!("{host}:{port}"))
         .collect();
     for region in platform.status.regions.values() {
-        targets.extend(
-            ports_of_node
-                .iter()
-                .map(|port| format!("{}:{port}", region.address)),
-        );
+        let published = 20_000..20_005;
+        let ports = ports_of_node.into_iter().chain(published);
+        targets.extend(ports.map(|port| format!("{}:{port}", region.address)));
     }
     targets.extend(ports_of_node.iter().map(|port| format!("{gateway}:{port}")));
     for metadata in [

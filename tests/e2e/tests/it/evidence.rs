@@ -21,7 +21,10 @@ use crate::support::{answers_from, copy_example, example, hello};
 async fn logs_of_a_container_that_is_gone_are_still_there() -> Result<()> {
     let platform = Platform::running().await?;
     let fixture = platform
-        .fixture("probe", json!({ "scale": { "regions": { "us-east": 1 } } }))
+        .fixture(
+            "probe",
+            json!({ "scale": { "regions": { "us-east": 1 }, "resources": { "cpu": 0.1 } } }),
+        )
         .await?;
     platform.up(&fixture, &example("probe")).await?;
     let first = platform.newest_deployment(fixture.service.id).await?;
@@ -145,7 +148,10 @@ async fn a_build_secret_reaches_the_build_and_no_layer() -> Result<()> {
 async fn the_log_command_follows_and_ends_when_told() -> Result<()> {
     let platform = Platform::running().await?;
     let fixture = platform
-        .fixture("probe", json!({ "scale": { "regions": { "us-east": 1 } } }))
+        .fixture(
+            "probe",
+            json!({ "scale": { "regions": { "us-east": 1 }, "resources": { "cpu": 0.1 } } }),
+        )
         .await?;
     platform.up(&fixture, &example("probe")).await?;
     let mut command: Command = railhead(&platform)?;

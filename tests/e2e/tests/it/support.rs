@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 pub fn hello(platform: &Platform) -> Value {
     json!({
         "source": { "repo": platform.status.example_repository },
-        "scale": { "regions": { "us-east": 1, "eu-west": 1 } },
+        "scale": { "regions": { "us-east": 1, "eu-west": 1 }, "resources": { "cpu": 0.35 } },
         "deploy": {
             "startup": { "path": "/health", "interval": "1s", "timeout": "3s", "failures": 60 },
             "readiness": { "path": "/health", "interval": "1s", "timeout": "3s", "failures": 3 },
