@@ -3,6 +3,7 @@
 
 use std::{
     env, fs,
+    path::PathBuf,
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -231,7 +232,7 @@ fn start_supervisor(plan: &Plan) -> Result<()> {
     // setsid: a terminal that closes must not end the platform.
     let mut supervise = command(["setsid", "--fork"]);
     supervise
-        .arg(env::current_exe().context("finding xtask")?)
+        .arg(copy_of_this_program(plan)?)
         .args(["dev", "supervise"])
         .env("RAILHEAD_DEV_DIR", &plan.dir)
         .stdin(Stdio::null())
@@ -241,6 +242,16 @@ fn start_supervisor(plan: &Plan) -> Result<()> {
     wait_until("the supervisor", || {
         State::read(plan).is_ok_and(|state| state.live_supervisor().is_some())
     })
+}
+
+/// For the supervisor. From `/proc`, where it is readable even after a build has replaced its file.
+fn copy_of_this_program(plan: &Plan) -> Result<PathBuf> {
+    let (new, copy) = (plan.bin("xtask.new"), plan.bin("xtask"));
+    fs::create_dir_all(plan.data().join("bin"))?;
+    fs::copy("/proc/self/exe", &new)
+        .and_then(|_| fs::rename(&new, &copy))
+        .with_context(|| format!("copying this program to {}", copy.display()))?;
+    Ok(copy)
 }
 
 /// The platform runs copies, so that a build in the checkout never changes what runs.
