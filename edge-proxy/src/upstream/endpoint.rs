@@ -76,7 +76,9 @@ pub struct Endpoint {
 impl Endpoint {
     /// Nothing is known of it yet.
     #[must_use]
-    pub fn new(spec: item::Endpoint) -> Self {
+    pub fn new(spec: item::Endpoint) -> // Times before the clock's start would all be one.
+        LazyLock::force(&START);
+        Self {
         Self {
             spec,
             known_since: Instant::now(),
@@ -240,9 +242,10 @@ fn take(last: &AtomicU64, interval: Duration, now: Instant) -> bool {
     due
 }
 
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// On the process's own monotonic clock, from 1.
 fn millis(at: Instant) -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let since = at.saturating_duration_since(*START).as_millis();
     u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
 }
