@@ -11,8 +11,9 @@ use tokio::{io::AsyncWriteExt, process::Command, sync::Mutex};
 
 use super::{Guard, bridge_name};
 
-/// Metadata services of clouds, and everything else without a router in between.
-const LINK_LOCAL: &str = "169.254.0.0/16";
+/// Metadata services of clouds: link-local ones (and everything else without a router in between), and
+/// the two with public addresses.
+const METADATA: [&str; 3] = ["169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32"];
 
 /// Why the rules are not in force. No container is started then.
 #[derive(Debug, thiserror::Error)]
@@ -92,8 +93,10 @@ fn rules(environments: &BTreeSet<EnvironmentId>, denied: &[Ipv4Net]) -> String {
         let bridge = bridge_name(*environment);
         format!("-A RAILHEAD-FORWARD -i {bridge} -o {bridge} -j RETURN\n")
     });
-    let denied = denied
-        .iter()
+    let denied = METADATA
+        .into_iter()
+        .map(str::to_owned)
+        .chain(denied.iter().map(Ipv4Net::to_string))
         .map(|net| format!("-A RAILHEAD-FORWARD -i rh-+ -d {net} -j DROP\n"));
     format!(
         "*filter
@@ -105,7 +108,6 @@ fn rules(environments: &BTreeSet<EnvironmentId>, denied: &[Ipv4Net]) -> String {
 -A RAILHEAD-FORWARD -o rh-+ -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN
 {}-A RAILHEAD-FORWARD -i rh-+ -o rh-+ -j DROP
 -A RAILHEAD-FORWARD -o rh-+ -m conntrack ! --ctstate DNAT -j DROP
--A RAILHEAD-FORWARD -i rh-+ -d {LINK_LOCAL} -j DROP
 {}COMMIT
 ",
         within.collect::<String>(),

@@ -76,9 +76,9 @@ pub struct Endpoint {
 impl Endpoint {
     /// Nothing is known of it yet.
     #[must_use]
-    pub fn new(spec: item::Endpoint) -> // Times before the clock's start would all be one.
+    pub fn new(spec: item::Endpoint) -> Self {
+        // Times before the clock's start would all be one.
         LazyLock::force(&START);
-        Self {
         Self {
             spec,
             known_since: Instant::now(),

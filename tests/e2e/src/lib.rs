@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod edge;
+pub mod git_server;
 pub mod load;
 pub mod otlp;
 pub mod platform;

@@ -57,6 +57,8 @@ pub struct Status {
 pub struct Region {
     /// The node's.
     pub address: IpAddr,
+    /// The node's network namespace.
+    pub netns: String,
     /// Of the engine that runs workloads.
     pub docker_socket: PathBuf,
     /// Of the engine that builds.
@@ -346,6 +348,45 @@ impl Platform {
             );
         }
         Ok(addresses)
+    }
+
+    /// `kill -9` of a service's containers in one region; how many there were.
+    pub async fn kill_containers(&self, region: &str, service: ServiceId) -> Result<usize> {
+        let socket = &self.status.regions[region].docker_socket;
+        let containers = self.containers(socket, service).await?;
+        for container in &containers {
+            let id = text(container, "Id")?;
+            let mut curl = Command::new("curl");
+            curl.args(["-sS", "--fail", "-X", "POST", "--unix-socket"])
+                .arg(socket)
+                .arg(format!("http://engine/containers/{id}/kill"));
+            succeed(&mut curl).await?;
+        }
+        Ok(containers.len())
+    }
+
+    /// Packets that ever left a region's containers for another's, or came from there.
+    pub async fn packets_between_containers(&self) -> Result<u64> {
+        let mut packets = 0;
+        for region in self.status.regions.values() {
+            let mut list = Command::new("nsenter");
+            list.arg(format!("--net=/run/netns/{}", region.netns))
+                .args(["iptables", "-t", "mangle", "-nvxL", "FORWARD"]);
+            let counters = succeed(&mut list).await?.stdout;
+            let counters: Vec<_> = counters
+                .lines()
+                .filter(|line| line.contains("containers of"))
+                .collect();
+            ensure!(counters.len() == 2, "an invalid run: counters {counters:?}");
+            for line in counters {
+                let count = line
+                    .split_whitespace()
+                    .next()
+                    .context("a counter begins with a number")?;
+                packets += count.parse::<u64>()?;
+            }
+        }
+        Ok(packets)
     }
 
     async fn containers(&self, socket: &Path, service: ServiceId) -> Result<Vec<Value>> {

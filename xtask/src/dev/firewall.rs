@@ -5,12 +5,13 @@ use std::{fmt::Write as _, net::Ipv4Addr};
 
 use super::plan::{Plan, Region, port};
 
-/// Where no build may go: private, shared, link-local (metadata), loopback, multicast, reserved.
-const PRIVATE: [&str; 8] = [
+/// Where no build may go: private, shared, metadata (link-local and Azure's), loopback, multicast, reserved.
+const PRIVATE: [&str; 9] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
     "100.64.0.0/10",
     "127.0.0.0/8",
+    "168.63.129.16/32",
     "169.254.0.0/16",
     "172.16.0.0/12",
     "192.168.0.0/16",

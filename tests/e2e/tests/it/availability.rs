@@ -57,33 +57,29 @@ async fn kill_and_come_back(platform: &Platform, fixture: &Fixture, region: &str
 }
 
 #[tokio::test]
-async fn a_region_without_instances_is_served_by_the_other_and_is_local_again_after() -> Result<()>
-{
+async fn a_region_whose_instances_are_killed_is_served_by_the_other_and_is_local_again_after()
+-> Result<()> {
     let platform = Platform::running().await?;
     let fixture = deployed(&platform).await?;
-    let (us, eu) = (
-        platform.edge("us-east", &fixture.host),
-        platform.edge("eu-west", &fixture.host),
-    );
+    let us = platform.edge("us-east", &fixture.host);
 
-    platform
-        .scale(fixture.service.id, &[("us-east", 0), ("eu-west", 1)])
-        .await?;
-    wait::until(
-        "us-east served by eu-west",
-        Duration::from_secs(60),
-        || async {
-            let about = about(&us, Version::Http2).await?;
-            ensure!(about["region"] == "eu-west", "{about}");
-            Ok(())
-        },
-    )
+    // Without its agent nobody starts the container again.
+    platform.hold("us-east-agent", true).await?;
+    let killed = platform
+        .kill_containers("us-east", fixture.service.id)
+        .await;
+    let served = wait::outcome(Duration::from_secs(60), || async {
+        let about = about(&us, Version::Http2).await?;
+        ensure!(about["region"] == "eu-west", "{about}");
+        Ok(())
+    })
     .await;
-    answers_from(&eu, "eu-west").await;
-
-    platform
-        .scale(fixture.service.id, &[("us-east", 1), ("eu-west", 1)])
-        .await?;
+    platform.hold("us-east-agent", false).await?;
+    platform.wait_ready("us-east-agent", None).await;
+    assert_eq!(killed?, 1, "an invalid run");
+    served?;
     answers_from(&us, "us-east").await;
+    answers_from(&platform.edge("eu-west", &fixture.host), "eu-west").await;
+    assert_eq!(platform.packets_between_containers().await?, 0);
     platform.delete(&fixture).await
 }

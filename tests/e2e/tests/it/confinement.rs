@@ -29,7 +29,7 @@ async fn ask(edge: &Edge, path: &str) -> Result<Value> {
 
 fn probe_spec() -> Value {
     let health = json!({ "path": "/health", "interval": "1s", "timeout": "3s", "failures": 60 });
-    json!({ "scale": { "regions": { "us-east": 1 }, "resources": { "cpu": 0.1 } }, "deploy": { "startup": health } })
+    json!({ "scale": { "regions": { "us-east": 1 }, "resources": { "cpu": 0.25 } }, "deploy": { "startup": health } })
 }
 
 /// A project whose service answers what it can reach, in `us-east`.
@@ -61,14 +61,11 @@ fn shut(platform: &Platform, gateway: &str, foreign: &[String]) -> Vec<String> {
         targets.extend(ports.map(|port| format!("{}:{port}", region.address)));
     }
     targets.extend(ports_of_node.iter().map(|port| format!("{gateway}:{port}")));
-    for metadata in [
-        "169.254.169.254:80",
-        "169.254.169.254:443",
-        "169.254.170.2:80",
-        "168.63.129.16:80",
-        "100.100.100.200:80",
-    ] {
-        targets.push(metadata.to_owned());
+    for port in [80, 443, 8080] {
+        targets.extend([
+            format!("169.254.169.254:{port}"),
+            format!("169.254.170.2:{port}"),
+        ]);
     }
     for address in foreign {
         targets.extend([8080, 80, 443].map(|port| format!("{address}:{port}")));

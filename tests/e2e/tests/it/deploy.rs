@@ -73,3 +73,28 @@ async fn a_version_that_never_gets_healthy_fails_and_the_old_one_serves_on() -> 
     assert_ne!(good.id, bad.id);
     platform.delete(&fixture).await
 }
+
+#[tokio::test]
+async fn a_control_plane_killed_in_mid_deployment_goes_on_where_it_was() -> Result<()> {
+    let platform = Platform::running().await?;
+    let fixture = platform.fixture("web", hello(&platform)).await?;
+    let begun = platform.begin(fixture.service.id, None).await?;
+    let mut killed = Vec::new();
+    let limit = Duration::from_secs(120);
+    for state in [DeploymentState::Building, DeploymentState::Starting] {
+        e2e::wait::until(&format!("{state:?} or later"), limit, || async {
+            let now = platform.deployment(&begun).await?;
+            anyhow::ensure!(now.state >= state, "it is {:?}", now.state);
+            Ok(())
+        })
+        .await;
+        let pid = platform.kill("control-plane").await?;
+        platform.wait_ready("control-plane", Some(pid)).await;
+        killed.push(pid);
+    }
+    let ended = platform.end_of(&begun, limit).await;
+    assert_eq!(ended.state, DeploymentState::Live, "{:?}", ended.error);
+    assert_eq!(killed.len(), 2);
+    answers_from(&platform.edge("us-east", &fixture.host), "us-east").await;
+    platform.delete(&fixture).await
+}

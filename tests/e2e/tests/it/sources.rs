@@ -1,10 +1,11 @@
 //! Where a version may come from: a dirty working tree, a repository over ssh with a deploy key.
 
 use anyhow::Result;
-use e2e::{edge::Version, platform::Platform};
+use api::deploy_key::DeployKey;
+use e2e::{edge::Version, git_server::GitServer, platform::Platform};
 use serde_json::json;
 
-use crate::support::{about, answers_from, copy_example, hello};
+use crate::support::{about, answers_from, copy_example, example, hello};
 
 #[tokio::test]
 async fn a_dirty_working_tree_goes_live_without_what_is_ignored() -> Result<()> {
@@ -41,5 +42,28 @@ async fn a_repository_that_is_not_there_fails_with_a_code() -> Result<()> {
         .await;
     let error = ended.error.expect("a failed deployment says why");
     assert_eq!(error.code, "repository_not_found", "{}", error.message);
+    platform.delete(&fixture).await
+}
+
+#[tokio::test]
+async fn a_repository_over_ssh_goes_live_with_its_deploy_key() -> Result<()> {
+    let platform = Platform::running().await?;
+    let fixture = platform.fixture("web", hello(&platform)).await?;
+    let path = format!("/v1/projects/{}/deploy-keys", fixture.project);
+    let key: DeployKey = platform
+        .client
+        .post(&path, &json!({ "name": "git" }))
+        .await?;
+    let server = GitServer::listen(&platform.host_address(), &key.public_key).await?;
+
+    let mut spec = hello(&platform);
+    spec["source"] = json!({ "repo": server.serve(&example("hello"))? });
+    platform.respecify(fixture.service.id, spec).await?;
+    let deployment = platform.deploy(fixture.service.id, None).await?;
+    assert_eq!(
+        deployment.commit.map(|commit| commit.title),
+        Some("Say hello over ssh".to_owned())
+    );
+    answers_from(&platform.edge("eu-west", &fixture.host), "eu-west").await;
     platform.delete(&fixture).await
 }
