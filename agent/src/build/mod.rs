@@ -23,9 +23,11 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable as _};
 use link::client::{self, Client};
 use tokio::sync::watch;
 
@@ -69,7 +71,7 @@ impl ControlPlane for Client {
         &self,
         request: &RegistryTokenRequest,
     ) -> Result<RegistryToken, client::Error> {
-        Self::registry_token(self, request).await
+        patiently(|| Self::registry_token(self, request)).await
     }
 
     async fn download_archive(
@@ -79,8 +81,20 @@ impl ControlPlane for Client {
         to: &Path,
         max_bytes: u64,
     ) -> Result<(), client::Error> {
-        Self::download_archive(self, id, sha256, to, max_bytes).await
+        patiently(|| Self::download_archive(self, id, sha256, to, max_bytes)).await
     }
+}
+
+/// Tries again for about a minute: a control plane that starts anew shall fail no build.
+async fn patiently<T, F>(ask: impl FnMut() -> F) -> Result<T, client::Error>
+where
+    F: Future<Output = Result<T, client::Error>>,
+{
+    let waits = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(200))
+        .with_max_delay(Duration::from_secs(2))
+        .with_max_times(32);
+    ask.retry(waits).when(client::Error::is_passing).await
 }
 
 /// What builds need of the rest of the agent.

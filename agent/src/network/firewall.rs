@@ -106,6 +106,7 @@ fn rules(environments: &BTreeSet<EnvironmentId>, denied: &[Ipv4Net]) -> String {
 -A RAILHEAD-INPUT -i rh-+ -j DROP
 -A RAILHEAD-FORWARD -i rh-+ -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN
 -A RAILHEAD-FORWARD -o rh-+ -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN
+-A RAILHEAD-FORWARD -i rh-+ -m conntrack --ctstate DNAT -j DROP
 {}-A RAILHEAD-FORWARD -i rh-+ -o rh-+ -j DROP
 -A RAILHEAD-FORWARD -o rh-+ -m conntrack ! --ctstate DNAT -j DROP
 {}COMMIT
