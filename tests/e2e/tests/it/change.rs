@@ -13,7 +13,8 @@ use e2e::{
 use crate::support::{answers_from, hello};
 
 const REQUESTS_AT_LEAST: usize = 20_000;
-/// Verifying and shifting last 20 to 40 ms each, so few requests begin in them.
+/// Fewer than the 500 asked for in verifying and shifting, which last 20 to 40 ms each, and draining counted
+/// on past its step ([`begun_in`]): see docs/PERFORMANCE.md.
 const BEGUN_IN_PHASE: [(DeploymentState, usize); 4] = [
     (DeploymentState::Starting, 500),
     (DeploymentState::Verifying, 10),
