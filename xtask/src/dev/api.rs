@@ -26,6 +26,11 @@ pub fn post(plan: &Plan, path: &str, body: &Value) -> Result<Value> {
     request(plan, "POST", path, Some(body))
 }
 
+/// Takes something away.
+pub fn delete(plan: &Plan, path: &str) -> Result<()> {
+    request(plan, "DELETE", path, None).map(drop)
+}
+
 /// Whether the API is up and ready.
 pub fn answers(plan: &Plan) -> bool {
     command(["curl", "-fsS", "--max-time", "2", "--cacert"])
@@ -41,14 +46,22 @@ pub fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str> {
         .with_context(|| format!("no \"{field}\" in {value}"))
 }
 
-/// Milliseconds to the first byte of each of `count` requests over one connection.
-pub fn latencies_ms(plan: &Plan, path: &str, count: usize) -> Result<Vec<f64>> {
-    let printed = command(["curl", "--silent", "--show-error", "--fail", "--config", "-", "--cacert"])
+/// What one repeated request of a measurement is.
+pub struct Call<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub body: Option<&'a Value>,
+}
+
+/// Milliseconds to the first byte of each of `count` equal requests over one connection.
+pub fn latencies_ms(plan: &Plan, call: &Call<'_>, count: usize) -> Result<Vec<f64>> {
+    let printed = command(["curl", "--silent", "--show-error", "--fail", "--config", "-"])
+        .args(["--request", call.method, "--cacert"])
         .arg(plan.ca_file())
         .args(["--output", "/dev/null", "--write-out", "%{time_starttransfer}\n"])
         // A fragment is not sent; curl's range in it repeats the request.
-        .arg(format!("{}{path}#[1-{count}]", plan.api_url()))
-        .read_with(&authorization(plan)?)?;
+        .arg(format!("{}{}#[1-{count}]", plan.api_url(), call.path))
+        .read_with(&settings(plan, call.body)?)?;
     printed
         .lines()
         .map(|line| {
@@ -70,12 +83,16 @@ fn authorization(plan: &Plan) -> Result<String> {
     ))
 }
 
-fn request(plan: &Plan, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+fn settings(plan: &Plan, body: Option<&Value>) -> Result<String> {
     let mut settings = authorization(plan)?;
     if let Some(body) = body {
         let body = serde_json::to_string(&body.to_string())?;
         settings += &format!("header = \"Content-Type: application/json\"\ndata = {body}\n");
     }
+    Ok(settings)
+}
+
+fn request(plan: &Plan, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
     let answer = command([
         "curl",
         "--silent",
@@ -89,7 +106,7 @@ fn request(plan: &Plan, method: &str, path: &str, body: Option<&Value>) -> Resul
     .args(["--request", method, "--cacert"])
     .arg(plan.ca_file())
     .arg(format!("{}{path}", plan.api_url()))
-    .read_with(&settings)?;
+    .read_with(&settings(plan, body)?)?;
     if answer.trim().is_empty() {
         return Ok(Value::Null);
     }
