@@ -7,6 +7,7 @@ pub mod deployment;
 pub mod generation;
 pub mod hostname;
 pub mod id;
+pub mod image;
 pub mod instance;
 pub mod name;
 #[cfg(feature = "openapi")]
