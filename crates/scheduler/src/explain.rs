@@ -3,12 +3,18 @@
 use domain::{name::Name, quantity::Bytes};
 
 use crate::{
-    model::{Amount, Liveness, Node},
+    model::{Amount, Liveness, Node, Phase, Snapshot},
     place::Board,
 };
 
-pub(crate) fn explain(board: &Board<'_>, nodes: &[Node], region: &Name, needed: Amount) -> String {
-    let here: Vec<&Node> = nodes.iter().filter(|node| node.region == *region).collect();
+pub(crate) fn explain(
+    board: &Board<'_>,
+    snapshot: &Snapshot,
+    region: &Name,
+    needed: Amount,
+) -> String {
+    let nodes = snapshot.nodes.iter();
+    let here: Vec<&Node> = nodes.filter(|node| node.region == *region).collect();
     let open: Vec<&Node> = board.open(region).collect();
     if here.is_empty() {
         return format!("{region} has no node: join one with an agent's join token");
@@ -26,7 +32,7 @@ pub(crate) fn explain(board: &Board<'_>, nodes: &[Node], region: &Name, needed: 
         .map(|node| needed.cpu.0.saturating_sub(board.free(node).cpu.0))
         .filter(|short| *short > 0)
         .collect();
-    if short_of_memory.len() >= short_of_cpu.len() {
+    let shortage = if short_of_memory.len() >= short_of_cpu.len() {
         let least = short_of_memory.iter().min().copied().unwrap_or_default();
         sentence(
             region,
@@ -42,6 +48,19 @@ pub(crate) fn explain(board: &Board<'_>, nodes: &[Node], region: &Name, needed: 
             short_of_cpu.len(),
             &cores(least),
         )
+    };
+    shortage + &room_to_come(snapshot, &here)
+}
+
+/// Instances of the service that were told to go hold their room until they have ended.
+fn room_to_come(snapshot: &Snapshot, here: &[&Node]) -> String {
+    let leaving = snapshot.instances.iter().filter(|instance| {
+        instance.phase == Phase::Leaving && here.iter().any(|node| node.id == instance.node_id)
+    });
+    match leaving.count() {
+        0 => String::new(),
+        1 => "; waits for 1 old instance of this service to end there".to_owned(),
+        count => format!("; waits for {count} old instances of this service to end there"),
     }
 }
 

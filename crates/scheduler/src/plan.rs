@@ -155,7 +155,7 @@ fn place_missing(
                 deployment_id: goal.deployment_id,
                 region: region.clone(),
                 missing: u32::try_from(missing - placed).unwrap_or(u32::MAX),
-                explanation: explain(board, &snapshot.nodes, region, goal.resources),
+                explanation: explain(board, snapshot, region, goal.resources),
             });
             return;
         };

@@ -102,6 +102,28 @@ fn what_does_not_fit_says_what_is_short() {
 }
 
 #[test]
+fn room_that_old_instances_still_hold_is_the_reason_too() {
+    let nodes = [
+        node(1, "eu-west", amount(4000, 600)),
+        node(2, "us-east", amount(4000, 100)),
+    ];
+    let instances = [
+        instance(1, 1, 1, Phase::Leaving),
+        instance(2, 1, 2, Phase::Leaving),
+        instance(3, 1, 2, Phase::Leaving),
+    ];
+    let goals = [goal(
+        2,
+        &[("eu-west", 1), ("us-east", 1)],
+        amount(500, 1024),
+    )];
+    insta::assert_snapshot!(shown(&ask(&nodes, &instances, &goals)), @r"
+    blocked 1x in eu-west: no node in eu-west with 1 GiB free; 1 node short by 424 MiB; waits for 1 old instance of this service to end there
+    blocked 1x in us-east: no node in us-east with 1 GiB free; 1 node short by 924 MiB; waits for 2 old instances of this service to end there
+    ");
+}
+
+#[test]
 fn closed_nodes_take_nothing_and_say_why() {
     let mut nodes = [
         node(1, "eu-west", amount(4000, 4096)),
