@@ -6,8 +6,10 @@ use agent::runtime::architecture;
 use domain::{id::EnvironmentId, spec::Confinement};
 
 use super::{
-    machine::{ADDRESS, DENIED, METADATA, Machine, OUTSIDE, exec, on_a_machine},
+    machine::{Machine, on_a_machine},
     node::{Node, web},
+    outside::{ADDRESS, DENIED, METADATA, OUTSIDE},
+    process::exec,
 };
 
 const SERVER: &[&str] = &["httpd", "-f", "-p", "8080", "-h", "/www"];

@@ -2,11 +2,7 @@
 //! an "outside" beyond a wire. The test's thread moves into the namespace, so the agent's firewall
 //! and probes act there and nowhere else. Everything ends with the value.
 
-use std::{
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::path::{Path, PathBuf};
 
 use bollard::{
     body_full,
@@ -14,19 +10,15 @@ use bollard::{
         ImportImageOptionsBuilder, PushImageOptionsBuilder, RemoveImageOptionsBuilder,
     },
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 
-use super::image::archive;
-
-/// Where host ports are published, and where the outside is.
-pub const ADDRESS: &str = "198.51.100.1";
-pub const OUTSIDE: &str = "198.51.100.2";
-/// Beyond the wire too, and denied to workloads.
-pub const DENIED: &str = "10.96.0.1";
-pub const METADATA: &str = "169.254.169.254";
+use super::{
+    image::archive,
+    outside,
+    process::{Process, run, spawn, until},
+};
 
 const REGISTRY: &str = "127.0.0.1:5000";
-const START: Duration = Duration::from_secs(60);
 
 /// Runs a test on a machine of its own; says what is missing where that is not possible.
 pub fn on_a_machine<F: Future<Output = ()>>(test: impl FnOnce(Machine) -> F + Send) {
@@ -77,70 +69,6 @@ fn on_path(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
-/// Runs a program in the machine's namespace.
-pub fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What is waited for, told when it does not come.
-pub trait What {
-    fn text(&self) -> String;
-}
-
-impl What for &str {
-    fn text(&self) -> String {
-        (*self).to_owned()
-    }
-}
-
-impl<F: Fn() -> String> What for F {
-    fn text(&self) -> String {
-        self()
-    }
-}
-
-/// Waits for a state of the world.
-pub async fn until<T>(what: impl What, mut state: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + START;
-    loop {
-        if let Some(value) = state().await {
-            return value;
-        }
-        assert!(Instant::now() < end, "never: {}", what.text());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
-        // It may have been killed by the test.
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.0.wait();
-    }
-}
-
-fn spawn(program: &str, arguments: &[&str], log: &Path) -> Process {
-    let log = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .unwrap();
-    let child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    Process(child)
-}
-
 /// The machine.
 pub struct Machine {
     engine: Option<Process>,
@@ -153,7 +81,7 @@ impl Machine {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         run("ip", &["link", "set", "lo", "up"]);
-        let outside = start_outside(folder.path());
+        let outside = outside::start(folder.path());
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         let registry = start_registry(folder.path());
         let mut machine = Self {
@@ -304,58 +232,6 @@ fn unmount_below(folder: &Path) {
     }
 }
 
-/// Another machine beyond a wire, which answers HTTP on every address of its own.
-fn start_outside(folder: &Path) -> Process {
-    let www = folder.join("www");
-    std::fs::create_dir(&www).unwrap();
-    std::fs::write(www.join("index.html"), "outside").unwrap();
-    let outside = spawn(
-        "unshare",
-        &[
-            "--net",
-            "busybox",
-            "httpd",
-            "-f",
-            "-p",
-            "80",
-            "-h",
-            www.to_str().unwrap(),
-        ],
-        &folder.join("outside.log"),
-    );
-    let pid = outside.0.id().to_string();
-    // Until `unshare` has made the namespace, the wire would end here.
-    let end = Instant::now() + START;
-    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
-    while namespace(&pid) == namespace("thread-self") {
-        assert!(Instant::now() < end, "no namespace for the outside");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    run(
-        "ip",
-        &[
-            "link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", &pid,
-        ],
-    );
-    run(
-        "ip",
-        &["addr", "add", &format!("{ADDRESS}/24"), "dev", "wire"],
-    );
-    run("ip", &["link", "set", "wire", "up"]);
-    run("ip", &["route", "add", "default", "via", OUTSIDE]);
-    let there = |arguments: &[&str]| {
-        let net = format!("--net=/proc/{pid}/ns/net");
-        run("nsenter", &[&[net.as_str(), "ip"], arguments].concat());
-    };
-    for address in [OUTSIDE, DENIED, METADATA] {
-        there(&["addr", "add", &format!("{address}/24"), "dev", "wire"]);
-    }
-    there(&["link", "set", "lo", "up"]);
-    there(&["link", "set", "wire", "up"]);
-    there(&["route", "add", "default", "via", ADDRESS]);
-    outside
-}
-
 fn start_registry(folder: &Path) -> Process {
     let config = folder.join("registry.yml");
     let text = format!(
@@ -368,35 +244,4 @@ fn start_registry(folder: &Path) -> Process {
         &["serve", config.to_str().unwrap()],
         &folder.join("registry.log"),
     )
-}
-
-/// The lines of a program that runs in a container, and its exit code.
-pub async fn exec(
-    client: &bollard::Docker,
-    instance: domain::id::InstanceId,
-    command: &[&str],
-) -> (String, i64) {
-    use bollard::exec::{StartExecOptions, StartExecResults};
-    let config = bollard::models::ExecConfig {
-        cmd: Some(command.iter().map(|part| (*part).to_owned()).collect()),
-        attach_stdout: Some(true),
-        attach_stderr: Some(true),
-        ..Default::default()
-    };
-    let made = client
-        .create_exec(&format!("rh-{instance}"), config)
-        .await
-        .unwrap();
-    let mut text = String::new();
-    let started = client
-        .start_exec(&made.id, None::<StartExecOptions>)
-        .await
-        .unwrap();
-    if let StartExecResults::Attached { mut output, .. } = started {
-        while let Some(Ok(line)) = output.next().await {
-            text.push_str(&line.to_string());
-        }
-    }
-    let done = client.inspect_exec(&made.id).await.unwrap();
-    (text, done.exit_code.unwrap_or(-1))
 }

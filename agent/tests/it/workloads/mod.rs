@@ -5,4 +5,6 @@ mod confinement;
 mod image;
 mod machine;
 mod node;
+mod outside;
+mod process;
 mod survival;

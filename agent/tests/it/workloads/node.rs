@@ -34,7 +34,11 @@ use protocol::{
 use tokio::{sync::watch, task::JoinSet};
 use zeroize::Zeroizing;
 
-use super::machine::{ADDRESS, DENIED, Machine, until};
+use super::{
+    machine::Machine,
+    outside::{ADDRESS, DENIED},
+    process::until,
+};
 
 /// Takes logs while it is up.
 #[derive(Default)]
@@ -105,8 +109,8 @@ impl Node {
     pub fn restart(&mut self) {
         self.tasks = JoinSet::new();
         let path = |name| self.machine.path("agent").join(name);
-        let runtime: Arc<dyn Runtime> = Arc::new(Docker::new(&self.machine.socket(), self.id));
-        let firewall = Firewall::new(vec![format!("{DENIED}/16").parse().unwrap()]);
+        let runtime: Arc<dyn Runtime> = Arc::new(Docker::new(&self.machine.socket(), self.id, &[]));
+        let firewall = Firewall::new(vec![format!("{DENIED}/16").parse().unwrap()], Vec::new());
         let logs = Logs::spawn(Store::open(path("logs"), 1 << 26).unwrap());
         let context = Context::new(Parts {
             networks: Arc::new(Networks::new(Arc::clone(&runtime), Box::new(firewall))),

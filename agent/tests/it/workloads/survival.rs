@@ -5,8 +5,9 @@ use domain::{id::EnvironmentId, instance::State, quantity::Span};
 use protocol::item::InstanceItem;
 
 use super::{
-    machine::{Machine, on_a_machine, until},
+    machine::{Machine, on_a_machine},
     node::{Node, once, web, worker},
+    process::until,
 };
 
 const SERVER: &[&str] = &["httpd", "-f", "-p", "8080", "-h", "/www"];
