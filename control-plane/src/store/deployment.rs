@@ -43,7 +43,8 @@ pub struct Deployment {
     pub newer_waits: bool,
     /// The database's time.
     pub now: DateTime<Utc>,
-    version: i64,
+    /// What a change is compared with.
+    pub version: i64,
 }
 
 #[derive(FromRow)]
@@ -60,7 +61,6 @@ struct Row {
     state: String,
     release_id: Option<Uuid>,
     step_deadline: Option<DateTime<Utc>>,
-    late_until: Option<DateTime<Utc>>,
     shift_positions: Option<Json<BTreeMap<protocol::feed::FeedName, domain::generation::Position>>>,
     error_code: Option<String>,
     error_message: Option<String>,
@@ -107,8 +107,10 @@ impl TryFrom<Row> for Deployment {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self, Error> {
-        let step = Step::from_word(&row.state)
-            .ok_or_else(|| Error::corrupt("state of a deployment", &row.state))?;
+        let step: Step = row
+            .state
+            .parse()
+            .map_err(|error| Error::corrupt("state of a deployment", error))?;
         let problem = match (row.error_code, row.error_message) {
             (Some(code), Some(message)) => Some(Failure { code, message }),
             _ => None,
@@ -116,7 +118,6 @@ impl TryFrom<Row> for Deployment {
         let stored = State {
             step,
             deadline: row.step_deadline,
-            late_until: row.late_until,
             problem,
         };
         // As made by the API: the machine has not seen it yet.
@@ -155,17 +156,16 @@ pub async fn advance(
     let entered = next.step != deployment.state.step;
     let problem = next.problem.as_ref();
     let changed = sqlx::query(
-        "update deployment set state = $3, step_deadline = $4, late_until = $5, error_code = $6,
-            error_message = $7, version = version + 1,
-            state_since = case when $8 then now() else state_since end,
-            finished_at = case when $9 then now() end
+        "update deployment set state = $3, step_deadline = $4, error_code = $5,
+            error_message = $6, version = version + 1,
+            state_since = case when $7 then now() else state_since end,
+            finished_at = case when $8 then now() end
          where id = $1 and version = $2",
     )
     .bind(deployment.id.uuid())
     .bind(deployment.version)
     .bind(next.step.as_str())
     .bind(next.deadline)
-    .bind(next.late_until)
     .bind(problem.map(|problem| &problem.code))
     .bind(problem.map(|problem| &problem.message))
     .bind(entered)
@@ -327,6 +327,23 @@ struct InstanceRow {
     exit_code: Option<i64>,
     problem_code: Option<String>,
     problem_message: Option<String>,
+}
+
+/// How many instances of other deployments of the service have not ended, by region.
+pub async fn older_instances(
+    tx: &mut SystemTx,
+    deployment: &Deployment,
+) -> Result<BTreeMap<String, i64>, Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "select region.name, count(*) from instance i join region on region.id = i.region_id
+         where i.service_id = $1 and i.deployment_id <> $2 and i.purpose = 'serve' and i.stopped_at is null
+         group by region.name",
+    )
+    .bind(deployment.service.uuid())
+    .bind(deployment.id.uuid())
+    .fetch_all(tx.executor())
+    .await?;
+    Ok(rows.into_iter().collect())
 }
 
 pub async fn instances(tx: &mut SystemTx, id: DeploymentId) -> Result<Vec<Instance>, Error> {

@@ -6,6 +6,8 @@ use utoipa::ToSchema;
 
 use domain::id::{ArchiveId, DeploymentId, ReleaseId, ServiceId, UserId};
 
+pub use domain::deployment::{Reason as DeploymentReason, machine::Step as DeploymentState};
+
 use crate::release::Commit;
 
 /// A deployment.
@@ -33,12 +35,12 @@ pub struct Deployment {
     /// The commit, when the source is git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<Commit>,
-    /// Why it failed.
+    /// Why it failed; before its end, what keeps it waiting; when live, what did not end in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<DeploymentError>,
     /// A cancellation was asked for.
     pub cancel_requested: bool,
-    /// Requests that edges carried for the service while it changed.
+    /// Requests that edges carried for the service while it changed, until it was live.
     pub requests: i64,
     /// Those of them that failed through the platform.
     pub failed_requests: i64,
@@ -63,122 +65,13 @@ pub struct DeploymentStep {
     pub at: DateTime<Utc>,
 }
 
-/// Why a deployment failed.
+/// What keeps a deployment from going on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeploymentError {
     /// Stable, snake_case: `dockerfile_failed`, `startup_probe_failed`, …
     pub code: String,
     /// What happened and what to do.
     pub message: String,
-}
-
-/// How far a deployment is: `queued → building → releasing → placing → starting → verifying →
-/// shifting → draining → live`, or one of the three other ends.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum DeploymentState {
-    /// Waits for the deployment before it.
-    Queued,
-    /// The image is being built.
-    Building,
-    /// The release command runs.
-    Releasing,
-    /// The scheduler looks for places.
-    Placing,
-    /// New instances start.
-    Starting,
-    /// New instances are checked.
-    Verifying,
-    /// Edges take the new routes.
-    Shifting,
-    /// Old instances finish what they have begun.
-    Draining,
-    /// It serves. An end.
-    Live,
-    /// It failed; what served before serves on. An end.
-    Failed,
-    /// It was canceled. An end.
-    Canceled,
-    /// A newer one took its place. An end.
-    Superseded,
-}
-
-impl DeploymentState {
-    /// All states, in order.
-    pub const ALL: [Self; 12] = [
-        Self::Queued,
-        Self::Building,
-        Self::Releasing,
-        Self::Placing,
-        Self::Starting,
-        Self::Verifying,
-        Self::Shifting,
-        Self::Draining,
-        Self::Live,
-        Self::Failed,
-        Self::Canceled,
-        Self::Superseded,
-    ];
-
-    /// As stored and shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Building => "building",
-            Self::Releasing => "releasing",
-            Self::Placing => "placing",
-            Self::Starting => "starting",
-            Self::Verifying => "verifying",
-            Self::Shifting => "shifting",
-            Self::Draining => "draining",
-            Self::Live => "live",
-            Self::Failed => "failed",
-            Self::Canceled => "canceled",
-            Self::Superseded => "superseded",
-        }
-    }
-
-    /// Whether nothing follows.
-    #[must_use]
-    pub const fn is_end(self) -> bool {
-        matches!(
-            self,
-            Self::Live | Self::Failed | Self::Canceled | Self::Superseded
-        )
-    }
-}
-
-/// A text that is no deployment state.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no state of a deployment")]
-pub struct UnknownDeploymentState(String);
-
-impl std::str::FromStr for DeploymentState {
-    type Err = UnknownDeploymentState;
-
-    fn from_str(text: &str) -> Result<Self, UnknownDeploymentState> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| UnknownDeploymentState(text.chars().take(40).collect()))
-    }
-}
-
-/// Why a deployment was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DeploymentReason {
-    /// Something new.
-    Deploy,
-    /// The same image with today's variables and specification.
-    Redeploy,
-    /// An older release.
-    Rollback,
-    /// Another number of replicas.
-    Scale,
 }
 
 /// What a deployment takes.
@@ -207,7 +100,8 @@ pub enum DeploymentSource {
         /// The release.
         release_id: ReleaseId,
     },
-    /// The image that serves now, with today's variables and specification.
+    /// What serves now, with today's variables and specification: the same image; when it was asked for
+    /// by a tag, what that stands for now.
     Current,
 }
 

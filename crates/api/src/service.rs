@@ -32,7 +32,7 @@ pub struct Service {
     /// The deployment that serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_deployment_id: Option<DeploymentId>,
-    /// The deployment in flight.
+    /// The deployment that shall serve, until it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_deployment_id: Option<DeploymentId>,
     /// Where it answers, the default hostname first.

@@ -30,10 +30,16 @@ pub enum Source {
         /// The archive.
         id: ArchiveId,
     },
-    /// A ready image by digest (also `redeploy`: the same image with today's variables).
+    /// A ready image, taken over into the service's own repository; what a tag stands for is looked
+    /// up anew.
     Image {
-        /// `host/repository@sha256:…`
+        /// As the user wrote it; an [`crate::image::ImageReference`].
         image: String,
+    },
+    /// The image of a release, with today's variables (`redeploy`).
+    Current {
+        /// The release.
+        release: ReleaseId,
     },
     /// A release as it was, with its variables (`rollback`).
     Release {
@@ -44,11 +50,13 @@ pub enum Source {
 
 /// Why a deployment was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = DeploymentReason))]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
-    /// `deploy` or `up`.
+    /// Something new: `deploy` or `up`.
     Deploy,
-    /// The same image again.
+    /// The same image with today's variables and specification.
     Redeploy,
     /// An older release again.
     Rollback,

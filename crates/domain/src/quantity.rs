@@ -152,6 +152,12 @@ impl Span {
         Self(seconds * 1_000)
     }
 
+    /// Both, one after the other.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+
     /// As the standard library's type.
     #[must_use]
     pub const fn duration(self) -> Duration {

@@ -2,17 +2,20 @@
 //! step asks in the same transaction. A compare-and-set on the row makes running twice harmless.
 
 mod apply;
+pub mod decide;
+pub mod draining;
 mod observe;
 mod release;
 mod release_command;
 
 use domain::{
-    deployment::machine::{Fact, Input, Limits, Outcome, State, Step, step},
+    deployment::machine::{Fact, Outcome, State, Step, step},
     id::{DeploymentId, ServiceId},
-    quantity::Span,
 };
 
 use tracing::Instrument as _;
+
+use decide::{decide, input};
 
 use super::{Context, Error};
 use crate::{
@@ -69,8 +72,8 @@ async fn take_step(
         wake(context);
         return Ok(false);
     }
-    let facts = observe::facts(&mut tx, service, deployment).await?;
-    let Some((next, effects)) = first_step(deployment, facts) else {
+    let view = observe::load(&mut tx, service, deployment).await?;
+    let Some((next, effects)) = decide(&view) else {
         return Ok(false);
     };
     let outcome = apply::all(context, &mut tx, service, deployment, &effects).await?;
@@ -83,8 +86,9 @@ async fn take_step(
                 Step::Building => Fact::Build(failed),
                 _ => Fact::Release(failed),
             };
-            let (failed, effects) = step(&next, &input(deployment, fact));
-            apply::infallible(&mut tx, service, deployment, &effects).await?;
+            let (failed, effects) = step(&next, &input(&view, fact));
+            let rendering = context.state.rendering;
+            apply::infallible(rendering, &mut tx, service, deployment, &effects).await?;
             failed
         }
     };
@@ -95,33 +99,6 @@ async fn take_step(
     tx.commit().await?;
     wake(context);
     Ok(next.step != deployment.state.step)
-}
-
-/// The first fact that changes anything.
-fn first_step(
-    deployment: &Deployment,
-    facts: Vec<Fact>,
-) -> Option<(State, Vec<domain::deployment::machine::Effect>)> {
-    facts
-        .into_iter()
-        .map(|fact| step(&deployment.state, &input(deployment, fact)))
-        .find(|(next, effects)| *next != deployment.state || !effects.is_empty())
-}
-
-fn input(deployment: &Deployment, fact: Fact) -> Input {
-    const QUEUE: u64 = 900;
-    const PULL: u64 = 300;
-    let spec = &deployment.spec;
-    let plus = |span: Span, seconds: u64| Span::seconds(span.as_millis() / 1_000 + seconds);
-    Input {
-        at: deployment.now,
-        limits: Limits {
-            build: plus(spec.build.timeout, QUEUE),
-            release: plus(crate::feed::instance::COMMAND_TIMEOUT, PULL),
-            progress: spec.deploy.progress_deadline,
-        },
-        fact,
-    }
 }
 
 async fn announce(

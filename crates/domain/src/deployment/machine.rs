@@ -1,5 +1,6 @@
 //! The life of a deployment, as a pure function. From any state and any order of inputs it ends,
-//! or waits on a named thing with a deadline; old instances serve until it shifts.
+//! or waits on a named thing with a deadline. Until every punctual edge has taken it over it can be
+//! taken back; from then on it serves, and can only become live.
 //!
 //! Inputs are observations, not commands: the reconciler may repeat, reorder or drop them.
 
@@ -9,7 +10,7 @@ mod tests;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-pub use state::{Failure, Limits, State, Step};
+pub use state::{Failure, Limits, State, Step, UnknownStep};
 
 use super::acknowledgement::Acknowledgement;
 use crate::quantity::Span;
@@ -58,10 +59,10 @@ pub enum Fact {
     Ready(Result<(), Failure>),
     /// An instance will never run: no use to wait for the deadline.
     Hopeless(Failure),
-    /// Routes point to the new instances.
-    Routed,
     /// How far the edges are.
     Edges(Acknowledgement),
+    /// All older instances have ended, or which have not.
+    Drained(Result<(), Failure>),
     /// A person wants it ended.
     Cancel,
     /// A newer deployment of the service waits.
@@ -94,12 +95,12 @@ pub fn step(state: &State, input: &Input) -> (State, Vec<Effect>) {
     match &input.fact {
         Fact::Cancel if state.step < Step::Shifting => end(Step::Canceled, None),
         Fact::Newer if state.step < Step::Shifting => end(Step::Superseded, None),
-        Fact::Newer if state.late_until.is_some() => enter(Step::Live, input),
+        // It serves: a newer one, perhaps the way back, does not wait for what the old ones finish.
+        Fact::Newer if state.step == Step::Draining => enter(Step::Live, input),
         fact => match answer(state, fact) {
             Answer::Go(next) => enter(next, input),
             Answer::Fail(failure) => end(Step::Failed, Some(failure)),
             Answer::Wait(problem) => wait(state, input, problem),
-            Answer::WaitForLate => wait_for_late(state, input),
             Answer::Ignore => wait(state, input, None),
         },
     }
@@ -111,7 +112,6 @@ pub fn queued(at: DateTime<Utc>) -> State {
     State {
         step: Step::Queued,
         deadline: Some(after(at, Limits::QUEUE)),
-        late_until: None,
         problem: None,
     }
 }
@@ -120,7 +120,6 @@ enum Answer {
     Go(Step),
     Fail(Failure),
     Wait(Option<Failure>),
-    WaitForLate,
     Ignore,
 }
 
@@ -136,9 +135,10 @@ fn answer(state: &State, fact: &Fact) -> Answer {
         (Step::Placing | Step::Starting | Step::Verifying, Fact::Hopeless(failure)) => {
             Answer::Fail(failure.clone())
         }
-        (Step::Shifting, Fact::Routed) => Answer::Go(Step::Draining),
-        (Step::Draining, Fact::Edges(Acknowledgement::All)) => Answer::Go(Step::Live),
-        (Step::Draining, Fact::Edges(Acknowledgement::EnoughButLate)) => Answer::WaitForLate,
+        (Step::Shifting, Fact::Edges(Acknowledgement::All | Acknowledgement::EnoughButLate)) => {
+            Answer::Go(Step::Draining)
+        }
+        (Step::Draining, Fact::Drained(result)) => when(result, Step::Live),
         _ => Answer::Ignore,
     }
 }
@@ -164,13 +164,12 @@ fn enter(next: Step, input: &Input) -> (State, Vec<Effect>) {
         Step::Releasing => vec![Effect::MakeRelease],
         Step::Placing => vec![Effect::Place],
         Step::Shifting => vec![Effect::Route],
-        Step::Live => vec![Effect::Adopt],
+        Step::Draining => vec![Effect::Adopt],
         _ => Vec::new(),
     };
     let state = State {
         step: next,
         deadline: input.limits.of(next).map(|limit| after(input.at, limit)),
-        late_until: None,
         problem: None,
     };
     (state, effects)
@@ -180,7 +179,6 @@ fn end(step: Step, problem: Option<Failure>) -> (State, Vec<Effect>) {
     let state = State {
         step,
         deadline: None,
-        late_until: None,
         problem,
     };
     (state, vec![Effect::Abandon])
@@ -188,13 +186,9 @@ fn end(step: Step, problem: Option<Failure>) -> (State, Vec<Effect>) {
 
 fn wait(state: &State, input: &Input, problem: Option<Failure>) -> (State, Vec<Effect>) {
     let problem = problem.or_else(|| state.problem.clone());
-    let passed = |moment: Option<DateTime<Utc>>| moment.is_some_and(|moment| input.at >= moment);
-    if passed(state.late_until) {
-        return enter(Step::Live, input);
-    }
     // A state without a deadline would wait for ever; it counts as overdue.
-    if state.late_until.is_none() && (state.deadline.is_none() || passed(state.deadline)) {
-        return end(Step::Failed, Some(overdue(state.step, problem)));
+    if state.deadline.is_none_or(|deadline| input.at >= deadline) {
+        return give_up(state.step, input, problem);
     }
     let state = State {
         problem,
@@ -203,15 +197,14 @@ fn wait(state: &State, input: &Input, problem: Option<Failure>) -> (State, Vec<E
     (state, Vec::new())
 }
 
-fn wait_for_late(state: &State, input: &Input) -> (State, Vec<Effect>) {
-    let until = state
-        .late_until
-        .unwrap_or_else(|| after(input.at, Limits::LATE_EDGES));
-    let state = State {
-        late_until: Some(until),
-        ..state.clone()
-    };
-    wait(&state, input, None)
+/// What serves already is not taken back because something old does not end.
+fn give_up(step: Step, input: &Input, problem: Option<Failure>) -> (State, Vec<Effect>) {
+    let problem = Some(overdue(step, problem));
+    if step < Step::Draining {
+        return end(Step::Failed, problem);
+    }
+    let (live, effects) = enter(Step::Live, input);
+    (State { problem, ..live }, effects)
 }
 
 fn overdue(step: Step, problem: Option<Failure>) -> Failure {

@@ -1,12 +1,17 @@
 //! Where a deployment stands, what it waits for, and for how long.
 
+use std::str::FromStr;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::Span;
 
-/// Where a deployment stands.
+/// Where a deployment stands: `queued → building → releasing → placing → starting → verifying →
+/// shifting → draining → live`, or one of the three other ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(as = DeploymentState))]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Waits for an older deployment of the service.
@@ -21,11 +26,11 @@ pub enum Step {
     Starting,
     /// All are ready and run the wanted digest.
     Verifying,
-    /// Routes are being written.
+    /// Edges take the new routes over.
     Shifting,
-    /// Edges take the routes over.
+    /// It serves; old instances finish what they have begun.
     Draining,
-    /// Serves. Final.
+    /// It serves, and nothing older runs. Final.
     Live,
     /// Ended with a reason; what served before serves on. Final.
     Failed,
@@ -71,12 +76,6 @@ impl Step {
         }
     }
 
-    /// The step of a stored word.
-    #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|step| step.as_str() == word)
-    }
-
     /// Whether nothing can follow.
     #[must_use]
     pub const fn is_final(self) -> bool {
@@ -96,12 +95,28 @@ impl Step {
             Self::Placing => Some("room on nodes"),
             Self::Starting => Some("instances to start"),
             Self::Verifying => Some("instances to be ready"),
-            Self::Shifting => Some("routes to be written"),
-            Self::Draining => Some("edges to take the new routes over"),
+            Self::Shifting => Some("edges to take the new routes over"),
+            Self::Draining => Some("old instances to end"),
             Self::Live | Self::Failed | Self::Canceled | Self::Superseded => None,
         }
     }
 }
+
+impl FromStr for Step {
+    type Err = UnknownStep;
+
+    fn from_str(word: &str) -> Result<Self, UnknownStep> {
+        Self::ALL
+            .into_iter()
+            .find(|step| step.as_str() == word)
+            .ok_or_else(|| UnknownStep(word.chars().take(40).collect()))
+    }
+}
+
+/// A word that is no state of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is no state of a deployment")]
+pub struct UnknownStep(String);
 
 /// Why a deployment failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,13 +145,11 @@ pub struct State {
     pub step: Step,
     /// When waiting in this step has lasted long enough; none only when final.
     pub deadline: Option<DateTime<Utc>>,
-    /// When enough edges had taken over while late ones had not.
-    pub late_until: Option<DateTime<Utc>>,
-    /// What keeps it waiting, or why it failed.
+    /// What keeps it waiting, why it failed, or what was left behind when it became live.
     pub problem: Option<Failure>,
 }
 
-/// How long each step may take; from the specification where it has a say.
+/// How long each step may take; from specifications where they have a say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// The build, with its place in the queue.
@@ -145,24 +158,31 @@ pub struct Limits {
     pub release: Span,
     /// Placing, and again starting with verifying.
     pub progress: Span,
+    /// What old instances have to finish what they have begun.
+    pub draining: Span,
 }
 
 impl Limits {
     pub(super) const QUEUE: Span = Span::seconds(3_600);
-    const SHIFT: Span = Span::seconds(120);
     /// Edges that are not late have this long to take over.
-    pub const DRAIN: Span = Span::seconds(15 * 60);
+    pub const SHIFT: Span = Span::seconds(15 * 60);
     /// Old instances stay this much longer for late edges.
     pub const LATE_EDGES: Span = Span::seconds(10 * 60);
+    /// For telling nodes, ending by force, and reports.
+    const DRAIN_MARGIN: Span = Span::seconds(2 * 60);
 
-    pub(super) const fn of(self, step: Step) -> Option<Span> {
+    pub(super) fn of(self, step: Step) -> Option<Span> {
         match step {
             Step::Queued => Some(Self::QUEUE),
             Step::Building => Some(self.build),
             Step::Releasing => Some(self.release),
             Step::Placing | Step::Starting | Step::Verifying => Some(self.progress),
             Step::Shifting => Some(Self::SHIFT),
-            Step::Draining => Some(Self::DRAIN),
+            Step::Draining => Some(
+                Self::LATE_EDGES
+                    .plus(self.draining)
+                    .plus(Self::DRAIN_MARGIN),
+            ),
             Step::Live | Step::Failed | Step::Canceled | Step::Superseded => None,
         }
     }

@@ -6,6 +6,7 @@ const LIMITS: Limits = Limits {
     build: Span::seconds(600),
     release: Span::seconds(300),
     progress: Span::seconds(300),
+    draining: Span::seconds(30),
 };
 
 fn at(seconds: i64) -> DateTime<Utc> {
@@ -31,7 +32,7 @@ fn run(facts: Vec<(i64, Fact)>) -> (State, Vec<Effect>) {
     (state, effects)
 }
 
-fn until_draining() -> Vec<(i64, Fact)> {
+fn until_shifting() -> Vec<(i64, Fact)> {
     vec![
         (1, Fact::Turn { build: true }),
         (2, Fact::Build(Outcome::Succeeded)),
@@ -39,16 +40,25 @@ fn until_draining() -> Vec<(i64, Fact)> {
         (4, Fact::Placement(Ok(()))),
         (5, Fact::Running(Ok(()))),
         (6, Fact::Ready(Ok(()))),
-        (7, Fact::Routed),
     ]
+}
+
+fn until_draining() -> Vec<(i64, Fact)> {
+    let mut facts = until_shifting();
+    facts.push((7, Fact::Edges(Acknowledgement::All)));
+    facts
+}
+
+fn old_ones_drain() -> Fact {
+    Fact::Drained(Err(Failure::new("old_instances", "2 old instances")))
 }
 
 #[test]
 fn the_way_to_live() {
     let mut facts = until_draining();
-    facts.push((8, Fact::Edges(Acknowledgement::All)));
+    facts.extend([(8, old_ones_drain()), (9, Fact::Drained(Ok(())))]);
     let (state, effects) = run(facts);
-    assert_eq!(state.step, Step::Live);
+    assert_eq!((state.step, state.problem), (Step::Live, None));
     assert_eq!(
         effects,
         [
@@ -92,33 +102,64 @@ fn the_deadline_names_the_last_problem() {
 }
 
 #[test]
-fn without_acknowledgement_draining_fails_after_15_minutes() {
-    let mut facts = until_draining();
-    facts.push((7 + 899, Fact::Edges(Acknowledgement::Waiting)));
-    assert_eq!(run(facts.clone()).0.step, Step::Draining);
-    facts.push((7 + 900, Fact::Edges(Acknowledgement::Waiting)));
+fn without_acknowledgement_shifting_fails_after_15_minutes() {
+    let mut facts = until_shifting();
+    facts.push((6 + 899, Fact::Edges(Acknowledgement::Waiting)));
+    assert_eq!(run(facts.clone()).0.step, Step::Shifting);
+    facts.push((6 + 900, Fact::Edges(Acknowledgement::Waiting)));
     let (state, effects) = run(facts);
     assert_eq!(state.step, Step::Failed);
     assert_eq!(effects.last(), Some(&Effect::Abandon));
 }
 
 #[test]
-fn late_edges_get_ten_minutes_and_a_newer_deployment_does_not_wait_for_them() {
-    let mut facts = until_draining();
-    facts.push((10, Fact::Edges(Acknowledgement::EnoughButLate)));
-    facts.push((10 + 599, Fact::Edges(Acknowledgement::EnoughButLate)));
+fn it_is_adopted_when_punctual_edges_have_it_and_live_when_nothing_older_runs() {
+    let mut facts = until_shifting();
+    facts.push((7, Fact::Edges(Acknowledgement::EnoughButLate)));
+    let (state, effects) = run(facts.clone());
+    assert_eq!(state.step, Step::Draining);
+    assert_eq!(effects.last(), Some(&Effect::Adopt));
+    facts.push((8, old_ones_drain()));
     assert_eq!(run(facts.clone()).0.step, Step::Draining);
-    let mut newer = facts.clone();
-    newer.push((10 + 599, Fact::Newer));
-    assert_eq!(run(newer).0.step, Step::Live);
-    facts.push((10 + 600, Fact::Edges(Acknowledgement::EnoughButLate)));
+    facts.push((9, Fact::Drained(Ok(()))));
     assert_eq!(run(facts).0.step, Step::Live);
 }
 
 #[test]
-fn once_shifting_it_is_neither_canceled_nor_superseded() {
+fn what_serves_is_live_in_the_end_even_if_something_old_does_not_stop() {
     let mut facts = until_draining();
-    facts.extend([(8, Fact::Cancel), (8, Fact::Newer)]);
+    // Late edges' ten minutes, the old release's 30 s, and two minutes more.
+    let deadline = 7 + 600 + 30 + 120;
+    facts.push((deadline - 1, old_ones_drain()));
+    assert_eq!(run(facts.clone()).0.step, Step::Draining);
+    facts.push((deadline, old_ones_drain()));
+    let (state, effects) = run(facts);
+    assert_eq!(state.step, Step::Live);
+    assert_eq!(effects.last(), Some(&Effect::Adopt));
+    let problem = state.problem.unwrap();
+    assert_eq!(
+        (problem.code.as_str(), problem.message.as_str()),
+        (
+            "old_instances",
+            "waited too long for old instances to end: 2 old instances"
+        )
+    );
+}
+
+#[test]
+fn a_newer_deployment_does_not_wait_for_what_old_instances_finish() {
+    let mut facts = until_draining();
+    facts.extend([(8, old_ones_drain()), (9, Fact::Newer)]);
+    let (state, _) = run(facts);
+    assert_eq!((state.step, state.problem), (Step::Live, None));
+}
+
+#[test]
+fn once_shifting_it_is_neither_canceled_nor_superseded() {
+    let mut facts = until_shifting();
+    facts.extend([(7, Fact::Cancel), (7, Fact::Newer)]);
+    assert_eq!(run(facts.clone()).0.step, Step::Shifting);
+    facts.extend([(8, Fact::Edges(Acknowledgement::All)), (9, Fact::Cancel)]);
     assert_eq!(run(facts).0.step, Step::Draining);
 }
 
@@ -144,30 +185,27 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         any_result().prop_map(Fact::Running),
         any_result().prop_map(Fact::Ready),
         Just(Fact::Hopeless(Failure::new("x", "y"))),
-        Just(Fact::Routed),
         prop_oneof![
             Just(Acknowledgement::Waiting),
             Just(Acknowledgement::EnoughButLate),
             Just(Acknowledgement::All)
         ]
         .prop_map(Fact::Edges),
+        any_result().prop_map(Fact::Drained),
         Just(Fact::Cancel),
         Just(Fact::Newer),
     ]
 }
 
 fn any_state() -> impl Strategy<Value = State> {
-    let moment = prop::option::of((0_i64..10_000).prop_map(at));
     (
         prop::sample::select(&Step::ALL[..]),
-        moment.clone(),
-        moment,
+        prop::option::of((0_i64..10_000).prop_map(at)),
         prop::option::of(Just(Failure::new("a", "b"))),
     )
-        .prop_map(|(step, deadline, late_until, problem)| State {
+        .prop_map(|(step, deadline, problem)| State {
             step,
             deadline,
-            late_until,
             problem,
         })
 }
@@ -180,6 +218,7 @@ proptest! {
     ) {
         let mut state = start;
         let mut now = 0;
+        let mut serves = state.step == Step::Draining;
         for (pause, fact) in facts {
             now += pause;
             let before = state.clone();
@@ -190,30 +229,34 @@ proptest! {
                 prop_assert!(effects.is_empty());
                 continue;
             }
+            prop_assert!(!(serves && effects.contains(&Effect::Abandon)), "what serves was abandoned");
+            serves |= effects.contains(&Effect::Adopt);
             prop_assert!(state.step >= before.step, "a step was taken back");
             if !state.step.is_final() {
                 prop_assert!(state.step.waits_for().is_some());
-                let until = state.late_until.or(state.deadline);
-                prop_assert!(until.is_some_and(|until| until > at(now)));
+                prop_assert!(state.deadline.is_some_and(|until| until > at(now)));
             }
         }
         let (end, _) = step(&state, &input(now + 10_000_000, Fact::Tick));
         prop_assert!(end.step.is_final());
+        prop_assert!(!serves || end.step == Step::Live, "what serves ended as {:?}", end.step);
     }
 
     #[test]
-    fn it_is_live_only_after_verifying_and_abandons_at_most_once(
+    fn it_is_live_only_after_draining_and_is_either_adopted_or_abandoned_once(
         facts in prop::collection::vec((0_i64..200, any_fact()), 0..60),
     ) {
-        let (mut state, mut now, mut seen, mut abandoned) = (queued(at(0)), 0, vec![], 0);
+        let (mut state, mut now, mut seen, mut asked) = (queued(at(0)), 0, vec![], vec![]);
         for (pause, fact) in facts {
             now += pause;
             let (next, effects) = step(&state, &input(now, fact));
-            abandoned += effects.iter().filter(|effect| **effect == Effect::Abandon).count();
+            asked.extend(effects);
             seen.push(next.step);
             state = next;
         }
-        prop_assert!(abandoned <= 1);
+        let count = |effect| asked.iter().filter(|asked| **asked == effect).count();
+        prop_assert!(count(Effect::Adopt) + count(Effect::Abandon) <= 1);
+        prop_assert_eq!(count(Effect::Adopt) == 1, state.step == Step::Draining || state.step == Step::Live);
         if state.step == Step::Live {
             for step in [Step::Verifying, Step::Shifting, Step::Draining] {
                 prop_assert!(seen.contains(&step));
@@ -225,6 +268,7 @@ proptest! {
 #[test]
 fn words_read_back() {
     for step in Step::ALL {
-        assert_eq!(Step::from_word(step.as_str()), Some(step));
+        assert_eq!(step.as_str().parse(), Ok(step));
     }
+    assert!("lively".parse::<Step>().is_err());
 }
