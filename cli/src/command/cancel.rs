@@ -49,7 +49,7 @@ async fn under_way(client: &Client, service: &Chosen) -> Result<String> {
     let found = page
         .items
         .iter()
-        .find(|deployment| !deployment.state.is_end());
+        .find(|deployment| !deployment.state.is_final());
     match found {
         Some(deployment) => Ok(deployment.id.to_string()),
         None => Err(Error::usage(

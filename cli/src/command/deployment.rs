@@ -3,7 +3,7 @@
 use ::api::{
     Page,
     client::Client,
-    deployment::{Deployment, DeploymentReason},
+    deployment::{Deployment, DeploymentSource},
 };
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
@@ -97,7 +97,7 @@ fn table(deployments: &[Deployment], now: DateTime<Utc>) -> Table {
             [
                 deployment.number.to_string().into(),
                 deployment_state(deployment.state),
-                reason(deployment.reason).into(),
+                deployment.reason.as_str().into(),
                 since(deployment.created_at, now).into(),
                 took(deployment).into(),
                 format!("{} of {}", deployment.failed_requests, deployment.requests).into(),
@@ -108,15 +108,6 @@ fn table(deployments: &[Deployment], now: DateTime<Utc>) -> Table {
     )
 }
 
-const fn reason(reason: DeploymentReason) -> &'static str {
-    match reason {
-        DeploymentReason::Deploy => "deploy",
-        DeploymentReason::Redeploy => "redeploy",
-        DeploymentReason::Rollback => "rollback",
-        DeploymentReason::Scale => "scale",
-    }
-}
-
 fn took(deployment: &Deployment) -> String {
     deployment.finished_at.map_or_else(String::new, |end| {
         span((end - deployment.created_at).to_std().unwrap_or_default())
@@ -124,10 +115,11 @@ fn took(deployment: &Deployment) -> String {
 }
 
 fn remark(deployment: &Deployment) -> String {
-    match (&deployment.error, &deployment.commit) {
-        (Some(error), _) => error.code.clone(),
-        (None, Some(commit)) => format!("{} {}", short(&commit.sha), commit.title),
-        (None, None) => String::new(),
+    match (&deployment.error, &deployment.commit, &deployment.source) {
+        (Some(error), _, _) => error.code.clone(),
+        (None, Some(commit), _) => format!("{} {}", short(&commit.sha), commit.title),
+        (None, None, DeploymentSource::Image { image: Some(image) }) => image.clone(),
+        (None, None, _) => String::new(),
     }
 }
 

@@ -77,7 +77,7 @@ impl<'a> Watch<'a> {
 
     async fn until_end(&mut self) -> Result {
         let mut ticks = tokio::time::interval(POLL);
-        while !self.deployment.state.is_end() {
+        while !self.deployment.state.is_final() {
             tokio::select! {
                 _ = ticks.tick() => self.look().await?,
                 Some(record) = next(self.log.as_mut().map(|log| &mut log.records)) => self.progress.log(&record)?,
@@ -105,7 +105,7 @@ impl<'a> Watch<'a> {
             self.last_lines().await?;
         }
         self.progress.show(&self.deployment)?;
-        if self.deployment.state >= DeploymentState::Placing && !self.deployment.state.is_end() {
+        if self.deployment.state >= DeploymentState::Placing && !self.deployment.state.is_final() {
             self.look_at_service().await;
         }
         Ok(())
@@ -191,6 +191,9 @@ fn arrived(context: &Context, deployment: &Deployment, service: &Service) -> Res
         span(took),
         failed_requests(deployment),
     ))?;
+    if let Some(left) = &deployment.error {
+        context.output.note(&left.message)?;
+    }
     if context.output.json {
         return Ok(());
     }
@@ -223,6 +226,7 @@ fn unlucky(deployment: &Deployment) -> Error {
     };
     Error::Failed {
         message,
+        code: deployment.error.as_ref().map(|error| error.code.clone()),
         advice: format!(
             "{before}see railhead logs{build} --deployment {}",
             deployment.id

@@ -3,6 +3,7 @@
 
 mod deploy;
 mod errors;
+mod follow;
 mod login;
 mod output;
 mod support;

@@ -117,6 +117,7 @@ async fn a_dirty_tree_goes_live() {
         "left out outside",
         "STEP 1/2",
         "✓ built      1.0 s",
+        "✓ serving at every edge after 3.0 s",
         "web is live",
         "0 of 120 requests failed",
     ] {
@@ -176,6 +177,11 @@ async fn a_failed_deployment_exits_1_with_the_reason() {
         ran.stderr
     );
     assert!(ran.stderr.contains("✗ building"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("code dockerfile_failed"),
+        "{}",
+        ran.stderr
+    );
 }
 
 #[tokio::test]

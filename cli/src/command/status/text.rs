@@ -93,12 +93,12 @@ fn head(status: &Status, now: DateTime<Utc>) -> String {
 
 fn summary(status: &Status) -> &'static str {
     let service = &status.service;
-    let is_changing = status
-        .deployment
-        .as_ref()
-        .is_some_and(|deployment| !deployment.state.is_end());
+    let newest = status.deployment.as_ref().map(|newest| newest.state);
+    let drains = newest == Some(DeploymentState::Draining);
+    let changes = newest.is_some_and(|state| !state.is_final() && !drains);
     match (service.active, service.current_deployment_id.is_some()) {
-        _ if is_changing => "is being deployed",
+        _ if changes => "is being deployed",
+        (true, true) if drains => "is deployed; its old instances end",
         (true, true) => "is deployed",
         (false, true) => "is down",
         _ if status.deployment.is_some() => "was never live",
