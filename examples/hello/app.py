@@ -2,6 +2,7 @@
 
 GET /                   JSON: region, instance, version, how many requests this instance has answered
 GET /health             200 once it can answer
+GET /ready              200 once it has warmed up: HELLO_WARM_UP_SECONDS after its start (none by default)
 POST /echo              how many bytes came
 GET /stream?seconds=N   a line each second, then "end"
 GET /ws                 WebSocket echo
@@ -11,6 +12,7 @@ GET /environment        names of the variables it was given (never their values)
 import asyncio
 import os
 import socket
+import time
 import urllib.parse
 
 import websocket
@@ -20,6 +22,7 @@ from server import Json, Server, Stream
 DRAIN_SECONDS = 27
 LEAVE_SECONDS = 25
 STREAM_SECONDS_MAX = 3600
+WARM_UP_SECONDS = float(os.environ.get("HELLO_WARM_UP_SECONDS", "0"))
 
 ABOUT = {
     "region": os.environ.get("RAILHEAD_REGION", "none"),
@@ -33,6 +36,7 @@ class App:
     def __init__(self):
         self.answered = 0
         self.leave = asyncio.Event()
+        self.warm_at = time.monotonic() + WARM_UP_SECONDS
 
     async def handle(self, request):
         self.answered += 1
@@ -49,6 +53,12 @@ class App:
 
     async def health(self, _request):
         return Json(200, {"status": "ok"}, drains_body=True)
+
+    async def ready(self, _request):
+        left = self.warm_at - time.monotonic()
+        if left > 0:
+            return Json(503, {"status": "warming up", "seconds_left": round(left, 1)}, drains_body=True)
+        return Json(200, {"status": "ready"}, drains_body=True)
 
     async def echo(self, request):
         received = 0
@@ -74,6 +84,7 @@ class App:
 ROUTES = {
     "/": ("GET", App.about),
     "/health": ("GET", App.health),
+    "/ready": ("GET", App.ready),
     "/echo": ("POST", App.echo),
     "/stream": ("GET", App.stream),
     "/ws": ("GET", App.websocket),

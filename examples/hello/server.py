@@ -15,7 +15,7 @@ CHUNK = 64 * 1024
 IDLE_SECONDS = 300
 QUIET_SECONDS = 1.0
 
-REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 431: "Header Too Large"}
+REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 431: "Header Too Large", 503: "Service Unavailable"}
 
 
 class BadRequest(Exception):

@@ -1,5 +1,5 @@
-//! How long a change takes from the request to serving: redeploy with the image present, rollback, and the
-//! part of it in which every edge takes the new routes.
+//! How long a change takes from the request to serving, and to the end of what it replaces: redeploy with
+//! the image present, rollback, and the part of it in which every edge takes the new routes.
 
 use std::{
     thread,
@@ -36,6 +36,8 @@ fn run(plan: &Plan) -> Result<Vec<Measurement>> {
     Ok(vec![
         Measurement::new("redeploy_to_serving_p50", redeploys.serving(50)?, "s"),
         Measurement::new("redeploy_to_serving_p95", redeploys.serving(95)?, "s"),
+        Measurement::new("redeploy_to_live_p50", redeploys.until("live", 50)?, "s"),
+        Measurement::new("redeploy_to_live_p95", redeploys.until("live", 95)?, "s"),
         Measurement::new("rollback_to_serving_p50", rollbacks.serving(50)?, "s"),
         Measurement::new("rollback_to_serving_p95", rollbacks.serving(95)?, "s")
             .at_most(ROLLBACK_BAR_SECONDS),
@@ -56,12 +58,16 @@ fn run(plan: &Plan) -> Result<Vec<Measurement>> {
 struct Sample(Vec<Value>);
 
 impl Sample {
-    /// All edges have taken the route when draining of the old version begins.
+    /// Every edge has taken the routes when draining of the old version begins.
     fn serving(&self, percent: usize) -> Result<f64> {
+        self.until("draining", percent)
+    }
+
+    fn until(&self, state: &str, percent: usize) -> Result<f64> {
         let seconds: Result<Vec<_>> = self
             .0
             .iter()
-            .map(|deployment| Ok(at(deployment, "draining")? - seconds(&deployment["created_at"])?))
+            .map(|deployment| Ok(at(deployment, state)? - seconds(&deployment["created_at"])?))
             .collect();
         Ok(percentile(&seconds?, percent))
     }
