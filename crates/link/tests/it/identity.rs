@@ -4,7 +4,7 @@ use link::{Error, Link, identity};
 use protocol::join::Role;
 use tempfile::tempdir;
 use testkit::{
-    chaos_proxy::{ChaosProxy, Fault},
+    chaos_proxy::{ChaosProxy, Conditions},
     wait,
 };
 
@@ -116,7 +116,7 @@ async fn a_join_whose_answer_was_lost_is_asked_again_with_the_same_key() {
 async fn joining_waits_for_a_control_plane_that_is_away() {
     let control_plane = ControlPlane::start(Role::Edge).await;
     let proxy = ChaosProxy::start(control_plane.address).await.unwrap();
-    proxy.set(Fault::Cut);
+    proxy.cut();
     let dir = tempdir().unwrap();
     let joining = tokio::spawn(Link::open(control_plane.config(dir.path(), proxy.address)));
     wait::until(SOON, async || {
@@ -124,7 +124,7 @@ async fn joining_waits_for_a_control_plane_that_is_away() {
     })
     .await;
     assert!(!joining.is_finished());
-    proxy.set(Fault::None);
+    proxy.set(Conditions::default());
     let link = tokio::time::timeout(SOON, joining)
         .await
         .unwrap()
