@@ -3,7 +3,8 @@
 
 pub mod command;
 pub mod edge;
-pub mod git_server;
+pub mod example;
+pub mod fault;
 pub mod load;
 pub mod otlp;
 pub mod platform;

@@ -28,9 +28,15 @@ const PERIOD_US: u64 = 100_000;
 
 /// Moves a process into the cgroup `path` (from the root), making that first.
 pub fn enter(path: &str, pid: i32) -> Result<()> {
-    let folder = tracking_tree().join(path.trim_start_matches('/'));
-    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-    write(&folder, "cgroup.procs", &pid.to_string())
+    for tree in [Some(tracking_tree()), firewall_tree()]
+        .into_iter()
+        .flatten()
+    {
+        let folder = tree.join(path.trim_start_matches('/'));
+        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        write(&folder, "cgroup.procs", &pid.to_string())?;
+    }
+    Ok(())
 }
 
 /// Makes a cgroup with limits; whoever runs below it shares them.
@@ -91,6 +97,12 @@ fn tracking_tree() -> PathBuf {
     } else {
         Path::new(ROOT).join("pids")
     }
+}
+
+/// The tree beside it (hybrid) that firewall rules can tell one process's packets from another's by.
+fn firewall_tree() -> Option<PathBuf> {
+    let unified = Path::new(ROOT).join("unified");
+    (!is_v2() && unified.join("cgroup.procs").exists()).then_some(unified)
 }
 
 fn trees() -> Result<Vec<PathBuf>> {
