@@ -37,13 +37,44 @@ pub enum Error {
 pub struct Ports {
     path: PathBuf,
     range: RangeInclusive<u16>,
-    state: State,
+    rotation: Rotation,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct State {
+/// Which ports were given out, and when each was held last.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Rotation {
     last: Option<u16>,
     held_at: BTreeMap<u16, DateTime<Utc>>,
+}
+
+impl Rotation {
+    /// Takes the next port of `range` that is neither in `held` nor resting; none when there is none.
+    pub fn take(
+        &mut self,
+        range: &RangeInclusive<u16>,
+        held: &BTreeSet<u16>,
+        now: DateTime<Utc>,
+    ) -> Option<u16> {
+        self.held_at.retain(|_, at| now - *at < REST);
+        let port = self.next_free(range, held)?;
+        self.last = Some(port);
+        self.held_at.insert(port, now);
+        Some(port)
+    }
+
+    /// Begins the rest of a port whose container is gone.
+    pub fn release(&mut self, port: u16, now: DateTime<Utc>) {
+        self.held_at.insert(port, now);
+    }
+
+    fn next_free(&self, range: &RangeInclusive<u16>, held: &BTreeSet<u16>) -> Option<u16> {
+        let after = |port: &u16| self.last.is_none_or(|last| *port > last);
+        let rotated = range.clone().filter(after);
+        let again = range.clone().filter(|port| !after(port));
+        rotated
+            .chain(again)
+            .find(|port| !held.contains(port) && !self.held_at.contains_key(port))
+    }
 }
 
 impl Ports {
@@ -52,8 +83,12 @@ impl Ports {
     /// # Errors
     /// When the file can't be read.
     pub fn load(path: PathBuf, range: RangeInclusive<u16>) -> Result<Self, disk::Error> {
-        let state = disk::read(&path)?.unwrap_or_default();
-        Ok(Self { path, range, state })
+        let rotation = disk::read(&path)?.unwrap_or_default();
+        Ok(Self {
+            path,
+            range,
+            rotation,
+        })
     }
 
     /// Takes the next port that is neither in `held` nor resting, and remembers it before it is used.
@@ -61,14 +96,12 @@ impl Ports {
     /// # Errors
     /// When there is none, or the choice can't be written.
     pub fn take(&mut self, held: &BTreeSet<u16>, now: DateTime<Utc>) -> Result<u16, Error> {
-        self.state.held_at.retain(|_, at| now - *at < REST);
-        let port = self.next_free(held).ok_or(Error::Exhausted {
+        let port = self.rotation.take(&self.range, held, now);
+        let port = port.ok_or(Error::Exhausted {
             first: *self.range.start(),
             last: *self.range.end(),
         })?;
-        self.state.last = Some(port);
-        self.state.held_at.insert(port, now);
-        disk::write(&self.path, &self.state)?;
+        disk::write(&self.path, &self.rotation)?;
         Ok(port)
     }
 
@@ -77,17 +110,8 @@ impl Ports {
     /// # Errors
     /// When it can't be written.
     pub fn release(&mut self, port: u16, now: DateTime<Utc>) -> Result<(), disk::Error> {
-        self.state.held_at.insert(port, now);
-        disk::write(&self.path, &self.state)
-    }
-
-    fn next_free(&self, held: &BTreeSet<u16>) -> Option<u16> {
-        let after = |port: &u16| self.state.last.is_none_or(|last| *port > last);
-        let rotated = self.range.clone().filter(after);
-        let again = self.range.clone().filter(|port| !after(port));
-        rotated
-            .chain(again)
-            .find(|port| !held.contains(port) && !self.state.held_at.contains_key(port))
+        self.rotation.release(port, now);
+        disk::write(&self.path, &self.rotation)
     }
 }
 

@@ -106,7 +106,9 @@ async fn ready_instances(
     )
 }
 
-fn confirmation(instance: &InstanceReport) -> Option<Confirmation> {
+/// What an edge hears of an instance; nothing while it has no address.
+#[must_use]
+pub fn confirmation(instance: &InstanceReport) -> Option<Confirmation> {
     Some(Confirmation {
         instance_id: instance.id,
         service_id: instance.service_id,

@@ -16,6 +16,7 @@ mod apply;
 mod exit;
 mod instance;
 mod ledger;
+mod roster;
 mod shell;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ mod tests;
 pub use apply::{Context, Outcome, Parts};
 pub use instance::{Clock, Ending, Goal, Instance};
 pub use ledger::Record;
+pub use roster::Roster;
 pub use shell::{Observed, Shell};
 
 use crate::runtime::Phase;

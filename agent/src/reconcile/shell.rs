@@ -3,17 +3,12 @@
 //! what runs → decisions. The control plane has no part in it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use chrono::TimeDelta;
-use domain::{
-    id::InstanceId,
-    instance::{Desired as Wish, State},
-};
+use domain::{id::InstanceId, instance::State};
 use protocol::log::LogSource;
 use tokio::{
     sync::{mpsc, watch},
@@ -21,10 +16,10 @@ use tokio::{
 };
 
 use super::{
-    Action, Clock, Context, Goal, Instance, Outcome, Record, View, decide, ledger::Ledger, wake_at,
+    Action, Clock, Context, Outcome, Roster, View, decide, ledger::Ledger, wake_at,
 };
 use crate::{
-    desired::{Desired, Wanted},
+    desired::Desired,
     disk,
     health::{Event, Prober},
     logs::Logs,
@@ -44,14 +39,12 @@ use watchers::Watchers;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// And this often while it does not answer.
 const LOOK_AGAIN_WHEN_LOST: Duration = Duration::from_secs(1);
-/// A stopped instance stays in reports this long after its item is gone.
-const KEPT_AFTER_STOP: TimeDelta = TimeDelta::minutes(10);
 
 /// The reconciler of one node.
 pub struct Shell {
     context: Arc<Context>,
     ledger: Ledger,
-    instances: BTreeMap<InstanceId, Instance>,
+    roster: Roster,
     desired: watch::Receiver<Option<Arc<Desired>>>,
     observed: watch::Sender<Arc<Observed>>,
     actions: JoinSet<(InstanceId, Outcome)>,
@@ -75,14 +68,12 @@ impl Shell {
         prober: Arc<Prober>,
     ) -> Result<(Self, watch::Receiver<Arc<Observed>>), disk::Error> {
         let ledger = Ledger::load(ledger)?;
-        let remembered = ledger.records().iter();
+        let roster = Roster::remembered(ledger.records());
         let (observed, receiver) = watch::channel(Arc::default());
         let (watchers, verdicts) =
             Watchers::new(Arc::clone(&context.runtime), logs.clone(), prober);
         let mut shell = Self {
-            instances: remembered
-                .map(|(id, record)| (*id, Instance::new(record.clone())))
-                .collect(),
+            roster,
             engine: Engine::new(Arc::clone(&context.runtime)),
             context,
             ledger,
@@ -154,27 +145,12 @@ impl Shell {
     }
 
     fn observe(&mut self, containers: Vec<Container>) {
-        let clock = Clock::read();
-        let mut seen: BTreeMap<InstanceId, Container> = containers
-            .into_iter()
-            .map(|container| (container.labels.instance, container))
-            .collect();
-        for (id, container) in &seen {
-            self.instances
-                .entry(*id)
-                .or_insert_with(|| Instance::new(Record::adopted(&container.labels)));
+        for id in self.roster.observe(containers, Clock::read()) {
+            let instance = self.roster.all().get(&id);
+            let exit_code = instance.and_then(|instance| instance.record.exit_code);
+            tracing::info!(instance = %id, exit_code, "a container has ended");
         }
-        for (id, instance) in &mut self.instances {
-            let counted = instance.record.counted_end;
-            instance.observe(seen.remove(id), clock);
-            if instance.record.counted_end != counted {
-                let exit_code = instance.record.exit_code;
-                tracing::info!(instance = %id, exit_code, "a container has ended");
-            }
-        }
-        self.instances
-            .retain(|_, instance| !is_forgotten(instance, clock));
-        self.watchers.tend(&mut self.instances);
+        self.watchers.tend(self.roster.all_mut());
         self.end_logs();
     }
 
@@ -189,8 +165,8 @@ impl Shell {
 
     fn begin(&mut self, action: Action) {
         let id = action.instance();
-        let held_ports = self.held_ports();
-        let Some(instance) = self.instances.get_mut(&id) else {
+        let held_ports = self.roster.held_ports();
+        let Some(instance) = self.roster.all_mut().get_mut(&id) else {
             return;
         };
         tracing::info!(?action, "instance");
@@ -203,24 +179,11 @@ impl Shell {
         self.actions.spawn(async move { (id, done.await) });
     }
 
-    fn held_ports(&self) -> BTreeSet<u16> {
-        let held = |instance: &Instance| instance.container.as_ref()?.host_port;
-        self.instances.values().filter_map(held).collect()
-    }
-
     fn take_desired(&mut self) {
         let Some(desired) = self.desired.borrow_and_update().clone() else {
             return;
         };
-        for (id, wanted) in &desired.instances {
-            let new = || Instance::new(Record::new(&wanted.item));
-            want(self.instances.entry(*id).or_insert_with(new), wanted);
-        }
-        for (id, instance) in &mut self.instances {
-            if !desired.instances.contains_key(id) {
-                let_go(instance);
-            }
-        }
+        self.roster.want(&desired);
         // New instances are decided upon once the engine was asked about them.
         self.engine.look_afresh();
     }
@@ -228,7 +191,7 @@ impl Shell {
     fn take_outcome(&mut self, done: Result<(InstanceId, Outcome), JoinError>) {
         match done {
             Ok((id, outcome)) => {
-                if let Some(instance) = self.instances.get_mut(&id) {
+                if let Some(instance) = self.roster.all_mut().get_mut(&id) {
                     instance.settle(outcome, Clock::read());
                 }
             }
@@ -239,25 +202,20 @@ impl Shell {
 
     fn take_verdict(&mut self, event: Event) {
         tracing::info!(instance = %event.instance, verdict = ?event.verdict, "probe");
-        if let Some(instance) = self.instances.get_mut(&event.instance) {
+        if let Some(instance) = self.roster.all_mut().get_mut(&event.instance) {
             instance.judge(event.since, event.verdict);
         }
     }
 
     fn take_log_end(&mut self, id: InstanceId) {
-        if let Some(instance) = self.instances.get_mut(&id) {
+        if let Some(instance) = self.roster.all_mut().get_mut(&id) {
             instance.followed = false;
         }
-        self.watchers.tend(&mut self.instances);
+        self.watchers.tend(self.roster.all_mut());
     }
 
     fn save(&mut self) {
-        let records = self
-            .instances
-            .iter()
-            .map(|(id, instance)| (*id, instance.record.clone()))
-            .collect();
-        if let Err(error) = self.ledger.save(records) {
+        if let Err(error) = self.ledger.save(self.roster.records()) {
             tracing::error!(%error, "what is known of instances can't be remembered");
         }
     }
@@ -267,7 +225,7 @@ impl Shell {
             let desired = self.desired.borrow();
             let seen = self.engine.seen;
             Observed::new(
-                &self.instances,
+                self.roster.all(),
                 desired.as_deref(),
                 seen,
                 self.context.address,
@@ -286,7 +244,7 @@ impl Shell {
     fn end_logs(&self) {
         let desired = self.desired.borrow();
         self.logs.end_others(|source| match source {
-            LogSource::Instance(id) => self.instances.get(&id).is_some_and(|instance| {
+            LogSource::Instance(id) => self.roster.all().get(&id).is_some_and(|instance| {
                 instance.container.is_some() || instance.record.state < State::Stopped
             }),
             LogSource::Build(id) => desired
@@ -296,41 +254,6 @@ impl Shell {
     }
 
     fn view(&self) -> View<'_> {
-        View {
-            now: Instant::now(),
-            instances: &self.instances,
-        }
+        self.roster.view(Clock::read())
     }
-}
-
-fn want(instance: &mut Instance, wanted: &Wanted) {
-    instance.documented_now = true;
-    instance.orphaned = wanted.orphaned;
-    instance.record.documented = true;
-    instance.record.stop_signal = wanted.item.stop_signal;
-    instance.record.draining = wanted.item.draining;
-    instance.goal = match wanted.item.desired {
-        Wish::Run => Goal::Run(Arc::clone(&wanted.item)),
-        Wish::Stop => Goal::Stop,
-    };
-}
-
-/// The newest document lacks it, and `link` has let that pass. What no document ever had runs on.
-fn let_go(instance: &mut Instance) {
-    instance.documented_now = false;
-    instance.orphaned = false;
-    instance.goal = if instance.record.documented {
-        Goal::Stop
-    } else {
-        Goal::Leave
-    };
-}
-
-fn is_forgotten(instance: &Instance, clock: Clock) -> bool {
-    let gone = instance.container.is_none() && !instance.busy;
-    let rested = instance
-        .record
-        .stopped_at
-        .is_some_and(|at| clock.wall - at >= KEPT_AFTER_STOP);
-    gone && (!instance.record.documented || rested && !instance.documented_now)
 }

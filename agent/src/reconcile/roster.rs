@@ -1,0 +1,131 @@
+//! All instances that this node wants, runs or remembers. Documents and what the engine tells come in
+//! as facts; without any I/O, so that the simulation runs exactly this.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
+use domain::{id::InstanceId, instance::Desired as Wish};
+
+use super::{Clock, Goal, Instance, Record, View};
+use crate::{
+    desired::{Desired, Wanted},
+    runtime::Container,
+};
+
+/// A stopped instance stays in reports this long after its item is gone.
+const KEPT_AFTER_STOP: TimeDelta = TimeDelta::minutes(10);
+
+/// The instances of one node.
+#[derive(Debug, Default)]
+pub struct Roster(BTreeMap<InstanceId, Instance>);
+
+impl Roster {
+    /// What the disk remembers; nothing of it was looked at yet.
+    #[must_use]
+    pub fn remembered(records: &BTreeMap<InstanceId, Record>) -> Self {
+        let instance = |(id, record): (&InstanceId, &Record)| (*id, Instance::new(record.clone()));
+        Self(records.iter().map(instance).collect())
+    }
+
+    /// What the disk shall remember.
+    #[must_use]
+    pub fn records(&self) -> BTreeMap<InstanceId, Record> {
+        let record = |(id, instance): (&InstanceId, &Instance)| (*id, instance.record.clone());
+        self.0.iter().map(record).collect()
+    }
+
+    /// All of them.
+    #[must_use]
+    pub const fn all(&self) -> &BTreeMap<InstanceId, Instance> {
+        &self.0
+    }
+
+    /// All of them, to take facts about each.
+    pub const fn all_mut(&mut self) -> &mut BTreeMap<InstanceId, Instance> {
+        &mut self.0
+    }
+
+    /// Host ports of containers that there are.
+    #[must_use]
+    pub fn held_ports(&self) -> BTreeSet<u16> {
+        let held = |instance: &Instance| instance.container.as_ref()?.host_port;
+        self.0.values().filter_map(held).collect()
+    }
+
+    /// What a decision is made from.
+    #[must_use]
+    pub const fn view(&self, clock: Clock) -> View<'_> {
+        View {
+            now: clock.now,
+            instances: &self.0,
+        }
+    }
+
+    /// A new document. What it lacks shall end, unless no document ever had it.
+    pub fn want(&mut self, desired: &Desired) {
+        for (id, wanted) in &desired.instances {
+            let new = || Instance::new(Record::new(&wanted.item));
+            want(self.0.entry(*id).or_insert_with(new), wanted);
+        }
+        for (id, instance) in &mut self.0 {
+            if !desired.instances.contains_key(id) {
+                let_go(instance);
+            }
+        }
+    }
+
+    /// What the engine has, all of it. Unknown containers are adopted. Answers which runs have ended.
+    pub fn observe(&mut self, containers: Vec<Container>, clock: Clock) -> Vec<InstanceId> {
+        let mut seen: BTreeMap<InstanceId, Container> = containers
+            .into_iter()
+            .map(|container| (container.labels.instance, container))
+            .collect();
+        for (id, container) in &seen {
+            self.0
+                .entry(*id)
+                .or_insert_with(|| Instance::new(Record::adopted(&container.labels)));
+        }
+        let mut ended = Vec::new();
+        for (id, instance) in &mut self.0 {
+            let counted = instance.record.counted_end;
+            instance.observe(seen.remove(id), clock);
+            if instance.record.counted_end != counted {
+                ended.push(*id);
+            }
+        }
+        self.0.retain(|_, instance| !is_forgotten(instance, clock));
+        ended
+    }
+}
+
+fn want(instance: &mut Instance, wanted: &Wanted) {
+    instance.documented_now = true;
+    instance.orphaned = wanted.orphaned;
+    instance.record.documented = true;
+    instance.record.stop_signal = wanted.item.stop_signal;
+    instance.record.draining = wanted.item.draining;
+    instance.goal = match wanted.item.desired {
+        Wish::Run => Goal::Run(std::sync::Arc::clone(&wanted.item)),
+        Wish::Stop => Goal::Stop,
+    };
+}
+
+/// The newest document lacks it, and `link` has let that pass. What no document ever had runs on.
+fn let_go(instance: &mut Instance) {
+    instance.documented_now = false;
+    instance.orphaned = false;
+    instance.goal = if instance.record.documented {
+        Goal::Stop
+    } else {
+        Goal::Leave
+    };
+}
+
+fn is_forgotten(instance: &Instance, clock: Clock) -> bool {
+    let gone = instance.container.is_none() && !instance.busy;
+    let rested = instance
+        .record
+        .stopped_at
+        .is_some_and(|at| clock.wall - at >= KEPT_AFTER_STOP);
+    gone && (!instance.record.documented || rested && !instance.documented_now)
+}
