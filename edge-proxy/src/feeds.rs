@@ -2,7 +2,12 @@
 //! has, and again at every commit. An item that can't be used is refused, counted and logged, and
 //! the last good one with its id serves on.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use link::follow::{Entry, State as FeedState};
 use protocol::{
@@ -20,7 +25,7 @@ use crate::{
 };
 
 /// How long an acknowledgement waits for new endpoints to be confirmed and probed.
-const SETTLE: Duration = Duration::from_secs(5);
+pub const SETTLE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(10);
 
 /// The feeds' states as they come.
@@ -256,8 +261,6 @@ async fn settle(state: &State) {
 }
 
 fn is_settled(state: &State) -> bool {
-    let routes = state.routes.load();
-    routes
-        .services()
-        .all(|pool| pool.endpoints().iter().all(|e| e.is_judged(SETTLE)))
+    let (routes, now) = (state.routes.load(), Instant::now());
+    routes.services().all(|pool| pool.is_settled(SETTLE, now))
 }

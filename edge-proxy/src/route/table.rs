@@ -58,6 +58,18 @@ impl RouteTable {
         previous: &Self,
         counters: &Counters,
     ) -> Self {
+        Self::build_at(global, region, previous, counters, Instant::now())
+    }
+
+    /// Likewise, with the time that new and leaving endpoints are counted from.
+    #[must_use]
+    pub fn build_at(
+        global: &[&GlobalRouteItem],
+        region: &[&RegionRouteItem],
+        previous: &Self,
+        counters: &Counters,
+        now: Instant,
+    ) -> Self {
         let mut table = Self::default();
         for item in global {
             match item {
@@ -66,7 +78,6 @@ impl RouteTable {
                 GlobalRouteItem::Certificate(_) | GlobalRouteItem::Denied(_) => {}
             }
         }
-        let now = Instant::now();
         for item in region {
             match item {
                 RegionRouteItem::Service(item) => table.add_service(item, previous, counters, now),

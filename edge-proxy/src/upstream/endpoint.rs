@@ -77,11 +77,17 @@ impl Endpoint {
     /// Nothing is known of it yet.
     #[must_use]
     pub fn new(spec: item::Endpoint) -> Self {
+        Self::known_since(spec, Instant::now())
+    }
+
+    /// Likewise, with the moment from which on it is judged.
+    #[must_use]
+    pub fn known_since(spec: item::Endpoint, now: Instant) -> Self {
         // Times before the clock's start would all be one.
         LazyLock::force(&START);
         Self {
             spec,
-            known_since: Instant::now(),
+            known_since: now,
             in_flight: AtomicUsize::new(0),
             confirmed: AtomicU8::new(Confirmed::Unknown as u8),
             ask: AtomicBool::new(true),
@@ -149,9 +155,9 @@ impl Endpoint {
     /// Whether it is known what may be done with it: its agent said yes and it was probed, or it had
     /// `patience` to get that far.
     #[must_use]
-    pub fn is_judged(&self, patience: Duration) -> bool {
+    pub fn is_judged(&self, patience: Duration, now: Instant) -> bool {
         let judged = self.confirmed() == Confirmed::Yes && self.health() != Health::Unknown;
-        judged || self.known_since.elapsed() > patience
+        judged || now.saturating_duration_since(self.known_since) > patience
     }
 
     /// Its agent shall be asked again; until it answers, its last answer stands.

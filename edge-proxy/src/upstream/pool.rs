@@ -69,7 +69,7 @@ pub fn carry_over(
         .map(|spec| {
             known
                 .remove(spec)
-                .unwrap_or_else(|| Arc::new(Endpoint::new(*spec)))
+                .unwrap_or_else(|| Arc::new(Endpoint::known_since(*spec, now)))
         })
         .collect();
     let leaving = match before {
@@ -107,6 +107,12 @@ impl ServicePool {
     #[must_use]
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
+    }
+
+    /// Whether every endpoint of the feed was judged, or had `patience` to get that far.
+    #[must_use]
+    pub fn is_settled(&self, patience: Duration, now: Instant) -> bool {
+        self.endpoints.iter().all(|e| e.is_judged(patience, now))
     }
 
     /// Those that are confirmed and probed: of the feed, and those that agents named. A leaving one
