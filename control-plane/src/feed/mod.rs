@@ -3,3 +3,4 @@
 pub mod instance;
 pub mod route;
 pub mod secrets;
+pub mod stream;

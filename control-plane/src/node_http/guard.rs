@@ -27,14 +27,13 @@ pub(super) async fn examine(state: &State, node: &Node, commits: &[Commit]) -> R
     let mut tx = SystemTx::begin(&state.pools).await?;
     check(&mut tx).await?;
     for commit in commits {
-        if !node.feeds().contains(&commit.feed) {
+        if !node.may_follow(&commit.feed) {
             return Err(Error::ForeignFeed(commit.feed.to_string()));
         }
         keys.verify(commit)
             .map_err(|error| Error::Malformed(error.to_string()))?;
         let head = feed::head(&mut tx, &commit.feed).await?;
-        let same = commit.position() == head.position;
-        if commit.position() > head.position || (same && commit.digest != head.digest) {
+        if head.is_behind(commit) {
             epoch::show(&mut tx, &commit.feed, commit.position()).await?;
             tx.commit().await?;
             tracing::error!(feed = %commit.feed, shown = %commit.position(), stored = %head.position,

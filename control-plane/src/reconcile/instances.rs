@@ -38,8 +38,9 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is done about an instance that shall go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
+pub enum Action {
     /// Take its routes away first.
     Unroute,
     /// Edges have to acknowledge, or the node has to report.
@@ -50,7 +51,9 @@ enum Action {
     Forget,
 }
 
-fn decide(going: &Going, followers: &[Follower]) -> Action {
+/// The next step of an instance's end, from its row and from the edges that follow its feeds.
+#[must_use]
+pub fn decide(going: &Going, followers: &[Follower]) -> Action {
     let late_time_is_over = going
         .unrouted_at
         .is_some_and(|at| going.now - at >= LATE_EDGES);

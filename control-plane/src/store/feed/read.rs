@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::generation::{Epoch, Generation, Position};
-use protocol::feed::{DropCause, FeedName, SecretRef, digest::Rendered};
+use protocol::feed::{Commit, DropCause, FeedName, SecretRef, digest::Rendered};
 use sqlx::types::Json;
 
 use super::{Error, epoch};
@@ -17,11 +17,33 @@ pub struct Head {
     pub count: u64,
 }
 
+impl Head {
+    /// Whether a node has seen what this database has not: something newer, or the same position
+    /// with another digest.
+    #[must_use]
+    pub fn is_behind(&self, shown: &Commit) -> bool {
+        let same = shown.position() == self.position;
+        shown.position() > self.position || (same && shown.digest != self.digest)
+    }
+}
+
 /// What a reader has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Following {
     pub epoch: Epoch,
     pub after: Generation,
+}
+
+impl Following {
+    /// Whether only the whole document leads to the head: another epoch, a history that is
+    /// compacted or was lost, or no document at all.
+    #[must_use]
+    pub fn needs_full(self, head: Position, compacted: i64) -> bool {
+        self.epoch != head.epoch
+            || self.after.0 < compacted
+            || self.after > head.generation
+            || self.after == Generation(0)
+    }
 }
 
 /// Everything between what a reader has and the head.
@@ -52,10 +74,7 @@ pub async fn changes(
 ) -> Result<Changes, Error> {
     let name = feed.to_string();
     let (head, compacted) = locked_head(tx, &name).await?;
-    let full = following.epoch != head.position.epoch
-        || following.after.0 < compacted
-        || following.after > head.position.generation
-        || following.after == Generation(0);
+    let full = following.needs_full(head.position, compacted);
     let after = if full { -1 } else { following.after.0 };
     let rows: Vec<(String, String, Json<Vec<SecretRef>>)> = sqlx::query_as(
         "select id, json, secrets from feed_item where feed = $1 and generation > $2 order by id",
