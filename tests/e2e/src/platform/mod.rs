@@ -1,0 +1,192 @@
+//! The platform under test: the one that `./dev up` started in `RAILHEAD_DEV_DIR`. Tests share it,
+//! run one after another, make projects of their own and delete them.
+
+mod deployments;
+mod engines;
+mod events;
+mod network;
+mod processes;
+mod replicas;
+mod traces;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use api::{
+    client::{Client, Config},
+    service::Service,
+};
+use domain::id::{EnvironmentId, OrganizationId, ProjectId, ServiceId};
+use serde_json::{Value, json};
+
+use crate::edge::Edge;
+
+pub use deployments::{lines_of, railhead};
+pub use processes::{Process, Region, Status, dev, status};
+pub use replicas::CONTROL_PLANES;
+
+/// How projects of these tests are called.
+const PROJECT_PREFIX: &str = "e2e-";
+
+/// The running platform, spoken to as an administrator.
+pub struct Platform {
+    /// As of the start of the test.
+    pub status: Status,
+    /// Speaks to the API.
+    pub client: Client,
+    /// The first organization.
+    pub organization: OrganizationId,
+    ca: String,
+}
+
+/// A project of one test with one service in it.
+pub struct Fixture {
+    /// The project.
+    pub project: ProjectId,
+    /// Its environment `production`.
+    pub environment: EnvironmentId,
+    /// Its service.
+    pub service: Service,
+    /// The service's default hostname.
+    pub host: String,
+}
+
+impl Platform {
+    /// The platform that runs now.
+    pub async fn running() -> Result<Self> {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let status = status().await?;
+        let ca = std::fs::read_to_string(&status.ca_file).context("reading the platform's CA")?;
+        let token = std::fs::read_to_string(&status.admin_token_file)
+            .context("reading the administrator's token")?;
+        let client = Client::new(Config {
+            address: status.api.parse()?,
+            ca: Some(ca.clone()),
+            token: Some(token.trim().to_owned()),
+            user_agent: "railhead-e2e".to_owned(),
+            observer: Arc::new(|_| {}),
+        })?;
+        let organizations: Vec<Value> = client.list("/v1/organizations").await?;
+        let first = organizations
+            .first()
+            .and_then(|o| o["id"].as_str())
+            .context("no organization")?;
+        let platform = Self {
+            organization: first.parse()?,
+            status,
+            client,
+            ca,
+        };
+        platform.heal_leftovers()?;
+        platform.delete_leftovers().await?;
+        Ok(platform)
+    }
+
+    /// Projects of tests that failed would take the room of those that follow.
+    async fn delete_leftovers(&self) -> Result<()> {
+        let path = format!("/v1/organizations/{}/projects", self.organization);
+        for project in self.client.list::<Value>(&path).await? {
+            if text(&project, "name")?.starts_with(PROJECT_PREFIX) {
+                let path = format!("/v1/projects/{}", text(&project, "id")?);
+                self.client.delete(&path).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The edge of `region`, asked for `host`.
+    pub fn edge(&self, region: &str, host: &str) -> Edge {
+        Edge::new(self.status.edges[region], host, &self.ca).expect("the platform's CA is PEM")
+    }
+
+    /// All edges, asked for `host`.
+    pub fn edges(&self, host: &str) -> Vec<Edge> {
+        self.status
+            .edges
+            .keys()
+            .map(|region| self.edge(region, host))
+            .collect()
+    }
+
+    /// The platform's CA, PEM.
+    pub fn ca(&self) -> &str {
+        &self.ca
+    }
+
+    /// The machine's address on the platform's network, where API and registry listen.
+    pub fn host_address(&self) -> String {
+        let api: url::Url = self.status.api.parse().expect("the API's address is a URL");
+        api.host_str()
+            .expect("the API's address names a host")
+            .to_owned()
+    }
+
+    /// A new project with a service of that specification.
+    pub async fn fixture(&self, service: &str, spec: Value) -> Result<Fixture> {
+        let name = format!("{PROJECT_PREFIX}{}", hex::encode(rand::random::<[u8; 5]>()));
+        let project: Value = self
+            .client
+            .post(
+                &format!("/v1/organizations/{}/projects", self.organization),
+                &json!({ "name": name }),
+            )
+            .await?;
+        let project: ProjectId = text(&project, "id")?.parse()?;
+        let environments: Vec<Value> = self
+            .client
+            .list(&format!("/v1/projects/{project}/environments"))
+            .await?;
+        let environment: EnvironmentId = match environments.first() {
+            Some(environment) => text(environment, "id")?.parse()?,
+            None => {
+                let made: Value = self
+                    .client
+                    .post(
+                        &format!("/v1/projects/{project}/environments"),
+                        &json!({ "name": "production" }),
+                    )
+                    .await?;
+                text(&made, "id")?.parse()?
+            }
+        };
+        let service: Service = self
+            .client
+            .post(
+                &format!("/v1/environments/{environment}/services"),
+                &json!({ "name": service, "spec": spec }),
+            )
+            .await?;
+        let host = self.default_host(service.id).await?;
+        Ok(Fixture {
+            project,
+            environment,
+            service,
+            host,
+        })
+    }
+
+    async fn default_host(&self, service: ServiceId) -> Result<String> {
+        let domains: Vec<Value> = self
+            .client
+            .list(&format!("/v1/services/{service}/domains"))
+            .await?;
+        domains.first().map_or(Ok(String::new()), |domain| {
+            text(domain, "hostname").map(str::to_owned)
+        })
+    }
+
+    /// Deletes the project and waits until the API has forgotten it.
+    pub async fn delete(&self, fixture: &Fixture) -> Result<()> {
+        self.client
+            .delete(&format!("/v1/projects/{}", fixture.project))
+            .await?;
+        Ok(())
+    }
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str> {
+    match value[field].as_str() {
+        Some(text) => Ok(text),
+        None => bail!("no \"{field}\" in {value}"),
+    }
+}

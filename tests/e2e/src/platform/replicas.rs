@@ -1,0 +1,65 @@
+//! The control plane's replicas: which of them works, and taking one away.
+
+use anyhow::{Context as _, Result};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::Platform;
+
+/// Their processes.
+pub const CONTROL_PLANES: [&str; 2] = ["control-plane-1", "control-plane-2"];
+
+const LAST_TURN: &str = r#"railhead_reconcile_last_success_timestamp_seconds{task="deployments"}"#;
+
+impl Platform {
+    /// The replica that moves deployments at the moment: the one that did so last.
+    pub async fn working_control_plane(&self) -> Result<&'static str> {
+        let mut newest = None;
+        for name in CONTROL_PLANES {
+            let metrics = self.metrics_of(name).await?;
+            let turn = metrics
+                .lines()
+                .find_map(|line| line.strip_prefix(LAST_TURN));
+            let turn = turn.map_or(Ok(0.0), |value| value.trim().parse::<f64>())?;
+            if newest.is_none_or(|(_, last)| turn > last) {
+                newest = Some((name, turn));
+            }
+        }
+        newest.map(|(name, _)| name).context("no control plane")
+    }
+
+    /// What a control plane says of itself to Prometheus.
+    pub async fn metrics_of(&self, control_plane: &str) -> Result<String> {
+        let url = self.status.control_planes.get(control_plane);
+        let url = url.with_context(|| format!("no {control_plane}"))?;
+        let answer = reqwest::get(format!("{url}/metrics")).await?;
+        Ok(answer.error_for_status()?.text().await?)
+    }
+
+    /// Sends a process a signal; its id.
+    pub async fn signal(&self, name: &str, signal: Signal) -> Result<i32> {
+        let process = self.process(name).await?;
+        let pid = process
+            .pid
+            .with_context(|| format!("{name} is not running"))?;
+        kill(Pid::from_raw(pid), signal)?;
+        Ok(pid)
+    }
+
+    /// `kill -9`, and keeps it down. Stopped first: the supervisor must neither end it in good order nor
+    /// start it again.
+    pub async fn kill_and_hold(&self, name: &str) -> Result<()> {
+        let pid = Pid::from_raw(self.signal(name, Signal::SIGSTOP).await?);
+        self.hold(name, true).await?;
+        Ok(kill(pid, Signal::SIGKILL)?)
+    }
+
+    /// Lets it run again and waits until it is ready.
+    pub async fn bring_back(&self, name: &str) -> Result<()> {
+        self.hold(name, false).await?;
+        self.wait_ready(name, None).await;
+        Ok(())
+    }
+}
