@@ -12,6 +12,7 @@ use crate::audit::Entry;
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, SystemTx},
 };
@@ -84,15 +85,10 @@ pub async fn list(
     organization: OrganizationId,
     paging: Paging,
 ) -> Result<Page<AuditEvent>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select * from audit_event
          where organization_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3",
     )
-    .bind(organization.uuid())
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(audit_event).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |e: &AuditEvent| e.id.uuid()))
+    .bind(organization.uuid());
+    query::page(tx, query, paging, audit_event, |e| e.id.uuid()).await
 }

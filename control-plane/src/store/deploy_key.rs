@@ -10,6 +10,7 @@ use crate::secrets::Sealed;
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -61,17 +62,12 @@ pub async fn list(
     project: ProjectId,
     paging: Paging,
 ) -> Result<Page<DeployKey>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select id, project_id, name, public_key, created_at from deploy_key
          where project_id = $1 and ($2::uuid is null or id > $2) order by id limit $3",
     )
-    .bind(project.uuid())
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(deploy_key).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |k: &DeployKey| k.id.uuid()))
+    .bind(project.uuid());
+    query::page(tx, query, paging, deploy_key, |k| k.id.uuid()).await
 }
 
 /// The newest key of the project that an environment belongs to.

@@ -18,6 +18,7 @@ use domain::{
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -81,14 +82,12 @@ pub async fn insert(
 /// # Errors
 /// When the database can't be reached.
 pub async fn request_cancel(tx: &mut impl Write, id: DeploymentId) -> Result<bool, Error> {
-    let updated = sqlx::query(
+    let query = sqlx::query(
         "update deployment set cancel_requested = true, version = version + 1
          where id = $1 and finished_at is null",
     )
-    .bind(id.uuid())
-    .execute(tx.executor())
-    .await?;
-    Ok(updated.rows_affected() == 1)
+    .bind(id.uuid());
+    query::changed(tx, query).await
 }
 
 /// The image of the deployment that serves, or that served last.
@@ -194,17 +193,13 @@ pub async fn list(
     service: ServiceId,
     paging: Paging,
 ) -> Result<Page<Deployment>, Error> {
-    let rows = sqlx::query(select_deployment!(
+    let query = sqlx::query(select_deployment!(
         "where d.service_id = $1 and ($2::uuid is null or d.id < $2) order by d.id desc limit $3"
     ))
-    .bind(service.uuid())
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let mut items: Vec<Deployment> = rows.iter().map(deployment).collect::<Result<_, _>>()?;
-    add_steps(tx.executor(), &mut items).await?;
-    Ok(paging.page(items, |d: &Deployment| d.id.uuid()))
+    .bind(service.uuid());
+    let mut page = query::page(tx, query, paging, deployment, |d| d.id.uuid()).await?;
+    add_steps(tx.executor(), &mut page.items).await?;
+    Ok(page)
 }
 
 async fn add_steps(

@@ -11,6 +11,7 @@ use domain::{
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -55,14 +56,12 @@ pub async fn insert(
 /// # Errors
 /// When the database can't be reached.
 pub async fn find(tx: &mut impl Access, id: EnvironmentId) -> Result<Option<Environment>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "select id, organization_id, project_id, name, version, created_at from environment
          where id = $1 and deleted_at is null",
     )
-    .bind(id.uuid())
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(environment).transpose()
+    .bind(id.uuid());
+    query::find(tx, query, environment).await
 }
 
 /// The environments of a project.
@@ -74,18 +73,13 @@ pub async fn list(
     project: ProjectId,
     paging: Paging,
 ) -> Result<Page<Environment>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select id, organization_id, project_id, name, version, created_at from environment
          where project_id = $1 and deleted_at is null and ($2::uuid is null or id > $2)
          order by id limit $3",
     )
-    .bind(project.uuid())
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(environment).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |e: &Environment| e.id.uuid()))
+    .bind(project.uuid());
+    query::page(tx, query, paging, environment, |e| e.id.uuid()).await
 }
 
 /// Renames; none when the version is another one.
@@ -98,17 +92,15 @@ pub async fn update(
     version: Option<i64>,
     name: &Name,
 ) -> Result<Option<Environment>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "update environment set name = $3, version = version + 1
          where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
          returning id, organization_id, project_id, name, version, created_at",
     )
     .bind(id.uuid())
     .bind(version)
-    .bind(name.as_str())
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(environment).transpose()
+    .bind(name.as_str());
+    query::find(tx, query, environment).await
 }
 
 /// Marks as deleted, with its services; false when the version is another one.
@@ -120,15 +112,13 @@ pub async fn delete(
     id: EnvironmentId,
     version: Option<i64>,
 ) -> Result<bool, Error> {
-    let deleted = sqlx::query(
+    let query = sqlx::query(
         "update environment set deleted_at = now(), version = version + 1
          where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)",
     )
     .bind(id.uuid())
-    .bind(version)
-    .execute(tx.executor())
-    .await?;
-    if deleted.rows_affected() == 0 {
+    .bind(version);
+    if !query::changed(tx, query).await? {
         return Ok(false);
     }
     let services: Vec<uuid::Uuid> = sqlx::query_scalar(

@@ -12,7 +12,7 @@ use domain::{
     quantity::{Bytes, MilliCpu},
 };
 
-use super::{Error, page::Paging, row::Columns, tx::Access};
+use super::{Error, page::Paging, query, row::Columns, tx::Access};
 
 fn instance(row: &PgRow) -> Result<Instance, Error> {
     let state = row.value::<i16>("state")?;
@@ -67,7 +67,7 @@ pub async fn list(
     service: ServiceId,
     paging: Paging,
 ) -> Result<Page<Instance>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select i.id, i.service_id, i.release_id, i.deployment_id, r.name as region, i.node_id,
              i.desired, coalesce(s.state, 10::smallint) as state, coalesce(s.ready, false) as ready,
              n.late_since is not null as unreachable, coalesce(s.restarts, 0) as restarts,
@@ -82,11 +82,6 @@ pub async fn list(
                 or coalesce(s.reported_at, i.created_at) > now() - interval '1 hour')
          order by i.id desc limit $3",
     )
-    .bind(service.uuid())
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(instance).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |i: &Instance| i.id.uuid()))
+    .bind(service.uuid());
+    query::page(tx, query, paging, instance, |i| i.id.uuid()).await
 }

@@ -8,6 +8,7 @@ use domain::id::{JoinTokenId, RegionId, UserId};
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -67,16 +68,11 @@ pub async fn insert(tx: &mut impl Write, new: &NewJoinToken) -> Result<JoinToken
 /// # Errors
 /// When the database can't be reached.
 pub async fn list(tx: &mut impl Access, paging: Paging) -> Result<Page<JoinToken>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select t.*, r.name as region from join_token t join region r on r.id = t.region_id
          where $1::uuid is null or t.id > $1 order by t.id limit $2",
-    )
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(join_token).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |t: &JoinToken| t.id.uuid()))
+    );
+    query::page(tx, query, paging, join_token, |t| t.id.uuid()).await
 }
 
 /// Deletes a token; false when there is none.
@@ -84,9 +80,6 @@ pub async fn list(tx: &mut impl Access, paging: Paging) -> Result<Page<JoinToken
 /// # Errors
 /// When the database can't be reached.
 pub async fn delete(tx: &mut impl Write, id: JoinTokenId) -> Result<bool, Error> {
-    let deleted = sqlx::query("delete from join_token where id = $1")
-        .bind(id.uuid())
-        .execute(tx.executor())
-        .await?;
-    Ok(deleted.rows_affected() == 1)
+    let query = sqlx::query("delete from join_token where id = $1").bind(id.uuid());
+    query::changed(tx, query).await
 }

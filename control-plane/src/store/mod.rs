@@ -36,6 +36,7 @@ pub mod placement;
 pub mod platform_key;
 mod pools;
 pub mod project;
+mod query;
 pub mod region;
 pub mod registry;
 pub mod release;

@@ -18,6 +18,7 @@ use domain::{
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -101,18 +102,14 @@ pub async fn list(
     region: Option<&Name>,
     paging: Paging,
 ) -> Result<Page<Node>, Error> {
-    let rows = sqlx::query(select_node!(
+    let query = sqlx::query(select_node!(
         "where ($1::text is null or r.name = $1) and ($2::uuid is null or n.id > $2)
          order by n.id limit $3"
     ))
-    .bind(region.map(Name::as_str))
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let mut items: Vec<Node> = rows.iter().map(node).collect::<Result<_, _>>()?;
-    add_feeds(tx.executor(), &mut items).await?;
-    Ok(paging.page(items, |n: &Node| n.id.uuid()))
+    .bind(region.map(Name::as_str));
+    let mut page = query::page(tx, query, paging, node, |n| n.id.uuid()).await?;
+    add_feeds(tx.executor(), &mut page.items).await?;
+    Ok(page)
 }
 
 async fn add_feeds(connection: &mut PgConnection, nodes: &mut [Node]) -> Result<(), Error> {
@@ -153,7 +150,7 @@ pub async fn update(
     version: Option<i64>,
     change: &UpdateNode,
 ) -> Result<bool, Error> {
-    let updated = sqlx::query(
+    let query = sqlx::query(
         "update node set schedulable = coalesce($3, schedulable), draining = coalesce($4, draining),
              version = version + 1
          where id = $1 and ($2::bigint is null or version = $2)",
@@ -161,10 +158,8 @@ pub async fn update(
     .bind(id.uuid())
     .bind(version)
     .bind(change.schedulable)
-    .bind(change.draining)
-    .execute(tx.executor())
-    .await?;
-    Ok(updated.rows_affected() == 1)
+    .bind(change.draining);
+    query::changed(tx, query).await
 }
 
 /// Expels a node: its certificate is refused from now on and what it ran is replaced; false when
@@ -173,15 +168,13 @@ pub async fn update(
 /// # Errors
 /// When the database can't be reached.
 pub async fn deny(tx: &mut impl Write, id: NodeId) -> Result<bool, Error> {
-    let updated = sqlx::query(
+    let query = sqlx::query(
         "update node set denied_at = coalesce(denied_at, now()), schedulable = false,
              draining = true, version = version + 1
          where id = $1",
     )
-    .bind(id.uuid())
-    .execute(tx.executor())
-    .await?;
-    Ok(updated.rows_affected() == 1)
+    .bind(id.uuid());
+    query::changed(tx, query).await
 }
 
 /// Lets go what the node's brake holds of a feed, up to where the node has applied it; false when it
@@ -190,13 +183,11 @@ pub async fn deny(tx: &mut impl Write, id: NodeId) -> Result<bool, Error> {
 /// # Errors
 /// When the database can't be reached.
 pub async fn release_held(tx: &mut impl Write, id: NodeId, feed: &str) -> Result<bool, Error> {
-    let updated = sqlx::query(
+    let query = sqlx::query(
         "update node_feed set released_epoch = epoch, released_generation = generation
          where node_id = $1 and feed = $2 and held_drops > 0",
     )
     .bind(id.uuid())
-    .bind(feed)
-    .execute(tx.executor())
-    .await?;
-    Ok(updated.rows_affected() == 1)
+    .bind(feed);
+    query::changed(tx, query).await
 }

@@ -11,6 +11,7 @@ use domain::{
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -49,13 +50,11 @@ pub async fn insert(
 /// # Errors
 /// When the database can't be reached.
 pub async fn find(tx: &mut impl Access, id: OrganizationId) -> Result<Option<Organization>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "select id, name, version, created_at from organization where id = $1 and deleted_at is null",
     )
-    .bind(id.uuid())
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(organization).transpose()
+    .bind(id.uuid());
+    query::find(tx, query, organization).await
 }
 
 /// One organization by its name.
@@ -66,13 +65,11 @@ pub async fn find_by_name(
     tx: &mut impl Access,
     name: &Name,
 ) -> Result<Option<Organization>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "select id, name, version, created_at from organization where name = $1 and deleted_at is null",
     )
-    .bind(name.as_str())
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(organization).transpose()
+    .bind(name.as_str());
+    query::find(tx, query, organization).await
 }
 
 /// Organizations of a person; of these only `only`, when given.
@@ -85,7 +82,7 @@ pub async fn list_of_user(
     only: Option<OrganizationId>,
     paging: Paging,
 ) -> Result<Page<Organization>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select o.id, o.name, o.version, o.created_at
          from membership m join organization o on o.id = m.organization_id
          where m.user_id = $1 and o.deleted_at is null and ($2::uuid is null or o.id = $2)
@@ -93,13 +90,8 @@ pub async fn list_of_user(
          order by o.id limit $4",
     )
     .bind(user.uuid())
-    .bind(only.map(OrganizationId::uuid))
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(organization).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |o: &Organization| o.id.uuid()))
+    .bind(only.map(OrganizationId::uuid));
+    query::page(tx, query, paging, organization, |o| o.id.uuid()).await
 }
 
 /// What a person is a member of, with roles.
@@ -136,17 +128,15 @@ pub async fn update(
     version: Option<i64>,
     name: &Name,
 ) -> Result<Option<Organization>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "update organization set name = $3, version = version + 1
          where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
          returning id, name, version, created_at",
     )
     .bind(id.uuid())
     .bind(version)
-    .bind(name.as_str())
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(organization).transpose()
+    .bind(name.as_str());
+    query::find(tx, query, organization).await
 }
 
 /// Marks as deleted; false when the version is another one. The name becomes free.
@@ -158,13 +148,11 @@ pub async fn delete(
     id: OrganizationId,
     version: Option<i64>,
 ) -> Result<bool, Error> {
-    let deleted = sqlx::query(
+    let query = sqlx::query(
         "update organization set deleted_at = now(), version = version + 1
          where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)",
     )
     .bind(id.uuid())
-    .bind(version)
-    .execute(tx.executor())
-    .await?;
-    Ok(deleted.rows_affected() == 1)
+    .bind(version);
+    query::changed(tx, query).await
 }

@@ -11,6 +11,7 @@ use domain::{
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -52,14 +53,12 @@ pub async fn insert(
 /// # Errors
 /// When the database can't be reached.
 pub async fn find(tx: &mut impl Access, id: ProjectId) -> Result<Option<Project>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "select id, organization_id, name, version, created_at from project
          where id = $1 and deleted_at is null",
     )
-    .bind(id.uuid())
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(project).transpose()
+    .bind(id.uuid());
+    query::find(tx, query, project).await
 }
 
 /// The projects of an organization.
@@ -71,18 +70,13 @@ pub async fn list(
     organization: OrganizationId,
     paging: Paging,
 ) -> Result<Page<Project>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select id, organization_id, name, version, created_at from project
          where organization_id = $1 and deleted_at is null and ($2::uuid is null or id > $2)
          order by id limit $3",
     )
-    .bind(organization.uuid())
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(project).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |p: &Project| p.id.uuid()))
+    .bind(organization.uuid());
+    query::page(tx, query, paging, project, |p| p.id.uuid()).await
 }
 
 /// Renames; none when the version is another one.
@@ -95,17 +89,15 @@ pub async fn update(
     version: Option<i64>,
     name: &Name,
 ) -> Result<Option<Project>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "update project set name = $3, version = version + 1
          where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)
          returning id, organization_id, name, version, created_at",
     )
     .bind(id.uuid())
     .bind(version)
-    .bind(name.as_str())
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(project).transpose()
+    .bind(name.as_str());
+    query::find(tx, query, project).await
 }
 
 /// Marks as deleted, with all in it; false when the version is another one. The reconciler then takes
@@ -118,15 +110,13 @@ pub async fn delete(
     id: ProjectId,
     version: Option<i64>,
 ) -> Result<bool, Error> {
-    let deleted = sqlx::query(
+    let query = sqlx::query(
         "update project set deleted_at = now(), version = version + 1
          where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)",
     )
     .bind(id.uuid())
-    .bind(version)
-    .execute(tx.executor())
-    .await?;
-    if deleted.rows_affected() == 0 {
+    .bind(version);
+    if !query::changed(tx, query).await? {
         return Ok(false);
     }
     let environments: Vec<uuid::Uuid> = sqlx::query_scalar(

@@ -8,6 +8,7 @@ use domain::{id::RegionId, name::Name};
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -43,12 +44,10 @@ pub async fn insert(tx: &mut impl Write, id: RegionId, name: &Name) -> Result<Re
 /// # Errors
 /// When the database can't be reached.
 pub async fn find_by_name(tx: &mut impl Access, name: &Name) -> Result<Option<Region>, Error> {
-    let row =
+    let query =
         sqlx::query("select id, name, enabled, version, created_at from region where name = $1")
-            .bind(name.as_str())
-            .fetch_optional(tx.executor())
-            .await?;
-    row.as_ref().map(region).transpose()
+            .bind(name.as_str());
+    query::find(tx, query, region).await
 }
 
 /// All regions.
@@ -56,16 +55,11 @@ pub async fn find_by_name(tx: &mut impl Access, name: &Name) -> Result<Option<Re
 /// # Errors
 /// When the database can't be reached.
 pub async fn list(tx: &mut impl Access, paging: Paging) -> Result<Page<Region>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select id, name, enabled, version, created_at from region
          where $1::uuid is null or id > $1 order by id limit $2",
-    )
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(region).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |r: &Region| r.id.uuid()))
+    );
+    query::page(tx, query, paging, region, |r| r.id.uuid()).await
 }
 
 /// Names that no region has.
@@ -92,17 +86,15 @@ pub async fn update(
     version: Option<i64>,
     enabled: bool,
 ) -> Result<Option<Region>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "update region set enabled = $3, version = version + 1
          where id = $1 and ($2::bigint is null or version = $2)
          returning id, name, enabled, version, created_at",
     )
     .bind(id.uuid())
     .bind(version)
-    .bind(enabled)
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(region).transpose()
+    .bind(enabled);
+    query::find(tx, query, region).await
 }
 
 /// Whether there is such a region.

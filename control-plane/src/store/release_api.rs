@@ -11,7 +11,7 @@ use domain::{
     name::VariableName,
 };
 
-use super::{Error, page::Paging, row::Columns, tx::Access};
+use super::{Error, page::Paging, query, row::Columns, tx::Access};
 
 macro_rules! select_release {
     ($rest:literal) => {
@@ -62,11 +62,8 @@ pub(super) fn commit(row: &PgRow) -> Result<Option<Commit>, Error> {
 /// # Errors
 /// When the database can't be reached.
 pub async fn find(tx: &mut impl Access, id: ReleaseId) -> Result<Option<Release>, Error> {
-    let row = sqlx::query(select_release!("where r.id = $1"))
-        .bind(id.uuid())
-        .fetch_optional(tx.executor())
-        .await?;
-    row.as_ref().map(release).transpose()
+    let query = sqlx::query(select_release!("where r.id = $1")).bind(id.uuid());
+    query::find(tx, query, release).await
 }
 
 /// The releases of a service, newest first.
@@ -78,14 +75,9 @@ pub async fn list(
     service: ServiceId,
     paging: Paging,
 ) -> Result<Page<Release>, Error> {
-    let rows = sqlx::query(select_release!(
+    let query = sqlx::query(select_release!(
         "where r.service_id = $1 and ($2::uuid is null or r.id < $2) order by r.id desc limit $3"
     ))
-    .bind(service.uuid())
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(release).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |r: &Release| r.id.uuid()))
+    .bind(service.uuid());
+    query::page(tx, query, paging, release, |r| r.id.uuid()).await
 }

@@ -18,6 +18,7 @@ use domain::{
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -95,20 +96,16 @@ pub async fn list(
     environment: EnvironmentId,
     paging: Paging,
 ) -> Result<Page<Service>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select s.*, e.project_id from service s
          join environment e on e.organization_id = s.organization_id and e.id = s.environment_id
          where s.environment_id = $1 and s.deleted_at is null and ($2::uuid is null or s.id > $2)
          order by s.id limit $3",
     )
-    .bind(environment.uuid())
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let mut items: Vec<Service> = rows.iter().map(service).collect::<Result<_, _>>()?;
-    add_seen(tx.executor(), &mut items).await?;
-    Ok(paging.page(items, |s: &Service| s.id.uuid()))
+    .bind(environment.uuid());
+    let mut page = query::page(tx, query, paging, service, |s| s.id.uuid()).await?;
+    add_seen(tx.executor(), &mut page.items).await?;
+    Ok(page)
 }
 
 /// Replaces the specification; none when the version is another one.
@@ -174,15 +171,13 @@ pub async fn delete(
     id: ServiceId,
     version: Option<i64>,
 ) -> Result<bool, Error> {
-    let deleted = sqlx::query(
+    let query = sqlx::query(
         "update service set deleted_at = now(), active = false, version = version + 1
          where id = $1 and deleted_at is null and ($2::bigint is null or version = $2)",
     )
     .bind(id.uuid())
-    .bind(version)
-    .execute(tx.executor())
-    .await?;
-    if deleted.rows_affected() == 0 {
+    .bind(version);
+    if !query::changed(tx, query).await? {
         return Ok(false);
     }
     sqlx::query("delete from domain where service_id = $1")

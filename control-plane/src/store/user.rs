@@ -12,6 +12,7 @@ use domain::id::{OrganizationId, UserId};
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -74,11 +75,10 @@ pub async fn insert(
 /// # Errors
 /// When the database can't be reached.
 pub async fn find(tx: &mut impl Access, id: UserId) -> Result<Option<User>, Error> {
-    let row = sqlx::query(r#"select id, email, name, is_platform_admin from "user" where id = $1"#)
-        .bind(id.uuid())
-        .fetch_optional(tx.executor())
-        .await?;
-    row.as_ref().map(user).transpose()
+    let query =
+        sqlx::query(r#"select id, email, name, is_platform_admin from "user" where id = $1"#)
+            .bind(id.uuid());
+    query::find(tx, query, user).await
 }
 
 /// The person with this address, who is not disabled.
@@ -134,16 +134,14 @@ pub async fn find_member(
     organization: OrganizationId,
     person: UserId,
 ) -> Result<Option<Member>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         r#"select u.id, u.email, u.name, m.role, m.version, m.created_at
            from membership m join "user" u on u.id = m.user_id
            where m.organization_id = $1 and m.user_id = $2"#,
     )
     .bind(organization.uuid())
-    .bind(person.uuid())
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(member).transpose()
+    .bind(person.uuid());
+    query::find(tx, query, member).await
 }
 
 /// The members of an organization.
@@ -155,19 +153,14 @@ pub async fn list_members(
     organization: OrganizationId,
     paging: Paging,
 ) -> Result<Page<Member>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         r#"select u.id, u.email, u.name, m.role, m.version, m.created_at
            from membership m join "user" u on u.id = m.user_id
            where m.organization_id = $1 and ($2::uuid is null or u.id > $2)
            order by u.id limit $3"#,
     )
-    .bind(organization.uuid())
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(member).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |m: &Member| m.id.uuid()))
+    .bind(organization.uuid());
+    query::page(tx, query, paging, member, |m| m.id.uuid()).await
 }
 
 /// Changes a member's role; none when the version is another one.

@@ -11,7 +11,7 @@ use domain::{
 use crate::secrets::Sealed;
 
 use super::{
-    Error,
+    Error, query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -122,16 +122,14 @@ pub async fn lock(
     owner: Owner,
     name: &VariableName,
 ) -> Result<Option<StoredVariable>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "select * from variable
          where environment_id = $1 and service_id is not distinct from $2 and name = $3 for update",
     )
     .bind(owner.environment.uuid())
     .bind(owner.service.map(ServiceId::uuid))
-    .bind(name.as_str())
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(variable).transpose()
+    .bind(name.as_str());
+    query::find(tx, query, variable).await
 }
 
 /// How many variables an owner has.
