@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     answer::{Created, Result},
-    extract::{Create, Json, Path, Query},
+    extract::{Create, Json, Path},
+    parameters,
 };
 
 /// Its routes.
@@ -36,8 +37,7 @@ pub fn routes() -> OpenApiRouter<State> {
     params(PageQuery),
     responses((status = 200, description = "A page.", body = Page<ApiToken>)),
 )]
-async fn list(context: Context, Query(query): Query<PageQuery>) -> Result<Json<Page<ApiToken>>> {
-    let paging = Paging::parse(&query)?;
+async fn list(context: Context, paging: Paging) -> Result<Json<Page<ApiToken>>> {
     Ok(Json(app::api_token::list(&context, paging).await?))
 }
 
@@ -47,7 +47,7 @@ async fn list(context: Context, Query(query): Query<PageQuery>) -> Result<Json<P
     path = "/v1/api-tokens",
     operation_id = "api_token.create",
     tag = "api_token",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless for a day.")),
+    params(parameters::IdempotencyKey),
     request_body = CreateApiToken,
     responses((status = 201, description = "It was made.", body = CreatedApiToken)),
 )]

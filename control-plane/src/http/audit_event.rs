@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     answer::Result,
-    extract::{Json, Path, Query},
+    extract::{Json, Path},
 };
 
 /// Its routes.
@@ -36,9 +36,8 @@ pub fn routes() -> OpenApiRouter<State> {
 async fn list(
     context: Context,
     Path(organization): Path<OrganizationId>,
-    Query(query): Query<PageQuery>,
+    paging: Paging,
 ) -> Result<Json<Page<AuditEvent>>> {
-    let paging = Paging::parse(&query)?;
     Ok(Json(
         app::audit_event::list(&context, organization, paging).await?,
     ))

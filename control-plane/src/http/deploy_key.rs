@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     answer::{Created, Result},
-    extract::{Create, Json, Path, Query},
+    extract::{Create, Json, Path},
+    parameters,
 };
 
 /// Its routes.
@@ -39,9 +40,8 @@ pub fn routes() -> OpenApiRouter<State> {
 async fn list(
     context: Context,
     Path(project): Path<ProjectId>,
-    Query(query): Query<PageQuery>,
+    paging: Paging,
 ) -> Result<Json<Page<DeployKey>>> {
-    let paging = Paging::parse(&query)?;
     Ok(Json(
         app::deploy_key::list(&context, project, paging).await?,
     ))
@@ -53,7 +53,7 @@ async fn list(
     path = "/v1/projects/{project_id}/deploy-keys",
     operation_id = "deploy_key.create",
     tag = "deploy_key",
-    params(("project_id" = ProjectId, Path), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless for a day.")),
+    params(("project_id" = ProjectId, Path), parameters::IdempotencyKey),
     request_body = CreateDeployKey,
     responses((status = 201, description = "It was made.", body = DeployKey)),
 )]

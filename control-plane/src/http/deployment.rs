@@ -16,7 +16,8 @@ use crate::{
 
 use super::{
     answer::{CreatedTagged, Result, Tagged},
-    extract::{Create, Json, Path, Query},
+    extract::{Create, Json, Path},
+    parameters,
 };
 
 /// Its routes.
@@ -39,9 +40,8 @@ pub fn routes() -> OpenApiRouter<State> {
 async fn list(
     context: Context,
     Path(service): Path<ServiceId>,
-    Query(query): Query<PageQuery>,
+    paging: Paging,
 ) -> Result<Json<Page<Deployment>>> {
-    let paging = Paging::parse(&query)?;
     Ok(Json(
         app::deployment::list(&context, service, paging).await?,
     ))
@@ -53,7 +53,7 @@ async fn list(
     path = "/v1/services/{service_id}/deployments",
     operation_id = "deployment.create",
     tag = "deployment",
-    params(("service_id" = ServiceId, Path), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless for a day.")),
+    params(("service_id" = ServiceId, Path), parameters::IdempotencyKey),
     request_body = CreateDeployment,
     responses((status = 201, description = "It was made.", body = Deployment)),
 )]

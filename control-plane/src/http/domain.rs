@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     answer::{Created, Result},
-    extract::{Create, Json, Path, Query},
+    extract::{Create, Json, Path},
+    parameters,
 };
 
 /// Its routes.
@@ -39,9 +40,8 @@ pub fn routes() -> OpenApiRouter<State> {
 async fn list(
     context: Context,
     Path(service): Path<ServiceId>,
-    Query(query): Query<PageQuery>,
+    paging: Paging,
 ) -> Result<Json<Page<Domain>>> {
-    let paging = Paging::parse(&query)?;
     Ok(Json(app::domain::list(&context, service, paging).await?))
 }
 
@@ -51,7 +51,7 @@ async fn list(
     path = "/v1/services/{service_id}/domains",
     operation_id = "domain.create",
     tag = "domain",
-    params(("service_id" = ServiceId, Path), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless for a day.")),
+    params(("service_id" = ServiceId, Path), parameters::IdempotencyKey),
     request_body = CreateDomain,
     responses((status = 201, description = "It was made.", body = Domain)),
 )]

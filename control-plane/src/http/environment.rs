@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     answer::{CreatedTagged, Result, Tagged},
-    extract::{Create, IfMatch, Json, OptionalIfMatch, Path, Query},
+    extract::{Create, IfMatch, Json, OptionalIfMatch, Path},
+    parameters,
 };
 
 /// Its routes.
@@ -39,9 +40,8 @@ pub fn routes() -> OpenApiRouter<State> {
 async fn list(
     context: Context,
     Path(project): Path<ProjectId>,
-    Query(query): Query<PageQuery>,
+    paging: Paging,
 ) -> Result<Json<Page<Environment>>> {
-    let paging = Paging::parse(&query)?;
     Ok(Json(
         app::environment::list(&context, project, paging).await?,
     ))
@@ -53,7 +53,7 @@ async fn list(
     path = "/v1/projects/{project_id}/environments",
     operation_id = "environment.create",
     tag = "environment",
-    params(("project_id" = ProjectId, Path), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless for a day.")),
+    params(("project_id" = ProjectId, Path), parameters::IdempotencyKey),
     request_body = CreateEnvironment,
     responses((status = 201, description = "It was made.", body = Environment)),
 )]
@@ -85,7 +85,7 @@ async fn get(context: Context, Path(id): Path<EnvironmentId>) -> Result<Tagged<E
     path = "/v1/environments/{environment_id}",
     operation_id = "environment.update",
     tag = "environment",
-    params(("environment_id" = EnvironmentId, Path), ("If-Match" = String, Header, description = "The ETag that was read, or *.")),
+    params(("environment_id" = EnvironmentId, Path), parameters::IfMatch),
     request_body = UpdateEnvironment,
     responses((status = 200, description = "It was changed.", body = Environment)),
 )]
@@ -106,7 +106,7 @@ async fn update(
     path = "/v1/environments/{environment_id}",
     operation_id = "environment.delete",
     tag = "environment",
-    params(("environment_id" = EnvironmentId, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read, or *.")),
+    params(("environment_id" = EnvironmentId, Path), parameters::OptionalIfMatch),
     responses((status = 204, description = "It is gone.")),
 )]
 async fn delete(

@@ -10,13 +10,14 @@ use http::{HeaderMap, header, request::Parts};
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
-use api::problem::Code;
+use api::{page::PageQuery, problem::Code};
 
 use crate::{
     State,
     app::{Context, idempotency, version::Expected},
     audit,
     identity::Actor,
+    store::page::Paging,
 };
 
 use super::{Failure, middleware::RequestId};
@@ -175,6 +176,15 @@ impl<T: DeserializeOwned> FromRequestParts<State> for Query<T> {
         let axum::extract::Query(value) = axum::extract::Query::try_from_uri(&parts.uri)
             .map_err(|error| Failure::new(Code::MalformedQuery, error.body_text()))?;
         Ok(Self(value))
+    }
+}
+
+impl FromRequestParts<State> for Paging {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Failure> {
+        let Query(query) = Query::<PageQuery>::from_request_parts(parts, state).await?;
+        Ok(Self::parse(&query)?)
     }
 }
 

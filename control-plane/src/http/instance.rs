@@ -16,7 +16,7 @@ use crate::{
 
 use super::{
     answer::Result,
-    extract::{Json, Path, Query},
+    extract::{Json, Path},
 };
 
 /// Its routes.
@@ -36,8 +36,7 @@ pub fn routes() -> OpenApiRouter<State> {
 async fn list(
     context: Context,
     Path(service): Path<ServiceId>,
-    Query(query): Query<PageQuery>,
+    paging: Paging,
 ) -> Result<Json<Page<Instance>>> {
-    let paging = Paging::parse(&query)?;
     Ok(Json(app::instance::list(&context, service, paging).await?))
 }

@@ -19,6 +19,7 @@ pub mod middleware;
 mod node;
 pub mod openapi;
 mod organization;
+mod parameters;
 mod project;
 mod region;
 mod registry;

@@ -18,6 +18,7 @@ use crate::{
 use super::{
     answer::{Result, Tagged},
     extract::{IfMatch, Json, Path, Query},
+    parameters,
 };
 
 /// Its routes.
@@ -64,7 +65,7 @@ async fn get(context: Context, Path(id): Path<NodeId>) -> Result<Tagged<Node>> {
     path = "/v1/nodes/{node_id}",
     operation_id = "node.update",
     tag = "node",
-    params(("node_id" = NodeId, Path), ("If-Match" = String, Header, description = "The ETag that was read, or *.")),
+    params(("node_id" = NodeId, Path), parameters::IfMatch),
     request_body = UpdateNode,
     responses((status = 200, description = "It was changed.", body = Node)),
 )]

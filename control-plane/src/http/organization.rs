@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     answer::{CreatedTagged, Result, Tagged},
-    extract::{Create, IfMatch, Json, OptionalIfMatch, Path, Query},
+    extract::{Create, IfMatch, Json, OptionalIfMatch, Path},
+    parameters,
 };
 
 /// Its routes.
@@ -36,11 +37,7 @@ pub fn routes() -> OpenApiRouter<State> {
     params(PageQuery),
     responses((status = 200, description = "A page.", body = Page<Organization>)),
 )]
-async fn list(
-    context: Context,
-    Query(query): Query<PageQuery>,
-) -> Result<Json<Page<Organization>>> {
-    let paging = Paging::parse(&query)?;
+async fn list(context: Context, paging: Paging) -> Result<Json<Page<Organization>>> {
     Ok(Json(app::organization::list(&context, paging).await?))
 }
 
@@ -50,7 +47,7 @@ async fn list(
     path = "/v1/organizations",
     operation_id = "organization.create",
     tag = "organization",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless for a day.")),
+    params(parameters::IdempotencyKey),
     request_body = CreateOrganization,
     responses((status = 201, description = "It was made.", body = Organization)),
 )]
@@ -81,7 +78,7 @@ async fn get(context: Context, Path(id): Path<OrganizationId>) -> Result<Tagged<
     path = "/v1/organizations/{organization_id}",
     operation_id = "organization.update",
     tag = "organization",
-    params(("organization_id" = OrganizationId, Path), ("If-Match" = String, Header, description = "The ETag that was read, or *.")),
+    params(("organization_id" = OrganizationId, Path), parameters::IfMatch),
     request_body = UpdateOrganization,
     responses((status = 200, description = "It was changed.", body = Organization)),
 )]
@@ -102,7 +99,7 @@ async fn update(
     path = "/v1/organizations/{organization_id}",
     operation_id = "organization.delete",
     tag = "organization",
-    params(("organization_id" = OrganizationId, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read, or *.")),
+    params(("organization_id" = OrganizationId, Path), parameters::OptionalIfMatch),
     responses((status = 204, description = "It is gone.")),
 )]
 async fn delete(

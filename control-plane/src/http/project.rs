@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     answer::{CreatedTagged, Result, Tagged},
-    extract::{Create, IfMatch, Json, OptionalIfMatch, Path, Query},
+    extract::{Create, IfMatch, Json, OptionalIfMatch, Path},
+    parameters,
 };
 
 /// Its routes.
@@ -39,9 +40,8 @@ pub fn routes() -> OpenApiRouter<State> {
 async fn list(
     context: Context,
     Path(organization): Path<OrganizationId>,
-    Query(query): Query<PageQuery>,
+    paging: Paging,
 ) -> Result<Json<Page<Project>>> {
-    let paging = Paging::parse(&query)?;
     Ok(Json(
         app::project::list(&context, organization, paging).await?,
     ))
@@ -53,7 +53,7 @@ async fn list(
     path = "/v1/organizations/{organization_id}/projects",
     operation_id = "project.create",
     tag = "project",
-    params(("organization_id" = OrganizationId, Path), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless for a day.")),
+    params(("organization_id" = OrganizationId, Path), parameters::IdempotencyKey),
     request_body = CreateProject,
     responses((status = 201, description = "It was made.", body = Project)),
 )]
@@ -85,7 +85,7 @@ async fn get(context: Context, Path(id): Path<ProjectId>) -> Result<Tagged<Proje
     path = "/v1/projects/{project_id}",
     operation_id = "project.update",
     tag = "project",
-    params(("project_id" = ProjectId, Path), ("If-Match" = String, Header, description = "The ETag that was read, or *.")),
+    params(("project_id" = ProjectId, Path), parameters::IfMatch),
     request_body = UpdateProject,
     responses((status = 200, description = "It was changed.", body = Project)),
 )]
@@ -106,7 +106,7 @@ async fn update(
     path = "/v1/projects/{project_id}",
     operation_id = "project.delete",
     tag = "project",
-    params(("project_id" = ProjectId, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read, or *.")),
+    params(("project_id" = ProjectId, Path), parameters::OptionalIfMatch),
     responses((status = 204, description = "It is gone.")),
 )]
 async fn delete(

@@ -16,7 +16,8 @@ use crate::{
 
 use super::{
     answer::{CreatedTagged, Result, Tagged},
-    extract::{Create, IfMatch, Json, Path, Query},
+    extract::{Create, IfMatch, Json, Path},
+    parameters,
 };
 
 /// Its routes.
@@ -35,8 +36,7 @@ pub fn routes() -> OpenApiRouter<State> {
     params(PageQuery),
     responses((status = 200, description = "A page.", body = Page<Region>)),
 )]
-async fn list(context: Context, Query(query): Query<PageQuery>) -> Result<Json<Page<Region>>> {
-    let paging = Paging::parse(&query)?;
+async fn list(context: Context, paging: Paging) -> Result<Json<Page<Region>>> {
     Ok(Json(app::region::list(&context, paging).await?))
 }
 
@@ -46,7 +46,7 @@ async fn list(context: Context, Query(query): Query<PageQuery>) -> Result<Json<P
     path = "/v1/regions",
     operation_id = "region.create",
     tag = "region",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless for a day.")),
+    params(parameters::IdempotencyKey),
     request_body = CreateRegion,
     responses((status = 201, description = "It was made.", body = Region)),
 )]
@@ -60,7 +60,7 @@ async fn create(Create(context, request): Create<CreateRegion>) -> Result<Create
     path = "/v1/regions/{region_id}",
     operation_id = "region.update",
     tag = "region",
-    params(("region_id" = RegionId, Path), ("If-Match" = String, Header, description = "The ETag that was read, or *.")),
+    params(("region_id" = RegionId, Path), parameters::IfMatch),
     request_body = UpdateRegion,
     responses((status = 200, description = "It was changed.", body = Region)),
 )]

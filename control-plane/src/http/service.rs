@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     answer::{CreatedTagged, Result, Tagged},
-    extract::{Create, IfMatch, Json, OptionalIfMatch, Path, Query},
+    extract::{Create, IfMatch, Json, OptionalIfMatch, Path},
+    parameters,
 };
 
 /// Its routes.
@@ -41,9 +42,8 @@ pub fn routes() -> OpenApiRouter<State> {
 async fn list(
     context: Context,
     Path(environment): Path<EnvironmentId>,
-    Query(query): Query<PageQuery>,
+    paging: Paging,
 ) -> Result<Json<Page<Service>>> {
-    let paging = Paging::parse(&query)?;
     Ok(Json(
         app::service::list(&context, environment, paging).await?,
     ))
@@ -55,7 +55,7 @@ async fn list(
     path = "/v1/environments/{environment_id}/services",
     operation_id = "service.create",
     tag = "service",
-    params(("environment_id" = EnvironmentId, Path), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless for a day.")),
+    params(("environment_id" = EnvironmentId, Path), parameters::IdempotencyKey),
     request_body = CreateService,
     responses((status = 201, description = "It was made.", body = Service)),
 )]
@@ -87,7 +87,7 @@ async fn get(context: Context, Path(id): Path<ServiceId>) -> Result<Tagged<Servi
     path = "/v1/services/{service_id}",
     operation_id = "service.update",
     tag = "service",
-    params(("service_id" = ServiceId, Path), ("If-Match" = String, Header, description = "The ETag that was read, or *.")),
+    params(("service_id" = ServiceId, Path), parameters::IfMatch),
     request_body = UpdateService,
     responses((status = 200, description = "It was changed.", body = Service)),
 )]
@@ -108,7 +108,7 @@ async fn update(
     path = "/v1/services/{service_id}",
     operation_id = "service.delete",
     tag = "service",
-    params(("service_id" = ServiceId, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read, or *.")),
+    params(("service_id" = ServiceId, Path), parameters::OptionalIfMatch),
     responses((status = 204, description = "It is gone.")),
 )]
 async fn delete(

@@ -17,7 +17,8 @@ use crate::{
 
 use super::{
     answer::{CreatedTagged, Result, Tagged},
-    extract::{Create, IfMatch, Json, Path, Query},
+    extract::{Create, IfMatch, Json, Path},
+    parameters,
 };
 
 /// Its routes.
@@ -39,9 +40,8 @@ pub fn routes() -> OpenApiRouter<State> {
 async fn list(
     context: Context,
     Path(organization): Path<OrganizationId>,
-    Query(query): Query<PageQuery>,
+    paging: Paging,
 ) -> Result<Json<Page<Member>>> {
-    let paging = Paging::parse(&query)?;
     Ok(Json(app::user::list(&context, organization, paging).await?))
 }
 
@@ -51,7 +51,7 @@ async fn list(
     path = "/v1/organizations/{organization_id}/users",
     operation_id = "user.create",
     tag = "user",
-    params(("organization_id" = OrganizationId, Path), ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless for a day.")),
+    params(("organization_id" = OrganizationId, Path), parameters::IdempotencyKey),
     request_body = CreateMember,
     responses((status = 201, description = "It was made.", body = Member)),
 )]
@@ -70,7 +70,7 @@ async fn create(
     path = "/v1/organizations/{organization_id}/users/{user_id}",
     operation_id = "user.update",
     tag = "user",
-    params(("organization_id" = OrganizationId, Path), ("user_id" = UserId, Path), ("If-Match" = String, Header, description = "The ETag that was read, or *.")),
+    params(("organization_id" = OrganizationId, Path), ("user_id" = UserId, Path), parameters::IfMatch),
     request_body = UpdateMember,
     responses((status = 200, description = "It was changed.", body = Member)),
 )]

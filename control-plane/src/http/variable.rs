@@ -20,6 +20,7 @@ use crate::{
 use super::{
     answer::{Result, Tagged},
     extract::{Json, OptionalIfMatch, Path},
+    parameters,
 };
 
 /// Its routes.
@@ -53,7 +54,7 @@ async fn list_of_service(
     path = "/v1/services/{service_id}/variables/{name}",
     operation_id = "variable.set",
     tag = "variable",
-    params(("service_id" = ServiceId, Path), ("name" = VariableName, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read, or *.")),
+    params(("service_id" = ServiceId, Path), ("name" = VariableName, Path), parameters::OptionalIfMatch),
     request_body = SetVariable,
     responses((status = 200, description = "It was set.", body = Variable)),
 )]
@@ -73,7 +74,7 @@ async fn set_of_service(
     path = "/v1/services/{service_id}/variables/{name}",
     operation_id = "variable.delete",
     tag = "variable",
-    params(("service_id" = ServiceId, Path), ("name" = VariableName, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read, or *.")),
+    params(("service_id" = ServiceId, Path), ("name" = VariableName, Path), parameters::OptionalIfMatch),
     responses((status = 204, description = "It is gone.")),
 )]
 async fn delete_of_service(
@@ -109,7 +110,7 @@ async fn list_of_environment(
     path = "/v1/environments/{environment_id}/variables/{name}",
     operation_id = "shared_variable.set",
     tag = "variable",
-    params(("environment_id" = EnvironmentId, Path), ("name" = VariableName, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read, or *.")),
+    params(("environment_id" = EnvironmentId, Path), ("name" = VariableName, Path), parameters::OptionalIfMatch),
     request_body = SetVariable,
     responses((status = 200, description = "It was set.", body = Variable)),
 )]
@@ -130,7 +131,7 @@ async fn set_of_environment(
     path = "/v1/environments/{environment_id}/variables/{name}",
     operation_id = "shared_variable.delete",
     tag = "variable",
-    params(("environment_id" = EnvironmentId, Path), ("name" = VariableName, Path), ("If-Match" = Option<String>, Header, description = "The ETag that was read, or *.")),
+    params(("environment_id" = EnvironmentId, Path), ("name" = VariableName, Path), parameters::OptionalIfMatch),
     responses((status = 204, description = "It is gone.")),
 )]
 async fn delete_of_environment(
