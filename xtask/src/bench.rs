@@ -18,6 +18,7 @@ use self::machine::Machine;
 use crate::{
     cargo::workspace,
     dev::{self, plan::Plan},
+    output::say,
 };
 
 /// What to measure.
@@ -122,15 +123,17 @@ pub fn percentile(samples: &[f64], percent: usize) -> f64 {
 }
 
 fn print(benchmark: &Benchmark, results: &[Measurement]) {
-    println!("{}: {}", benchmark.name, benchmark.method);
+    say!("{}: {}", benchmark.name, benchmark.method);
     for result in results {
         let bar = result
             .bar
             .map(|bar| format!("  (at most {bar})"))
             .unwrap_or_default();
-        println!(
+        say!(
             "  {:<44} {:>10.2} {}{bar}",
-            result.name, result.value, result.unit
+            result.name,
+            result.value,
+            result.unit
         );
     }
 }

@@ -1,15 +1,12 @@
 //! House automation behind `./dev`: the local platform, the house rules, the tests, the benchmarks.
 //! Blocking and small on purpose: it is built before anything else.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program for a terminal"
-)]
+#![allow(clippy::print_stderr, reason = "a program for a terminal")]
 
 mod bench;
 mod cargo;
 mod command;
 mod dev;
+mod output;
 mod test;
 mod tidy;
 

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{
     cargo::workspace,
     command::{CommandExt as _, command},
+    output::say,
 };
 
 /// A file of the checkout, path relative to its top.
@@ -29,10 +30,10 @@ pub fn run() -> Result<()> {
     findings.extend(files.iter().flat_map(layers::check));
     findings.extend(files.iter().flat_map(text::check));
     for warning in files.iter().filter_map(text::long_file) {
-        println!("tidy: warning: {warning}");
+        say!("tidy: warning: {warning}");
     }
     if findings.is_empty() {
-        println!("tidy: {} files, no findings", files.len());
+        say!("tidy: {} files, no findings", files.len());
         return Ok(());
     }
     for finding in &findings {

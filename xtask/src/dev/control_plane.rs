@@ -1,33 +1,52 @@
-//! The control plane: its configuration, its schema, its process, and its operator's commands.
+//! The control plane's replicas: their configurations, their schema, their processes, and the operator's
+//! commands.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     example,
-    plan::{PLATFORM_DOMAIN, Plan, port},
+    plan::{PLATFORM_DOMAIN, Plan, Replica, port},
     postgres::{self, Cluster},
     process::Process,
-    secrets,
+    redis, secrets,
 };
 use crate::command::{CommandExt as _, command};
 
-/// A hanging process is ended after that long.
-pub const WATCHDOG_SECONDS: u64 = 15;
+/// A hanging control plane is ended after that long. Nobody waits: the balancer leaves it much sooner.
+const WATCHDOG_SECONDS: u64 = 60;
+/// From where the balancer connects to what is on loopback.
+const BALANCER: &str = "127.0.0.1/32";
 
-/// Writes the configuration; the same text at every call of the same platform.
+/// Writes every replica's configuration; the same text at every call of the same platform.
 pub fn configure(plan: &Plan, cluster: &Cluster, otlp: Option<&str>) -> Result<()> {
-    let url = |role, database| postgres::url(plan, cluster, role, database);
     secrets::ensure(plan, "encryption.key")?;
+    for replica in plan.replicas() {
+        let config = configuration(plan, &replica, cluster, otlp)?;
+        let text = toml::to_string(&config).context("writing a control plane's configuration")?;
+        secrets::write(&config_file(plan, &replica), &text)?;
+    }
+    Ok(())
+}
+
+fn configuration(
+    plan: &Plan,
+    replica: &Replica,
+    cluster: &Cluster,
+    otlp: Option<&str>,
+) -> Result<Value> {
+    let listen = |number| format!("{}:{number}", replica.address());
+    let url = |role, database| postgres::url(plan, cluster, role, database);
     let mut config = json!({
         "public_url": plan.api_url(),
         "node_url": plan.node_url(),
         "platform_domain": PLATFORM_DOMAIN,
-        "listen": format!("{}:{}", plan.host(), port::API),
-        "listen_node": format!("{}:{}", plan.host(), port::NODE),
-        "listen_metrics": format!("127.0.0.1:{}", plan.metrics_port()),
+        "listen": listen(port::API),
+        "listen_node": listen(port::NODE),
+        "listen_metrics": listen(port::METRICS),
+        "trusted_proxies": [BALANCER],
         "database": {
             "owner_url": url("railhead_owner", "railhead")?,
             "system_url": url("railhead_system", "railhead")?,
@@ -35,14 +54,14 @@ pub fn configure(plan: &Plan, cluster: &Cluster, otlp: Option<&str>) -> Result<(
             "logs_url": url("railhead_logs", "railhead_logs")?,
         },
         "keys": { "encryption_key_file": plan.secret_file("encryption.key") },
+        "redis": { "url": format!("unix://{}", redis::socket(plan).display()) },
         "registry": { "host": plan.registry() },
         "build": { "file_roots": [example::repositories(plan)] },
     });
     if let Some(otlp) = otlp {
         config["telemetry"] = json!({ "otlp_endpoint": otlp });
     }
-    let text = toml::to_string(&config).context("writing the control plane's configuration")?;
-    secrets::write(&config_file(plan), &text)
+    Ok(config)
 }
 
 /// Brings the schema up to date and makes the platform's keys.
@@ -53,23 +72,23 @@ pub fn migrate(plan: &Plan) -> Result<()> {
         .map(drop)
 }
 
-/// The server.
-pub fn process(plan: &Plan) -> Result<Process> {
+/// A replica's server.
+pub fn process(plan: &Plan, replica: &Replica) -> Result<Process> {
     let program = plan.bin("control-plane");
-    let config = config_file(plan);
+    let config = config_file(plan, replica);
     let argv = [
         program.display().to_string(),
         "--config".to_owned(),
         config.display().to_string(),
         "serve".to_owned(),
     ];
-    let mut process = Process::new("control-plane", 50, argv).changes_with(&[&program])?;
+    let mut process = Process::new(&replica.name(), 50, argv).changes_with(&[&program])?;
     process.fingerprint += &fingerprint(&config)?;
     process.watchdog_seconds = Some(WATCHDOG_SECONDS);
     Ok(process)
 }
 
-/// An operator's command.
+/// An operator's command; which replica's configuration it reads does not matter.
 pub fn admin(plan: &Plan, arguments: &[&str]) -> Command {
     let mut admin = call(plan, &["admin"]);
     admin.args(arguments);
@@ -81,13 +100,13 @@ fn call(plan: &Plan, arguments: &[&str]) -> Command {
     // What it says is for people; a backtrace of its main is not.
     call.env("RUST_BACKTRACE", "0")
         .arg("--config")
-        .arg(config_file(plan))
+        .arg(config_file(plan, &plan.replicas()[0]))
         .args(arguments);
     call
 }
 
-fn config_file(plan: &Plan) -> std::path::PathBuf {
-    plan.secret_file("control-plane.toml")
+fn config_file(plan: &Plan, replica: &Replica) -> PathBuf {
+    plan.secret_file(&format!("{}.toml", replica.name()))
 }
 
 /// Of a file's content: it is written anew by each `up`, mostly with the same text.

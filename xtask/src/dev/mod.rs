@@ -2,6 +2,7 @@
 //! there is, `up` makes it so, the supervisor keeps it so, `down` takes exactly that away.
 
 pub mod api;
+mod balancer;
 mod base_image;
 mod bootstrap;
 mod cgroup;
@@ -27,14 +28,14 @@ mod supervisor;
 mod trust;
 mod up;
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::process::CommandExt as _, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 
 pub use self::engine::machine_memory;
 use self::plan::Plan;
-use crate::command::{CommandExt as _, command};
+use crate::{command::command, output::say};
 
 /// What to do with the local platform.
 #[derive(Subcommand, Debug)]
@@ -59,7 +60,7 @@ pub enum Task {
     },
     /// The log of one process.
     Logs {
-        /// As `status` names it, or `supervisor`.
+        /// As `status` names it, `control-plane` for all replicas, or `supervisor`.
         name: String,
         /// Go on with what comes.
         #[arg(short, long)]
@@ -67,12 +68,12 @@ pub enum Task {
     },
     /// Keep a process stopped.
     Hold {
-        /// As `status` names it.
+        /// As `status` names it, or `control-plane` for all replicas.
         name: String,
     },
     /// Let a held process run again.
     Release {
-        /// As `status` names it.
+        /// As `status` names it, or `control-plane` for all replicas.
         name: String,
     },
     /// Runs in the background; `up` starts it.
@@ -88,8 +89,8 @@ pub fn run(task: &Task) -> Result<()> {
         Task::Down { wipe } => down(&dir, *wipe),
         Task::Status { json } => status::run(&running_or_planned(&dir)?, *json),
         Task::Logs { name, follow } => logs(&running_or_planned(&dir)?, name, *follow),
-        Task::Hold { name } => process::hold(&running(&dir)?, name, true),
-        Task::Release { name } => process::hold(&running(&dir)?, name, false),
+        Task::Hold { name } => hold(&running(&dir)?, name, true),
+        Task::Release { name } => hold(&running(&dir)?, name, false),
         Task::Supervise => supervisor::run(&running(&dir)?),
     }
 }
@@ -129,7 +130,7 @@ fn claim(dir: &Path) -> Result<Plan> {
 pub fn down(dir: &Path, wipe: bool) -> Result<()> {
     match slot::held(dir) {
         Some(slot) => down::run(&Plan::new(dir.to_owned(), slot))?,
-        None => println!("The platform is not running."),
+        None => say!("The platform is not running."),
     }
     if wipe { down::wipe(dir) } else { Ok(()) }
 }
@@ -158,9 +159,15 @@ fn last_slot(dir: &Path) -> Option<slot::Slot> {
     slot::Slot::new(number.trim().parse().ok()?)
 }
 
+fn hold(plan: &Plan, name: &str, held: bool) -> Result<()> {
+    let mut names = plan.processes_called(name).into_iter();
+    names.try_for_each(|name| process::hold(plan, &name, held))
+}
+
 fn logs(plan: &Plan, name: &str, follow: bool) -> Result<()> {
-    let log = plan.dir.join("log").join(format!("{name}.log"));
-    if !log.exists() {
+    let log = |name: String| plan.dir.join("log").join(format!("{name}.log"));
+    let logs: Vec<_> = plan.processes_called(name).into_iter().map(log).collect();
+    if !logs.iter().all(|log| log.exists()) {
         bail!("no log of \"{name}\"; ./dev status lists the processes");
     }
     let mut show = command(if follow {
@@ -168,5 +175,5 @@ fn logs(plan: &Plan, name: &str, follow: bool) -> Result<()> {
     } else {
         vec!["cat"]
     });
-    show.arg(log).run()
+    Err(show.args(logs).exec()).context("showing the log")
 }

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{
-    control_plane::{WATCHDOG_SECONDS, fingerprint},
+    control_plane::fingerprint,
     engine, example,
     plan::{Plan, Region, netns_path, port},
     process::{Process, write_whole},
@@ -12,6 +12,9 @@ use super::{
 
 /// Certificates that builds are given: those of the machine, which may stand behind an inspecting proxy.
 const EXTRA_CAS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// A hanging node process is ended after that long.
+const WATCHDOG_SECONDS: u64 = 15;
 
 /// The two kinds of node processes.
 pub const ROLES: [&str; 2] = ["agent", "edge"];
@@ -64,7 +67,7 @@ fn agent(plan: &Plan, region: &Region) -> Result<Value> {
         "host_ports": [20_000, 39_999],
         "capacity": { "cpu": cpu, "memory": format!("{memory_mib}Mi") },
         "docker": { "socket": engine::socket(region, "engine") },
-        "network": { "denied": [plan.network(), "169.254.0.0/16"] },
+        "network": { "denied": [plan.network(), "169.254.0.0/16"], "dns": [plan.dns()] },
         "build": {
             "socket": engine::socket(region, "build-engine"),
             "netns": netns_path(&region.build_netns()),

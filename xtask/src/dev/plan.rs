@@ -23,6 +23,8 @@ pub mod port {
     pub const API: u16 = 8443;
     /// The node API.
     pub const NODE: u16 = 8444;
+    /// Metrics and readiness of a control plane.
+    pub const METRICS: u16 = 8445;
     /// The registry.
     pub const REGISTRY: u16 = 5000;
     /// Where an OTLP sink may listen.
@@ -46,6 +48,13 @@ pub struct Plan {
     pub dir: PathBuf,
     /// Its place among the platforms of this machine.
     pub slot: Slot,
+}
+
+/// One of the control planes behind the balancer.
+#[derive(Debug, Clone, Copy)]
+pub struct Replica {
+    number: u8,
+    slot: Slot,
 }
 
 /// One region: a node with an engine, an agent, an edge and a build engine.
@@ -85,7 +94,7 @@ impl Plan {
         self.run().join("data")
     }
 
-    /// The machine's address on the platform's network; control plane and registry listen there.
+    /// The machine's address on the platform's network; balancer and registry listen there.
     pub fn host(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, self.slot.network(), 0, 1)
     }
@@ -105,7 +114,7 @@ impl Plan {
         format!("10.{}.250.0/24", self.slot.network())
     }
 
-    /// Answers DNS queries of builds with what the machine's own resolver says.
+    /// Answers DNS queries of builds and workloads with what the machine's own resolver says.
     pub fn dns(&self) -> Ipv4Addr {
         Ipv4Addr::new(10, self.slot.network(), 250, 3)
     }
@@ -126,6 +135,22 @@ impl Plan {
         };
         let [first, second] = REGIONS;
         [region(first, 1), region(second, 2)]
+    }
+
+    /// The control planes.
+    pub fn replicas(&self) -> [Replica; 2] {
+        [1, 2].map(|number| Replica {
+            number,
+            slot: self.slot,
+        })
+    }
+
+    /// The processes that a name on the command line means: `control-plane` is all replicas.
+    pub fn processes_called(&self, name: &str) -> Vec<String> {
+        match name {
+            "control-plane" => self.replicas().map(|replica| replica.name()).into(),
+            _ => vec![name.to_owned()],
+        }
     }
 
     /// Copies of our binaries, so that a rebuild does not change a running platform.
@@ -182,10 +207,22 @@ impl Plan {
     pub fn postgres_port(&self) -> u16 {
         15_400 + u16::from(self.slot.number())
     }
+}
 
-    /// Loopback port of the control plane's metrics.
-    pub fn metrics_port(&self) -> u16 {
-        15_500 + u16::from(self.slot.number())
+impl Replica {
+    /// `control-plane-1`: its process.
+    pub fn name(&self) -> String {
+        format!("control-plane-{}", self.number)
+    }
+
+    /// On loopback, where the balancer alone reaches it.
+    pub fn address(&self) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.slot.network(), 0, self.number)
+    }
+
+    /// Its metrics and readiness, for whoever scrapes.
+    pub fn metrics_url(&self) -> String {
+        format!("http://{}:{}", self.address(), port::METRICS)
     }
 }
 
@@ -281,6 +318,10 @@ mod tests {
             [us.build_address(), eu.build_address()].map(|a| a.to_string()),
             ["10.96.11.2", "10.96.12.2"]
         );
+        assert_eq!(
+            plan.replicas().map(|replica| replica.address().to_string()),
+            ["127.96.0.1", "127.96.0.2"]
+        );
         assert_eq!([us.pool(), eu.pool()], ["10.112.0.0/17", "10.112.128.0/17"]);
         assert_eq!(
             [us.bridge(), eu.bridge()],
@@ -294,6 +335,7 @@ mod tests {
         let [first, last] = plans;
         assert_ne!(first.host(), last.host());
         assert_ne!(first.postgres_port(), last.postgres_port());
+        assert_ne!(first.replicas()[0].address(), last.replicas()[0].address());
         assert_ne!(first.router_netns(), last.router_netns());
         assert_eq!(last.network(), "10.111.0.0/16");
         assert_eq!(last.regions()[1].pool(), "10.127.128.0/17");

@@ -1,10 +1,17 @@
 //! A private Redis: on a socket only, so that it shares no port with any other.
 
+use std::path::PathBuf;
+
 use super::{plan::Plan, process::Process};
+
+/// Where control planes reach it.
+pub fn socket(plan: &Plan) -> PathBuf {
+    plan.run().join("redis.sock")
+}
 
 /// The server.
 pub fn process(plan: &Plan) -> Process {
-    let socket = plan.run().join("redis.sock");
+    let socket = socket(plan);
     let data = plan.data().join("redis");
     Process::new(
         "redis",

@@ -10,6 +10,7 @@ use super::{
     plan::Plan,
     state::{Phase, State},
 };
+use crate::output::say;
 
 /// What scripts drive the platform by.
 #[derive(Debug, Serialize)]
@@ -22,6 +23,9 @@ struct Status {
     registry: String,
     edges: BTreeMap<&'static str, String>,
     regions: BTreeMap<&'static str, RegionStatus>,
+    /// By the name of its process, where each control plane's metrics are.
+    control_planes: BTreeMap<String, String>,
+    router_netns: String,
     ca_file: String,
     admin_token_file: String,
     example_host: Option<String>,
@@ -53,32 +57,35 @@ pub fn run(plan: &Plan, json: bool) -> Result<()> {
     let state = State::read(plan)?;
     let status = status(plan, &state);
     if json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        say!("{}", serde_json::to_string_pretty(&status)?);
         return Ok(());
     }
     if !status.running {
-        println!("The platform is not running; start it with ./dev up.");
+        say!("The platform is not running; start it with ./dev up.");
         return Ok(());
     }
-    println!(
+    say!(
         "{:<24} {:<10} {:>8} {:>9}",
-        "PROCESS", "STATE", "PID", "RESTARTS"
+        "PROCESS",
+        "STATE",
+        "PID",
+        "RESTARTS"
     );
     for process in &status.processes {
         let state = serde_json::to_value(process.state)?;
         let pid = process
             .pid
             .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        println!(
+        say!(
             "{:<24} {:<10} {pid:>8} {:>9}",
             process.name,
             state.as_str().unwrap_or_default(),
             process.restarts
         );
     }
-    println!("\nAPI  {}", status.api);
+    say!("\nAPI  {}", status.api);
     for (region, address) in &status.edges {
-        println!("edge {region}  https://{address}");
+        say!("edge {region}  https://{address}");
     }
     Ok(())
 }
@@ -104,6 +111,11 @@ fn status(plan: &Plan, state: &State) -> Status {
             .regions()
             .map(|region| (region.name, region_status(&region)))
             .into(),
+        control_planes: plan
+            .replicas()
+            .map(|replica| (replica.name(), replica.metrics_url()))
+            .into(),
+        router_netns: plan.router_netns(),
         ca_file: text(plan.ca_file()),
         admin_token_file: text(plan.admin_token_file()),
         // Absent while the API is down or nothing is deployed: the rest is still worth showing.

@@ -3,6 +3,7 @@
 
 use std::{
     env, fs,
+    io::{self, IsTerminal as _},
     path::PathBuf,
     process::{Command, Stdio},
     thread,
@@ -12,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    api, base_image, bootstrap, control_plane, down, engine, example,
+    api, balancer, base_image, bootstrap, control_plane, down, engine, example,
     firewall::Allowed,
     internet, mounts, netns, node,
     plan::{Plan, Region, port},
@@ -25,6 +26,7 @@ use super::{
 use crate::{
     cargo::{cargo, target_dir},
     command::{CommandExt as _, command},
+    output::say,
 };
 
 /// Our programs.
@@ -99,16 +101,20 @@ pub fn run(plan: &Plan, settings: &Settings) -> Result<()> {
 fn recover(plan: &Plan) -> Result<()> {
     let state = State::read(plan)?;
     if state.supervisor.is_some() && state.live_supervisor().is_none() {
-        println!("  the supervisor is gone: ending what it left");
+        say!("  the supervisor is gone: ending what it left");
         down::end_processes(plan, &state)?;
     }
     Ok(())
 }
 
+/// The first time takes minutes: whoever watches sees what cargo is at.
 fn build() -> Result<()> {
-    cargo(["build", "--quiet", "--workspace", "--bins"])?
-        .run()
-        .context("building")
+    say!("  building the programs (the first time takes some minutes)");
+    let mut build = cargo(["build", "--workspace", "--bins"])?;
+    if !io::stderr().is_terminal() {
+        build.arg("--quiet");
+    }
+    build.run().context("building")
 }
 
 fn start_foundation(plan: &Plan, settings: &Settings) -> Result<()> {
@@ -141,15 +147,22 @@ fn start_platform(plan: &Plan, settings: &Settings, clock: &mut Clock, images: b
     if images {
         base_image::ensure_pushed(plan)?;
     }
-    let mut processes = vec![registry::process(plan)?, control_plane::process(plan)?];
+    let [first, second] = plan.replicas();
+    let mut processes = vec![
+        registry::process(plan)?,
+        control_plane::process(plan, &first)?,
+        balancer::process(plan)?,
+    ];
     for region in plan.regions() {
         processes.push(engine::workloads(plan, &region)?);
         processes.push(engine::builds(plan, &region)?);
     }
     want(plan, &processes)?;
+    // One after the other, so that a new version leaves the API up.
+    want(plan, &[control_plane::process(plan, &second)?])?;
     wait_until("the registry", || registry::answers(plan))?;
     wait_until("the API", || api::answers(plan))?;
-    clock.done("registry, engines, control plane");
+    clock.done("registry, engines, control planes, balancer");
     bootstrap::ensure(plan)?;
     want(plan, &node_processes(plan, otlp)?)?;
     clock.done("agents and edges of both regions");
@@ -275,24 +288,24 @@ fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
 }
 
 fn print_summary(plan: &Plan, host: &str, clock: &Clock) {
-    println!(
+    say!(
         "\nRailhead is up ({:.1} s).",
         clock.begun.elapsed().as_secs_f64()
     );
-    println!("  API        {}", plan.api_url());
-    println!(
+    say!("  API        {}", plan.api_url());
+    say!(
         "  token      {}",
         plan.dir.join("secrets/admin.token").display()
     );
-    println!("  CA         {}", plan.dir.join("ca.pem").display());
+    say!("  CA         {}", plan.dir.join("ca.pem").display());
     for region in plan.regions() {
         print_region(plan, &region, host);
     }
 }
 
 fn print_region(plan: &Plan, region: &Region, host: &str) {
-    println!("  {:<10} {}", region.name, region.address());
-    println!(
+    say!("  {:<10} {}", region.name, region.address());
+    say!(
         "             {}",
         example::curl(plan, region, host).join(" ")
     );
@@ -314,7 +327,7 @@ impl Clock {
     }
 
     fn done(&mut self, phase: &str) {
-        println!("  {:>6.1} s  {phase}", self.last.elapsed().as_secs_f64());
+        say!("  {:>6.1} s  {phase}", self.last.elapsed().as_secs_f64());
         self.last = Instant::now();
     }
 }

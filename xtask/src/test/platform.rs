@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::{cargo::workspace, dev};
+use crate::{cargo::workspace, dev, output::say};
 
 /// A running platform.
 pub struct TestPlatform {
@@ -17,7 +17,7 @@ impl TestPlatform {
     pub fn start() -> Result<Self> {
         let dir = workspace()?.join(".dev-test");
         dev::down(&dir, true)?;
-        println!("test platform:");
+        say!("test platform:");
         dev::up_for_tests(&dir)?;
         Ok(Self { dir })
     }
