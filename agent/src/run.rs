@@ -76,6 +76,8 @@ struct Workloads {
     usages: watch::Receiver<Arc<Usages>>,
     secrets: Arc<dyn Secrets>,
     logs: Logs,
+    images: Arc<Images>,
+    networks: Arc<Networks>,
 }
 
 impl Workloads {
@@ -89,8 +91,9 @@ impl Workloads {
         let runtime: Arc<dyn Runtime> = Arc::new(Docker::new(
             &config.docker.socket,
             link.identity().node_id(),
+            &config.network.dns,
         ));
-        let firewall = Firewall::new(config.network.denied.clone());
+        let firewall = Firewall::new(config.network.denied.clone(), config.network.dns.clone());
         let networks = Arc::new(Networks::new(Arc::clone(&runtime), Box::new(firewall)));
         let images = Arc::new(Images::load(state_dir.join("images.json"))?);
         let secrets: Arc<dyn Secrets> = Arc::new(FeedSecrets(follower.state()));
@@ -127,8 +130,8 @@ impl Workloads {
         tasks.spawn(logs::ship(logs.clone(), Arc::new(link.client().clone())));
         tasks.spawn(garbage::collect(
             runtime,
-            networks,
-            images,
+            Arc::clone(&networks),
+            Arc::clone(&images),
             config.garbage.clone(),
             observed.clone(),
         ));
@@ -144,6 +147,8 @@ impl Workloads {
             usages: usage_receiver,
             secrets,
             logs,
+            images,
+            networks,
         })
     }
 }
@@ -223,7 +228,13 @@ async fn listen(
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("can't listen on {} (listen in agent.toml)", config.listen))?;
-    tasks.spawn(serve::serve(listener, tls, workloads.observed.clone()));
+    let denied = link.identity().denied().clone();
+    tasks.spawn(serve::serve(
+        listener,
+        tls,
+        denied,
+        workloads.observed.clone(),
+    ));
     let observed = workloads.observed.clone();
     telemetry::metrics::serve(config.listen_metrics, move || readiness(&observed)).await?;
     Ok(())
@@ -250,6 +261,9 @@ fn report(
         observed: workloads.observed.clone(),
         usages: workloads.usages.clone(),
         builds,
+        desired: workloads.desired.clone(),
+        images: Arc::clone(&workloads.images),
+        networks: workloads.networks.present(),
     };
     let version = telemetry::BuildInfo::current().version.to_owned();
     let reporter = Reporter::new(link, version, vec![follower.feed()]);

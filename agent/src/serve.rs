@@ -9,18 +9,19 @@ use axum::{
     http::StatusCode,
     routing::get,
 };
-use domain::id::{InstanceId, ServiceId};
+use domain::id::{InstanceId, NodeId, ServiceId};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
     service::TowerToHyperService,
 };
+use link::identity::DenyList;
 use protocol::{agent_api::Confirmation, report::InstanceReport};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::reconcile::Observed;
 
@@ -32,8 +33,14 @@ const CONNECTIONS: usize = 512;
 /// After the system refused a connection (no file descriptors).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Takes edges' connections until the task is dropped. Who is no edge of the platform fails the handshake.
-pub async fn serve(listener: TcpListener, mut tls: rustls::ServerConfig, observed: Seen) {
+/// Takes edges' connections until the task is dropped. Who is no edge of the platform fails the handshake;
+/// who is none any more (`denied`) is cut off.
+pub async fn serve(
+    listener: TcpListener,
+    mut tls: rustls::ServerConfig,
+    denied: DenyList,
+    observed: Seen,
+) {
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let routes = routes(observed);
@@ -41,9 +48,13 @@ pub async fn serve(listener: TcpListener, mut tls: rustls::ServerConfig, observe
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let connection = connection(acceptor.clone(), stream, peer, routes.clone());
+                let connection = Connection {
+                    acceptor: acceptor.clone(),
+                    denied: denied.clone(),
+                    routes: routes.clone(),
+                };
                 tokio::spawn(async move {
-                    connection.await;
+                    connection.run(stream, peer).await;
                     drop(place);
                 });
             }
@@ -55,20 +66,37 @@ pub async fn serve(listener: TcpListener, mut tls: rustls::ServerConfig, observe
     }
 }
 
-async fn connection(acceptor: TlsAcceptor, stream: TcpStream, peer: SocketAddr, routes: Router) {
-    let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await;
-    let stream = match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::info!(%peer, %error, "refused a connection to the agent API");
-            return;
+struct Connection {
+    acceptor: TlsAcceptor,
+    denied: DenyList,
+    routes: Router,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, peer: SocketAddr) {
+        let handshake = tokio::time::timeout(HANDSHAKE_WITHIN, self.acceptor.accept(stream)).await;
+        let stream = match handshake.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::info!(%peer, %error, "refused a connection to the agent API");
+                return;
+            }
+        };
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        match link::tls::peer_spiffe_id(chain) {
+            Ok(edge) => self.serve(stream, edge.node_id).await,
+            Err(error) => tracing::warn!(%peer, %error, "an edge without identity"),
         }
-    };
-    let served = auto::Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes))
-        .await;
-    if let Err(error) = served {
-        tracing::debug!(%peer, %error, "a connection to the agent API broke off");
+    }
+
+    async fn serve(self, stream: TlsStream<TcpStream>, edge: NodeId) {
+        let stream = TokioIo::new(self.denied.guard(stream, edge));
+        let served = auto::Builder::new(TokioExecutor::new())
+            .serve_connection(stream, TowerToHyperService::new(self.routes))
+            .await;
+        if let Err(error) = served {
+            tracing::debug!(%edge, %error, "a connection to the agent API broke off");
+        }
     }
 }
 

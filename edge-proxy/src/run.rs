@@ -142,6 +142,7 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
     let tunnels = Arc::new(Tunnels {
         server: server.clone(),
         state: Arc::clone(&state),
+        denied: identity.denied().clone(),
     });
     let acceptor = tunnels::acceptor(identity)?;
     tasks.spawn(tunnels::run(parts.ports.forward, acceptor, tunnels));

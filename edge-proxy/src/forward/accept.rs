@@ -8,6 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use link::identity::DenyList;
 use protocol::join::{Role, SpiffeId};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -36,6 +37,8 @@ pub struct Tunnels {
     pub server: Server,
     /// Metrics.
     pub state: Arc<State>,
+    /// Whom an operator has expelled.
+    pub denied: DenyList,
 }
 
 /// mTLS that lets only edges of the platform in.
@@ -113,6 +116,7 @@ async fn serve(
     tunnels: &Arc<Tunnels>,
 ) {
     let region: Name = via.region.clone();
+    let stream = tunnels.denied.guard(stream, via.node_id);
     let service = hyper::service::service_fn(|request| {
         let answer = take(request, peer, via.clone(), tunnels);
         async move { Ok::<_, Infallible>(answer) }

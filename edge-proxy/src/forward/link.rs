@@ -201,7 +201,7 @@ impl Links {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PING)
-            .handshake(TokioIo::new(tls))
+            .handshake(TokioIo::new(self.identity.denied().guard(tls, edge)))
             .await
             .map_err(broken)?;
         tokio::spawn(async move {

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -40,8 +40,10 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Agents {
     identity: link::identity::Identity,
-    clients: std::sync::Mutex<HashMap<NodeId, reqwest::Client>>,
+    clients: Arc<Mutex<Clients>>,
 }
+
+type Clients = HashMap<NodeId, reqwest::Client>;
 
 impl Agents {
     /// Uses this edge's certificate.
@@ -49,15 +51,12 @@ impl Agents {
     pub fn new(identity: link::identity::Identity) -> Self {
         Self {
             identity,
-            clients: std::sync::Mutex::default(),
+            clients: Arc::default(),
         }
     }
 
     fn client(&self, node: NodeId, agent: SocketAddr) -> Result<reqwest::Client, Error> {
-        let mut clients = self
-            .clients
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut clients = lock(&self.clients);
         if let Some(client) = clients.get(&node) {
             return Ok(client.clone());
         }
@@ -76,7 +75,17 @@ impl Agents {
             .build()
             .map_err(|source| Error::Request { agent, source })?;
         clients.insert(node, client.clone());
+        self.forget_when_expelled(node);
         Ok(client)
+    }
+
+    /// Its open connections go with the client.
+    fn forget_when_expelled(&self, node: NodeId) {
+        let (denied, clients) = (self.identity.denied().clone(), Arc::clone(&self.clients));
+        tokio::spawn(async move {
+            denied.expelled(node).await;
+            lock(&clients).remove(&node);
+        });
     }
 
     /// What the agent says about an instance; none when it has no such instance.
@@ -125,6 +134,10 @@ impl Agents {
         let answer = response.error_for_status().map_err(request)?;
         answer.json().await.map_err(request)
     }
+}
+
+fn lock(clients: &Mutex<Clients>) -> MutexGuard<'_, Clients> {
+    clients.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Answers requests that found no living endpoint, for as long as the edge lives.

@@ -1,8 +1,11 @@
 //! Requests for a region without a healthy instance go to another region's edge.
 
+use std::time::Duration;
+
 use domain::id::ServiceId;
 use futures::{SinkExt, StreamExt};
-use protocol::join::Role;
+use link::identity::Identity;
+use protocol::{feed::FeedName, join::Role};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Agent, Ca, Instance, Routes, TestEdge, client, http1_only, raw_tls, until};
@@ -269,4 +272,52 @@ async fn only_edges_of_the_platform_may_forward_even_with_an_expired_certificate
             .await
             .is_err()
     );
+}
+
+/// A WebSocket from `near` through the tunnel to `far`.
+async fn open_socket(two: &TwoRegions) -> impl futures::Stream<Item = Received> + Unpin {
+    let tls = raw_tls(&two.ca, two.near.https, "app.test").await.unwrap();
+    let (mut socket, _) = tokio_tungstenite::client_async("wss://app.test/ws", tls)
+        .await
+        .unwrap();
+    socket.send(Message::text("hello")).await.unwrap();
+    socket.next().await.unwrap().unwrap();
+    socket
+}
+
+type Received = Result<Message, tokio_tungstenite::tungstenite::Error>;
+
+/// `node` hears that `other` was expelled.
+fn expel(node: &Identity, other: &Identity) {
+    let feed = FeedName::Node(node.node_id());
+    node.denied().replace(&feed, [other.node_id()].into());
+}
+
+/// The requests that are under way end, and none is forwarded after that.
+async fn is_cut(two: &TwoRegions, mut socket: impl futures::Stream<Item = Received> + Unpin) {
+    let end = tokio::time::timeout(Duration::from_secs(2), socket.next()).await;
+    let end = end.expect("cut within 2 s");
+    assert!(matches!(end, None | Some(Err(_) | Ok(Message::Close(_)))));
+    let answer = client(&two.ca, two.near.https)
+        .get("https://app.test/")
+        .send()
+        .await
+        .unwrap();
+    assert!(answer.status().is_server_error(), "{}", answer.status());
+}
+
+#[tokio::test]
+async fn an_open_tunnel_from_an_edge_that_is_expelled_is_cut() {
+    let two = two_regions().await;
+    let socket = open_socket(&two).await;
+    expel(&two.far.identity, &two.near.identity);
+    is_cut(&two, socket).await;
+}
+
+#[tokio::test]
+async fn an_open_tunnel_to_an_edge_that_is_expelled_is_cut() {
+    let two = two_regions().await;
+    let socket = open_socket(&two).await;
+    expel(&two.near.identity, &two.far.identity);
+    is_cut(&two, socket).await;
 }

@@ -3,6 +3,7 @@
 
 mod credentials;
 mod deny_list;
+mod guarded;
 mod join;
 mod renew;
 mod store;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 
 pub use credentials::Credentials;
 pub use deny_list::DenyList;
+pub use guarded::Guarded;
 pub(crate) use join::{Join, join};
 pub(crate) use renew::keep_renewed;
 pub use store::Store;

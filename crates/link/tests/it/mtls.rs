@@ -1,3 +1,4 @@
+use domain::ring::Ring;
 use std::sync::Arc;
 
 use link::{
@@ -123,12 +124,39 @@ async fn an_expelled_node_is_refused_whatever_its_certificate_says() {
     let agent = node(&pki, Role::Agent, Life::FRESH);
     let edge = node(&pki, Role::Edge, Life::FRESH);
     let any = Peers::default;
-    let feed = FeedName::GlobalRoutes;
+    let feed = FeedName::GlobalRoutes(Ring::All);
     agent.denied().replace(&feed, [edge.node_id()].into());
     assert!(meet((&agent, any()), (&edge, any())).await.is_err());
     assert!(meet((&edge, any()), (&agent, any())).await.is_err());
     agent.denied().replace(&feed, [].into());
     meet((&agent, any()), (&edge, any())).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_open_link_is_cut_when_its_node_is_expelled_and_no_other() {
+    let pki = Pki::new();
+    let agent = node(&pki, Role::Agent, Life::FRESH);
+    let edges = [(); 2].map(|()| node(&pki, Role::Edge, Life::FRESH));
+    let open = edges.each_ref().map(|edge| {
+        let (near, far) = tokio::io::duplex(64);
+        (agent.denied().guard(near, edge.node_id()), far)
+    });
+    let [(mut expelled, _far), (mut welcome, mut far)] = open;
+    let waits = tokio::spawn(async move {
+        let read = expelled.read_u8().await;
+        (read, expelled.write_u8(1).await)
+    });
+    let feed = FeedName::Node(agent.node_id());
+    agent.denied().replace(&feed, [edges[0].node_id()].into());
+    let (read, written) = waits.await.unwrap();
+    let aborted = std::io::ErrorKind::ConnectionAborted;
+    assert_eq!(read.unwrap_err().kind(), aborted);
+    assert_eq!(written.unwrap_err().kind(), aborted);
+
+    far.write_u8(7).await.unwrap();
+    assert_eq!(welcome.read_u8().await.unwrap(), 7);
+    welcome.write_u8(8).await.unwrap();
+    assert_eq!(far.read_u8().await.unwrap(), 8);
 }
 
 #[test]
