@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use domain::generation::{Epoch, Generation, Position};
+use domain::{
+    generation::{Epoch, Generation, Position},
+    id::NodeId,
+};
 use protocol::feed::{Commit, FeedName, writer};
 use serde::Deserialize;
 use tokio::{sync::mpsc, time::Instant};
@@ -19,9 +22,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Error, Node, guard};
 use crate::{
     State,
-    feed::secrets,
+    feed::{secrets, stream},
     store::{
-        feed::{self, Changes, Following},
+        feed::{self, Following},
+        node_identity,
         tx::SystemTx,
     },
     waker::Topic,
@@ -53,13 +57,14 @@ pub(super) async fn desired(
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    if !node.feeds().contains(&wanted.feed) {
+    if !node.may_follow(&wanted.feed) {
         return Err(Error::ForeignFeed(wanted.feed.to_string()));
     }
     guard::examine(&state, &node, &shown(&headers)?).await?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let stream = Stream {
         state,
+        node: node.id,
         feed: wanted.feed,
         following: Following {
             epoch: wanted.epoch,
@@ -83,6 +88,7 @@ fn shown(headers: &HeaderMap) -> Result<Vec<Commit>, Error> {
 
 struct Stream {
     state: State,
+    node: NodeId,
     feed: FeedName,
     following: Following,
     sender: mpsc::Sender<Result<Bytes, std::io::Error>>,
@@ -142,6 +148,9 @@ impl Stream {
     async fn load(&self) -> Result<Option<(Vec<String>, Position)>, Error> {
         let mut tx = SystemTx::begin(&self.state.pools).await?;
         guard::check(&mut tx).await?;
+        if !node_identity::is_welcome(&mut tx, self.node).await? {
+            return Err(Error::Denied(self.node.to_string()));
+        }
         let feeds = [self.feed.clone()];
         let newest = feed::positions(&mut tx, &feeds).await?;
         let newest = newest.get(&self.feed).copied().unwrap_or_default();
@@ -154,32 +163,10 @@ impl Stream {
         let position = changes.head.position;
         let values = secrets::resolve(&mut tx, &self.state.secrets, &changes.secrets).await?;
         tx.commit().await?;
-        let lines = self
-            .render(changes, values)
+        let signer = &self.state.keys.signer;
+        let lines = stream::lines(signer, &self.feed, changes, values)
             .map_err(|error| Error::Malformed(error.to_string()))?;
         Ok(Some((lines, position)))
-    }
-
-    fn render(
-        &self,
-        changes: Changes,
-        values: Vec<protocol::feed::SecretFrame>,
-    ) -> Result<Vec<String>, writer::Error> {
-        let head = changes.head;
-        let mut lines = vec![writer::begin(head.position, changes.full)?];
-        for value in values {
-            lines.push(writer::secret(value)?);
-        }
-        for (id, item) in &changes.items {
-            lines.push(writer::put(id, item)?);
-        }
-        for (id, cause) in &changes.deleted {
-            lines.push(writer::delete(id, Some(*cause))?);
-        }
-        let signer = &self.state.keys.signer;
-        let commit = signer.commit(self.feed.clone(), head.position, head.digest, head.count);
-        lines.push(writer::commit(commit)?);
-        Ok(lines)
     }
 
     async fn send(&self, line: String) -> Result<(), Ended> {

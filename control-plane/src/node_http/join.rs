@@ -1,7 +1,10 @@
 //! Joining and renewing: how a machine becomes a node and keeps its certificate.
 
 use axum::{Extension, Json, extract};
-use domain::{id::NodeId, name::Name};
+use domain::{
+    id::{JoinTokenId, NodeId},
+    name::Name,
+};
 use protocol::{
     join::{Identity, JoinRequest, RenewRequest, SpiffeId},
     join_token::JoinToken,
@@ -52,32 +55,57 @@ async fn try_join(state: &State, request: &JoinRequest, source: Source) -> Resul
     if !bool::from(hash.as_slice().ct_eq(&stored.secret_hash)) {
         return Err(Error::InvalidToken);
     }
-    match stored.state {
-        TokenState::Open => {}
-        TokenState::Used => return Err(Error::UsedToken),
-        TokenState::Expired => return Err(Error::ExpiredToken),
-    }
+    let joined = joined_before(&stored.state, request)?;
     let spiffe_id = SpiffeId {
         trust_domain: state.config.platform_domain.clone(),
         region: stored.region.clone(),
         role: stored.role,
-        node_id: NodeId::new(),
+        node_id: joined.unwrap_or_else(NodeId::new),
     };
     let certificate = sign(state, &request.csr, &spiffe_id, &request.name)?;
-    let node = NewNode {
-        id: spiffe_id.node_id,
-        token: token.id,
-        name: &request.name,
-        certificate: &certificate,
-    };
-    node_identity::insert(&mut tx, &node)
-        .await
-        .map_err(|error| taken(error, &stored.region, &request.name))?;
-    let entry = Entry::success(source, "node.join", spiffe_id.node_id)
-        .with_detail(serde_json::json!({ "name": request.name, "region": stored.region }));
+    match joined {
+        Some(id) => node_identity::renewed(&mut tx, id, &certificate).await?,
+        None => insert(&mut tx, &spiffe_id, token.id, request, &certificate).await?,
+    }
+    let detail = serde_json::json!({
+        "name": request.name, "region": stored.region, "repeated": joined.is_some(),
+    });
+    let entry = Entry::success(source, "node.join", spiffe_id.node_id).with_detail(detail);
     tx.commit(entry).await?;
     tracing::info!(node = %spiffe_id.node_id, region = %stored.region, name = %request.name, "a node has joined");
     Ok(identity(state, spiffe_id, certificate))
+}
+
+/// The node that this very request has made already: its answer was lost, and whoever has the key asks
+/// again. None when the token is still open.
+fn joined_before(state: &TokenState, request: &JoinRequest) -> Result<Option<NodeId>, Error> {
+    match state {
+        TokenState::Open => Ok(None),
+        TokenState::UsedBy(node)
+            if node.name == request.name && node.public_key == requested_key(&request.csr)? =>
+        {
+            Ok(Some(node.id))
+        }
+        TokenState::UsedBy(_) | TokenState::Used => Err(Error::UsedToken),
+        TokenState::Expired => Err(Error::ExpiredToken),
+    }
+}
+
+async fn insert(
+    tx: &mut Mutation,
+    id: &SpiffeId,
+    token: JoinTokenId,
+    request: &JoinRequest,
+    certificate: &NodeCertificate,
+) -> Result<(), Error> {
+    let node = NewNode {
+        id: id.node_id,
+        token,
+        name: &request.name,
+        certificate,
+    };
+    let inserted = node_identity::insert(tx, &node).await;
+    inserted.map_err(|error| taken(error, &id.region, &request.name))
 }
 
 /// `POST /node/v1/renew`

@@ -3,12 +3,15 @@
 use domain::{
     id::{JoinTokenId, NodeId},
     name::Name,
+    ring::Ring,
 };
 use protocol::join::Role;
+use sqlx::postgres::PgRow;
 
 use super::{
     Error,
-    tx::{Access as _, Mutation, SystemTx},
+    row::Columns as _,
+    tx::{Access as _, Mutation, SystemTx, Write},
 };
 use crate::ca::NodeCertificate;
 
@@ -20,12 +23,26 @@ pub struct Token {
     pub state: TokenState,
 }
 
-/// Whether a join token is still good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a join token is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenState {
+    /// For one node.
     Open,
+    /// For this node alone, which may not have got the answer.
+    UsedBy(Joined),
+    /// For nothing.
     Used,
+    /// For nothing.
     Expired,
+}
+
+/// The node that a token was used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    pub id: NodeId,
+    pub name: Name,
+    /// `SubjectPublicKeyInfo`, DER.
+    pub public_key: Vec<u8>,
 }
 
 /// A node that is joining.
@@ -41,33 +58,47 @@ pub struct Known {
     pub region: Name,
     pub role: Role,
     pub public_key: Vec<u8>,
+    pub ring: Ring,
     pub denied: bool,
 }
 
 /// The token, nobody else's until the transaction's end.
 pub async fn lock_token(tx: &mut Mutation, id: JoinTokenId) -> Result<Option<Token>, Error> {
-    let row: Option<(String, String, Vec<u8>, bool, bool)> = sqlx::query_as(
-        "select region.name, token.role, token.secret_hash, token.used_at is not null,
-                token.expires_at <= now()
+    let row = sqlx::query(
+        "select region.name as region, token.role, token.secret_hash,
+                token.used_at is not null as used, token.expires_at <= now() as expired,
+                node.id as node_id, node.name as node_name, node.public_key
          from join_token token join region on region.id = token.region_id
+         left join node on node.id = token.node_id and node.denied_at is null
          where token.id = $1 for update of token",
     )
     .bind(id.uuid())
     .fetch_optional(tx.executor())
     .await?;
-    row.map(|(region, role, secret_hash, used, expired)| {
+    row.map(|row| {
         Ok(Token {
-            region: name_of(&region)?,
-            role: role_of(&role)?,
-            secret_hash,
-            state: match (used, expired) {
-                (true, _) => TokenState::Used,
-                (false, true) => TokenState::Expired,
-                (false, false) => TokenState::Open,
-            },
+            region: row.parsed("region")?,
+            role: role_of(row.value("role")?)?,
+            secret_hash: row.value("secret_hash")?,
+            state: token_state(&row)?,
         })
     })
     .transpose()
+}
+
+fn token_state(row: &PgRow) -> Result<TokenState, Error> {
+    let (used, expired): (bool, bool) = (row.value("used")?, row.value("expired")?);
+    let node: Option<NodeId> = row.id_opt("node_id")?;
+    Ok(match (used, expired, node) {
+        (true, false, Some(id)) => TokenState::UsedBy(Joined {
+            id,
+            name: row.parsed("node_name")?,
+            public_key: row.value("public_key")?,
+        }),
+        (true, ..) => TokenState::Used,
+        (false, true, _) => TokenState::Expired,
+        (false, false, _) => TokenState::Open,
+    })
 }
 
 /// Makes the node and uses up its token.
@@ -92,19 +123,29 @@ pub async fn insert(tx: &mut Mutation, node: &NewNode<'_>) -> Result<(), Error> 
     Ok(())
 }
 
+/// Whether a node may follow and report: it is known and no operator has expelled it.
+pub async fn is_welcome(tx: &mut SystemTx, id: NodeId) -> Result<bool, Error> {
+    let welcome = "select exists (select 1 from node where id = $1 and denied_at is null)";
+    Ok(sqlx::query_scalar(welcome)
+        .bind(id.uuid())
+        .fetch_one(tx.executor())
+        .await?)
+}
+
 pub async fn find(tx: &mut SystemTx, id: NodeId) -> Result<Option<Known>, Error> {
-    let row: Option<(String, String, Vec<u8>, bool)> = sqlx::query_as(
-        "select region.name, node.role, node.public_key, node.denied_at is not null
+    let row: Option<(String, String, Vec<u8>, String, bool)> = sqlx::query_as(
+        "select region.name, node.role, node.public_key, node.ring, node.denied_at is not null
          from node join region on region.id = node.region_id where node.id = $1",
     )
     .bind(id.uuid())
     .fetch_optional(tx.executor())
     .await?;
-    row.map(|(region, role, public_key, denied)| {
+    row.map(|(region, role, public_key, ring, denied)| {
         Ok(Known {
             region: name_of(&region)?,
             role: role_of(&role)?,
             public_key,
+            ring: ring.parse().map_err(|e| Error::corrupt("ring", e))?,
             denied,
         })
     })
@@ -120,7 +161,7 @@ pub async fn name(tx: &mut SystemTx, id: NodeId) -> Result<Name, Error> {
 }
 
 pub async fn renewed(
-    tx: &mut SystemTx,
+    tx: &mut impl Write,
     id: NodeId,
     certificate: &NodeCertificate,
 ) -> Result<(), Error> {
