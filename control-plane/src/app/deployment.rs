@@ -10,6 +10,7 @@ use api::{
 use domain::{
     deployment::{Reason, Source},
     id::{DeploymentId, ReleaseId, ServiceId},
+    image::{ImageReference, InvalidImageReference},
     spec::{GitSource, ImageSource, ServiceSpec, Source as SpecSource, is_git_ref},
 };
 use serde_json::json;
@@ -116,7 +117,8 @@ pub async fn cancel(context: &Context, id: DeploymentId) -> Result<Deployment, E
     if !store::deployment_api::request_cancel(&mut tx, id).await? {
         return Err(Error::refused(
             Code::Conflict,
-            "the deployment has ended already; roll back to an older release instead",
+            "the deployment has ended, or edges take it over already; roll back to an older release \
+             instead",
         ));
     }
     let deployment = found(&mut tx, id).await?;
@@ -232,39 +234,33 @@ async fn rollback(tx: &mut impl Access, service: &Service, id: ReleaseId) -> Res
     })
 }
 
+/// A built image stays the same; one that was asked for by its tag is looked up again.
 async fn redeploy(tx: &mut impl Access, service: &Service) -> Result<Plan, Error> {
-    let image = store::deployment_api::current_image(tx, service.id).await?;
-    let image = image.ok_or_else(|| {
+    let current = store::deployment_api::current_release(tx, service.id).await?;
+    let (release, image) = current.ok_or_else(|| {
         Error::refused(
             Code::SourceMissing,
             "nothing of this service was live yet; deploy it first",
         )
     })?;
     Ok(Plan {
-        source: Source::Image { image },
+        source: match image {
+            Some(image) => Source::Image { image },
+            None => Source::Current { release },
+        },
         spec: service.spec.clone(),
         reason: Reason::Redeploy,
     })
 }
 
 fn from_image(service: &Service, image: &str, registry: &str) -> Result<Plan, Error> {
-    let well_formed = !image.is_empty()
-        && image.len() <= 512
-        && !image.starts_with('-')
-        && image
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._/:@".contains(&b));
-    if !well_formed {
-        return Err(Error::field(
-            "source.image",
-            "must be an image reference such as registry.example.com/acme/api:1.4",
-        ));
-    }
-    if !may_use(&service.organization_id.to_string(), image, registry) {
-        return Err(Error::field(
-            "source.image",
-            "the platform's registry has no such image of your organization",
-        ));
+    let refused = |reason: String| Error::field("source.image", reason);
+    let reference: ImageReference = image
+        .parse()
+        .map_err(|error: InvalidImageReference| refused(error.to_string()))?;
+    if !may_use(&service.organization_id.to_string(), &reference, registry) {
+        let reason = "the platform's registry has no such image of your organization";
+        return Err(refused(reason.to_owned()));
     }
     let image = image.to_owned();
     Ok(Plan::deploy(Source::Image { image }, service))
@@ -272,16 +268,10 @@ fn from_image(service: &Service, image: &str, registry: &str) -> Result<Plan, Er
 
 /// Of the platform's own registry a tenant may use base images and its own. A node may hold the right
 /// to pull what another tenant runs there, so this is checked before it ever reaches a node.
-fn may_use(organization: &str, image: &str, registry: &str) -> bool {
-    match image.split_once('/') {
-        Some((host, repository)) if host.eq_ignore_ascii_case(registry) => {
-            match repository.split_once('/') {
-                Some((owner, _)) => owner == "library" || owner == organization,
-                None => false,
-            }
-        }
-        _ => true,
-    }
+fn may_use(organization: &str, image: &ImageReference, registry: &str) -> bool {
+    let owner = image.repository().split_once('/').map(|(owner, _)| owner);
+    !image.registry().eq_ignore_ascii_case(registry)
+        || owner.is_some_and(|owner| owner == "library" || owner == organization)
 }
 
 #[cfg(test)]
@@ -301,7 +291,8 @@ mod tests {
             ("elsewhere.example.com/org_2/svc_2@sha256:0", true),
             ("nginx:1.27", true),
         ] {
-            assert_eq!(may_use("org_1", image, ours), allowed, "{image}");
+            let reference = image.parse().unwrap();
+            assert_eq!(may_use("org_1", &reference, ours), allowed, "{image}");
         }
     }
 }

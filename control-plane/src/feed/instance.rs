@@ -161,7 +161,7 @@ fn injected(
     let optional = [
         ("RAILHEAD_PUBLIC_DOMAIN", public_domain),
         ("RAILHEAD_GIT_COMMIT_SHA", release.commit_sha.as_deref()),
-        ("RAILHEAD_GIT_BRANCH", release.branch.as_deref()),
+        ("RAILHEAD_GIT_BRANCH", release.commit_branch.as_deref()),
         ("RAILHEAD_GIT_AUTHOR", release.commit_author.as_deref()),
     ];
     all.extend(

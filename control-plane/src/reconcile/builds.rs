@@ -123,7 +123,7 @@ fn item(build: &Build, registry: &str) -> BuildItem {
         source: build.source.clone(),
         root: match &build.source {
             BuildSource::Git { .. } => build.root.clone(),
-            BuildSource::Archive { .. } => "/".to_owned(),
+            BuildSource::Archive { .. } | BuildSource::Image { .. } => "/".to_owned(),
         },
         dockerfile_path: spec.dockerfile_path.clone(),
         args: spec.args.clone(),

@@ -11,7 +11,7 @@ use api::{
 };
 use domain::{
     deployment::{Reason, Source},
-    id::{DeploymentId, OrganizationId, ServiceId, UserId},
+    id::{DeploymentId, OrganizationId, ReleaseId, ServiceId, UserId},
     spec::ServiceSpec,
 };
 
@@ -94,19 +94,20 @@ pub async fn request_cancel(tx: &mut impl Write, id: DeploymentId) -> Result<boo
 ///
 /// # Errors
 /// When the database can't be reached.
-pub async fn current_image(
+pub async fn current_release(
     tx: &mut impl Access,
     service: ServiceId,
-) -> Result<Option<String>, Error> {
-    Ok(sqlx::query_scalar(
-        "select r.image from service s
+) -> Result<Option<(ReleaseId, Option<String>)>, Error> {
+    let found: Option<(Uuid, Option<String>)> = sqlx::query_as(
+        "select r.id, r.image_reference from service s
          join deployment d on d.organization_id = s.organization_id and d.id = s.current_deployment_id
          join release r on r.organization_id = d.organization_id and r.id = d.release_id
          where s.id = $1",
     )
     .bind(service.uuid())
     .fetch_optional(tx.executor())
-    .await?)
+    .await?;
+    Ok(found.map(|(id, image)| (id.into(), image)))
 }
 
 macro_rules! select_deployment {
@@ -114,10 +115,11 @@ macro_rules! select_deployment {
         concat!(
             "select d.*, coalesce(r.commit_sha, b.commit_sha) as commit_sha,
                  coalesce(r.commit_title, b.commit_title) as commit_title,
-                 coalesce(r.commit_author, b.commit_author) as commit_author
+                 coalesce(r.commit_author, b.commit_author) as commit_author,
+                 coalesce(r.commit_branch, b.commit_branch) as commit_branch
              from deployment d
              left join release r on r.organization_id = d.organization_id and r.id = d.release_id
-             left join lateral (select commit_sha, commit_title, commit_author from build
+             left join lateral (select commit_sha, commit_title, commit_author, commit_branch from build
                   where build.organization_id = d.organization_id and build.deployment_id = d.id
                   order by build.created_at desc limit 1) b on true ",
             $rest
@@ -158,6 +160,7 @@ fn shown_source(source: Source) -> DeploymentSource {
         Source::Git { reference, .. } => DeploymentSource::Git { reference },
         Source::Archive { id } => DeploymentSource::Archive { archive_id: id },
         Source::Image { image } => DeploymentSource::Image { image: Some(image) },
+        Source::Current { .. } => DeploymentSource::Current,
         Source::Release { id } => DeploymentSource::Release { release_id: id },
     }
 }

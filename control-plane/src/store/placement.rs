@@ -132,7 +132,7 @@ pub struct Release {
     pub variables: BTreeMap<String, i64>,
     pub commit_sha: Option<String>,
     pub commit_author: Option<String>,
-    pub branch: Option<String>,
+    pub commit_branch: Option<String>,
     pub traceparent: Option<String>,
 }
 
@@ -146,7 +146,7 @@ struct ReleaseRow {
     variables: Json<BTreeMap<String, i64>>,
     commit_sha: Option<String>,
     commit_author: Option<String>,
-    branch: Option<String>,
+    commit_branch: Option<String>,
     traceparent: Option<String>,
 }
 
@@ -157,7 +157,7 @@ pub async fn release_of(
 ) -> Result<Option<Release>, Error> {
     let row: Option<ReleaseRow> = sqlx::query_as(
         "select r.id, d.id as deployment_id, d.number as deployment_number, r.image, r.spec, r.variables,
-            r.commit_sha, r.commit_author, d.source ->> 'reference' as branch, d.traceparent
+            r.commit_sha, r.commit_author, r.commit_branch, d.traceparent
          from deployment d join release r on r.id = d.release_id where d.id = $1",
     )
     .bind(deployment.uuid())
@@ -172,7 +172,7 @@ pub async fn release_of(
         variables: row.variables.0,
         commit_sha: row.commit_sha,
         commit_author: row.commit_author,
-        branch: row.branch,
+        commit_branch: row.commit_branch,
         traceparent: row.traceparent,
     }))
 }

@@ -164,12 +164,21 @@ pub async fn archive_sha256(
     )
 }
 
+/// What a release's image comes from, and with it its commit.
+#[derive(Debug, Clone, Copy)]
+pub enum Origin {
+    /// Made for it.
+    Build(BuildId),
+    /// That of an older release.
+    Release(ReleaseId),
+}
+
 /// A release that is being made.
 pub struct New<'a> {
     pub id: ReleaseId,
     pub image: String,
     pub content_digest: String,
-    pub build: Option<BuildId>,
+    pub origin: Origin,
     /// Version of each variable's frozen value.
     pub variables: &'a BTreeMap<String, i64>,
 }
@@ -180,13 +189,22 @@ pub async fn insert(
     deployment: &Deployment,
     release: &New<'_>,
 ) -> Result<(), Error> {
+    let (build, older) = match release.origin {
+        Origin::Build(build) => (Some(build.uuid()), None),
+        Origin::Release(older) => (None, Some(older.uuid())),
+    };
     sqlx::query(
         "insert into release (id, organization_id, service_id, number, image, spec, variables,
-            content_digest, build_id, commit_sha, commit_title, commit_author)
+            content_digest, build_id, commit_sha, commit_title, commit_author, commit_branch,
+            image_reference, image_source_digest)
          select $1, $2, $3, (select coalesce(max(number), 0) + 1 from release
-                where organization_id = $2 and service_id = $3), $4, $5, $6, $7, $8,
-            b.commit_sha, b.commit_title, b.commit_author
-         from (select 1) one left join build b on b.id = $8",
+                where organization_id = $2 and service_id = $3), $4, $5, $6, $7, made.*
+         from (select b.id, b.commit_sha, b.commit_title, b.commit_author, b.commit_branch,
+                    b.source ->> 'image', b.source_digest
+                from build b where b.id = $8
+            union all select r.build_id, r.commit_sha, r.commit_title, r.commit_author, r.commit_branch,
+                    r.image_reference, r.image_source_digest
+                from release r where r.id = $9) made",
     )
     .bind(release.id.uuid())
     .bind(deployment.organization.uuid())
@@ -195,7 +213,8 @@ pub async fn insert(
     .bind(Json(&deployment.spec))
     .bind(Json(release.variables))
     .bind(&release.content_digest)
-    .bind(release.build.map(BuildId::uuid))
+    .bind(build)
+    .bind(older)
     .execute(tx.executor())
     .await?;
     Ok(())
@@ -238,9 +257,29 @@ pub async fn exists(
     Ok(if found {
         Ok(())
     } else {
-        Err(Failure::new(
-            "release_not_found",
-            format!("there is no release {release} of this service; choose another one"),
-        ))
+        Err(not_found(release))
     })
+}
+
+/// The image of a release of this service.
+pub async fn image(
+    tx: &mut SystemTx,
+    service: ServiceId,
+    release: ReleaseId,
+) -> Result<Option<String>, Error> {
+    Ok(
+        sqlx::query_scalar("select image from release where id = $1 and service_id = $2")
+            .bind(release.uuid())
+            .bind(service.uuid())
+            .fetch_optional(tx.executor())
+            .await?,
+    )
+}
+
+/// A deployment asks for a release that is not there.
+pub fn not_found(release: ReleaseId) -> Failure {
+    Failure::new(
+        "release_not_found",
+        format!("there is no release {release} of this service; choose another one"),
+    )
 }

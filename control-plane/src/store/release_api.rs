@@ -4,7 +4,7 @@ use sqlx::postgres::PgRow;
 
 use api::{
     page::Page,
-    release::{Commit, Release},
+    release::{Commit, Release, SourceImage},
 };
 use domain::{
     id::{ReleaseId, ServiceId},
@@ -17,7 +17,7 @@ macro_rules! select_release {
     ($rest:literal) => {
         concat!(
             "select r.id, r.service_id, r.number, r.image, r.spec, r.commit_sha, r.commit_title,
-                 r.commit_author, r.created_at,
+                 r.commit_author, r.commit_branch, r.image_reference, r.image_source_digest, r.created_at,
                  array(select s.name from release_secret s
                        where s.organization_id = r.organization_id and s.release_id = r.id
                        order by s.name) as variables
@@ -41,19 +41,28 @@ fn release(row: &PgRow) -> Result<Release, Error> {
             .collect::<Result<_, _>>()
             .map_err(|e| Error::corrupt("variable name", e))?,
         commit: commit(row)?,
+        source_image: source_image(row)?,
         created_at: row.value("created_at")?,
     })
 }
 
-/// The commit in the columns `commit_sha`, `commit_title` and `commit_author`.
+fn source_image(row: &PgRow) -> Result<Option<SourceImage>, Error> {
+    let reference: Option<String> = row.value("image_reference")?;
+    let digest: Option<String> = row.value("image_source_digest")?;
+    Ok(reference.map(|reference| SourceImage { reference, digest }))
+}
+
+/// The commit in the columns `commit_…`.
 pub(super) fn commit(row: &PgRow) -> Result<Option<Commit>, Error> {
     let sha: Option<String> = row.value("commit_sha")?;
     let title: Option<String> = row.value("commit_title")?;
     let author: Option<String> = row.value("commit_author")?;
+    let branch: Option<String> = row.value("commit_branch")?;
     Ok(sha.map(|sha| Commit {
         sha,
         title: title.unwrap_or_default(),
         author: author.unwrap_or_default(),
+        branch,
     }))
 }
 

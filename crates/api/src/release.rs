@@ -28,6 +28,9 @@ pub struct Release {
     /// The commit, when it was built from git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<Commit>,
+    /// The image that was asked for, when it was not built.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_image: Option<SourceImage>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
 }
@@ -41,4 +44,17 @@ pub struct Commit {
     pub title: String,
     /// Name of the author.
     pub author: String,
+    /// The branch that it was the tip of; absent when a tag or a commit was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+}
+
+/// A ready image as it was asked for, and what that was then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SourceImage {
+    /// `registry.example.com/acme/api:1.4`.
+    pub reference: String,
+    /// `sha256:…` of it in its own registry, when the release was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
 }

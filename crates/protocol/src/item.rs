@@ -10,6 +10,7 @@ use domain::{
         ArchiveId, BuildId, CertificateId, DeploymentId, EnvironmentId, InstanceId, NodeId,
         OrganizationId, ReleaseId, ServiceId,
     },
+    image::ImageReference,
     instance::Desired,
     name::{Name, VariableName},
     quantity::{Bytes, Span},
@@ -43,7 +44,7 @@ impl Item for NodeItem {
             Self::Build(build) => {
                 let deploy_key = match &build.source {
                     BuildSource::Git { deploy_key, .. } => deploy_key.as_ref(),
-                    BuildSource::Archive { .. } => None,
+                    BuildSource::Archive { .. } | BuildSource::Image { .. } => None,
                 };
                 build.secrets.values().chain(deploy_key).collect()
             }
@@ -230,6 +231,11 @@ pub enum BuildSource {
         id: ArchiveId,
         /// Of its bytes, hexadecimal.
         sha256: String,
+    },
+    /// A ready image, taken over as it is.
+    Image {
+        /// In whichever registry.
+        image: ImageReference,
     },
 }
 

@@ -180,6 +180,9 @@ pub struct BuildResult {
     /// The commit, when the source is git.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitInfo>,
+    /// `sha256:…` of the image that was taken over, in its own registry, when the source is an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_digest: Option<String>,
 }
 
 /// The commit that was built.
@@ -191,6 +194,9 @@ pub struct CommitInfo {
     pub title: String,
     /// Name of the author.
     pub author: String,
+    /// The branch that it was the tip of; absent when a tag or a commit was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
 }
 
 /// What an edge sees.

@@ -195,6 +195,7 @@ impl Script {
             digest: format!("sha256:{}", hex::encode([7; 32])),
             size: Bytes::mebibytes(10),
             commit: None,
+            source_digest: None,
         };
         let mut report = BuildReport {
             id: item.id,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use domain::{
     deployment::{Source, machine::Failure},
     id::{BuildId, ReleaseId},
+    image::InvalidImageReference,
     name::VariableName,
     reference::{self, Key, Scope, Variables},
 };
@@ -19,7 +20,7 @@ use crate::{
     store::{
         deployment::{self, Deployment},
         placement::Service,
-        release,
+        release::{self, Origin},
         tx::SystemTx,
     },
 };
@@ -78,7 +79,13 @@ async fn build_source(
                     )
                 }))
         }
-        Source::Image { .. } | Source::Release { .. } => Ok(Err(Failure::new(
+        Source::Image { image } => Ok(image
+            .parse()
+            .map(|image| BuildSource::Image { image })
+            .map_err(|error: InvalidImageReference| {
+                Failure::new("image_reference_invalid", format!("{image} {error}"))
+            })),
+        Source::Current { .. } | Source::Release { .. } => Ok(Err(Failure::new(
             "nothing_to_build",
             "this deployment's image exists already",
         ))),
@@ -92,7 +99,7 @@ async fn mounts(
     deployment: &Deployment,
 ) -> Result<Result<Values, Failure>, Error> {
     let wanted = &deployment.spec.build.secrets;
-    if wanted.is_empty() {
+    if wanted.is_empty() || matches!(deployment.source, Source::Image { .. }) {
         return Ok(Ok(Values::new()));
     }
     let values = match values(context, tx, service).await? {
@@ -128,7 +135,7 @@ pub(super) async fn make(
         }
         return Ok(found);
     }
-    let (image, build) = match image(context, tx, deployment).await? {
+    let (image, origin) = match image(context, tx, deployment).await? {
         Ok(image) => image,
         Err(failure) => return Ok(Err(failure)),
     };
@@ -142,7 +149,7 @@ pub(super) async fn make(
         id,
         content_digest: content_digest(&image, deployment, &values),
         image,
-        build,
+        origin,
         variables: &versions,
     };
     release::insert(tx, deployment, &new).await?;
@@ -155,21 +162,17 @@ pub(super) async fn make(
     Ok(Ok(()))
 }
 
-type Image = (String, Option<BuildId>);
-
+/// The image that runs, and what made it.
 async fn image(
     context: &Context,
     tx: &mut SystemTx,
     deployment: &Deployment,
-) -> Result<Result<Image, Failure>, Error> {
-    if let Source::Image { image } = &deployment.source {
-        let by_digest = image.contains("@sha256:");
-        return Ok(by_digest.then(|| (image.clone(), None)).ok_or_else(|| {
-            Failure::new(
-                "image_needs_digest",
-                format!("{image} can change under its tag: name it by digest, as in registry/repository@sha256:…"),
-            )
-        }));
+) -> Result<Result<(String, Origin), Failure>, Error> {
+    if let Source::Current { release } = &deployment.source {
+        let image = release::image(tx, deployment.service, *release).await?;
+        return Ok(image
+            .map(|image| (image, Origin::Release(*release)))
+            .ok_or_else(|| release::not_found(*release)));
     }
     let build = deployment::build(tx, deployment.id).await?;
     let built = build.and_then(|build| Some((build.id, build.digest?)));
@@ -180,7 +183,7 @@ async fn image(
                 "{registry}/{}/{}",
                 deployment.organization, deployment.service
             );
-            (format!("{repository}@{digest}"), Some(id))
+            (format!("{repository}@{digest}"), Origin::Build(id))
         })
         .ok_or_else(|| Failure::new("build_failed", "the build left no image; look at its log")))
 }

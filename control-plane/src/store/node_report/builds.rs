@@ -1,7 +1,7 @@
 //! Builds as their node sees them.
 
 use domain::id::NodeId;
-use protocol::report::{BuildReport, BuildState};
+use protocol::report::{BuildReport, BuildResult, BuildState};
 
 use super::{Error, signed};
 use crate::store::tx::{Access as _, SystemTx};
@@ -18,9 +18,10 @@ pub(super) async fn store(
         let stored = sqlx::query(
             "update build set state = $3, problem_code = $4, problem_message = $5, digest = $6,
                 size_bytes = $7, commit_sha = $8, commit_title = $9, commit_author = $10,
-                started_at = coalesce($11, started_at), finished_at = case when $12 then now() end
+                commit_branch = $11, source_digest = $12,
+                started_at = coalesce($13, started_at), finished_at = case when $14 then now() end
              where id = $1 and node_id = $2 and finished_at is null
-               and (state, $12::boolean) is distinct from ($3, false)",
+               and (state, $14::boolean) is distinct from ($3, false)",
         )
         .bind(build.id.uuid())
         .bind(node.uuid())
@@ -32,6 +33,8 @@ pub(super) async fn store(
         .bind(row.commit_sha)
         .bind(row.commit_title)
         .bind(row.commit_author)
+        .bind(row.commit_branch)
+        .bind(row.source_digest)
         .bind(build.started_at)
         .bind(row.finished)
         .execute(tx.executor())
@@ -52,9 +55,27 @@ struct BuildRow<'a> {
     commit_sha: Option<&'a str>,
     commit_title: Option<&'a str>,
     commit_author: Option<&'a str>,
+    commit_branch: Option<&'a str>,
+    source_digest: Option<&'a str>,
 }
 
 impl<'a> BuildRow<'a> {
+    fn succeeded(result: &'a BuildResult) -> Result<Self, Error> {
+        let commit = result.commit.as_ref();
+        Ok(Self {
+            state: "succeeded",
+            finished: true,
+            digest: Some(&result.digest),
+            size: Some(signed(result.size.0)?),
+            commit_sha: commit.map(|commit| commit.sha.as_str()),
+            commit_title: commit.map(|commit| commit.title.as_str()),
+            commit_author: commit.map(|commit| commit.author.as_str()),
+            commit_branch: commit.and_then(|commit| commit.branch.as_deref()),
+            source_digest: result.source_digest.as_deref(),
+            ..Self::default()
+        })
+    }
+
     fn of(state: &'a BuildState) -> Result<Self, Error> {
         let at_work = |state| Self {
             state,
@@ -65,16 +86,7 @@ impl<'a> BuildRow<'a> {
             BuildState::Fetching => at_work("fetching"),
             BuildState::Building => at_work("building"),
             BuildState::Pushing => at_work("pushing"),
-            BuildState::Succeeded(result) => Self {
-                state: "succeeded",
-                finished: true,
-                digest: Some(&result.digest),
-                size: Some(signed(result.size.0)?),
-                commit_sha: result.commit.as_ref().map(|commit| commit.sha.as_str()),
-                commit_title: result.commit.as_ref().map(|commit| commit.title.as_str()),
-                commit_author: result.commit.as_ref().map(|commit| commit.author.as_str()),
-                ..Self::default()
-            },
+            BuildState::Succeeded(result) => Self::succeeded(result)?,
             BuildState::Failed { problem } => Self {
                 state: "failed",
                 finished: true,

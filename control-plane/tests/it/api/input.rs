@@ -108,7 +108,7 @@ fn cases() -> Vec<Case> {
         post(
             "another tenant's image",
             DEPLOYMENTS,
-            json!({ "source": { "from": "image", "image": "127.0.0.1:5000/org_019234567890700080000000000000aa/svc_1@sha256:0" } }),
+            json!({ "source": { "from": "image", "image": "127.0.0.1:5000/org_019234567890700080000000000000aa/svc_1:1" } }),
             422,
             "invalid_field",
         ),
