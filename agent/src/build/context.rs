@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use domain::image::ImageReference;
+
 use super::{dockerignore::DockerIgnore, error::Error};
 
 const DOCKERFILE_MAX: u64 = 1 << 20;
@@ -29,6 +31,29 @@ pub struct Context {
     pub dockerfile: String,
     /// Its text, to name the line that failed.
     pub dockerfile_text: String,
+}
+
+impl Context {
+    /// A ready image and nothing else, written to `to`.
+    ///
+    /// # Errors
+    /// On a full disk.
+    pub fn of_image(image: &ImageReference, to: &Path) -> Result<Self, Error> {
+        let dockerfile = "Dockerfile".to_owned();
+        let dockerfile_text = format!("FROM {image}\n");
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(dockerfile_text.len() as u64);
+        let file = File::create(to).map_err(Error::io("create", to))?;
+        let mut tar = tar::Builder::new(file);
+        tar.append_data(&mut header, &dockerfile, dockerfile_text.as_bytes())
+            .and_then(|()| tar.finish())
+            .map_err(Error::io("write", to))?;
+        Ok(Self {
+            dockerfile,
+            dockerfile_text,
+        })
+    }
 }
 
 impl Selection {

@@ -1,46 +1,44 @@
 //! From BuildKit's words to an error that a person can act on: which line of the Dockerfile, and
 //! whether it was the base image, the architecture or the memory limit.
 
+use domain::image::ImageReference;
+
 use super::{
     buildkit::{self, FailedStep},
     error::Error,
+    lookup::{self, Role},
 };
 
-const REFUSED: &[&str] = &[
-    "permissiondenied",
-    "insufficient_scope",
-    "unauthorized",
-    "access denied",
-    "forbidden",
-];
-const NOT_FOUND: &[&str] = &[
-    "not found",
-    "manifest unknown",
-    "name unknown",
-    "failed to do request",
-    "dial tcp",
-];
-/// Said by the kernel's exec and by BuildKit's choice of a manifest.
-const ARCHITECTURE: &[&str] = &["exec format error", "no match for platform"];
+/// Said by the kernel's exec.
+const CANT_RUN: &[&str] = &["exec format error"];
+/// Said by BuildKit's choice among the variants of an image.
+const NO_VARIANT: &[&str] = &["no match for platform"];
 /// 128 + SIGKILL.
 const KILLED: &str = "exit code: 137";
+
+/// What was built.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject<'a> {
+    /// A Dockerfile with this text.
+    Dockerfile(&'a str),
+    /// A ready image.
+    Image(&'a ImageReference),
+}
 
 /// The error for a failed build; `platform` is what the engine builds for.
 pub fn of(
     error: buildkit::Error,
     step: Option<&FailedStep>,
-    dockerfile: &str,
+    subject: Subject<'_>,
     platform: &str,
 ) -> Error {
     let message = match error {
         buildkit::Error::Build { message } | buildkit::Error::Refused { message } => message,
         engine @ buildkit::Error::Engine { .. } => return Error::Engine(engine.to_string()),
     };
-    let output = step.map(|step| step.output.join("\n")).unwrap_or_default();
-    if says(&message, ARCHITECTURE) || says(&output, ARCHITECTURE) {
+    if let Some(found) = unfit(&message, step) {
         return Error::WrongArchitecture {
-            found: "a program in it can't be run (it is for another architecture, or a script without #!)"
-                .to_owned(),
+            found: found.to_owned(),
             wanted: platform.to_owned(),
         };
     }
@@ -48,14 +46,29 @@ pub fn of(
     if looks_up_image && says(&message, &["code = unavailable"]) {
         return Error::Engine(message);
     }
-    if looks_up_image && says(&message, REFUSED) {
-        return Error::BaseImageRefused { said: message };
-    }
-    if looks_up_image && says(&message, NOT_FOUND) {
-        return Error::BaseImageNotFound { said: message };
+    let (role, dockerfile) = match subject {
+        Subject::Dockerfile(text) => (Role::Base, text),
+        Subject::Image(image) => (Role::Source(image.to_string()), ""),
+    };
+    if let Some(error) = lookup::Error::read(role, &message).filter(|_| looks_up_image) {
+        return error.into();
     }
     Error::DockerfileFailed {
         what: what(&message, step, dockerfile),
+    }
+}
+
+/// What does not fit the platform, if that is the reason.
+fn unfit(message: &str, step: Option<&FailedStep>) -> Option<&'static str> {
+    let output = step.map(|step| step.output.join("\n")).unwrap_or_default();
+    if says(message, NO_VARIANT) {
+        Some("it has no variant for it")
+    } else if says(message, CANT_RUN) || says(&output, CANT_RUN) {
+        Some(
+            "a program in it can't be run (it is for another architecture, or a script without #!)",
+        )
+    } else {
+        None
     }
 }
 
@@ -146,7 +159,12 @@ mod tests {
             name: name.to_owned(),
             output: vec![output.to_owned()],
         });
-        of(error, step.as_ref(), DOCKERFILE, "linux/amd64")
+        of(
+            error,
+            step.as_ref(),
+            Subject::Dockerfile(DOCKERFILE),
+            "linux/amd64",
+        )
     }
 
     #[test]

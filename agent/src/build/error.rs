@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use domain::quantity::Bytes;
 use protocol::report::Problem;
 
+use super::lookup;
+
 /// Why a build made no image.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -36,6 +38,8 @@ pub enum Error {
     ReferenceNotFound { repo: String, reference: String },
     #[error("fetching {repo} failed (git: {said})")]
     FetchFailed { repo: String, said: String },
+    #[error("submodule {path}: {error}")]
+    Submodule { path: String, error: Box<Error> },
     #[error("the uploaded archive can't be used: {reason}. Upload it again")]
     ArchiveInvalid { reason: String },
     #[error("the uploaded archive could not be fetched from the control plane: {0}")]
@@ -46,16 +50,10 @@ pub enum Error {
     DockerfileNotFound { path: String },
     #[error("the Dockerfile failed: {what}")]
     DockerfileFailed { what: String },
+    #[error(transparent)]
+    Image(#[from] lookup::Error),
     #[error(
-        "the base image was not found: {said}. Check the name after FROM, and which images the operator provides"
-    )]
-    BaseImageNotFound { said: String },
-    #[error(
-        "the base image may not be used: {said}. FROM takes the platform's base images and images of your own organization"
-    )]
-    BaseImageRefused { said: String },
-    #[error(
-        "the image does not fit this platform's {wanted}: {found}. Choose a base image and programs for {wanted}"
+        "the image does not fit this platform's {wanted}: {found}. Choose an image and programs for {wanted}"
     )]
     WrongArchitecture { found: String, wanted: String },
     #[error("the image was built but could not be pushed to {image}: {said}")]
@@ -88,7 +86,7 @@ pub enum Error {
 
 impl Error {
     /// Stable, snake_case.
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::RepositoryNotFound { .. } => "repository_not_found",
             Self::RepositoryPrivate { .. } => "repository_private",
@@ -99,13 +97,13 @@ impl Error {
             Self::RepositoryTooLarge { .. } => "repository_too_large",
             Self::ReferenceNotFound { .. } => "reference_not_found",
             Self::FetchFailed { .. } => "fetch_failed",
+            Self::Submodule { error, .. } => error.code(),
             Self::ArchiveInvalid { .. } => "archive_invalid",
             Self::ArchiveFetch(_) => "archive_unavailable",
             Self::RootNotFound { .. } => "root_not_found",
             Self::DockerfileNotFound { .. } => "dockerfile_not_found",
             Self::DockerfileFailed { .. } => "dockerfile_failed",
-            Self::BaseImageNotFound { .. } => "base_image_not_found",
-            Self::BaseImageRefused { .. } => "base_image_refused",
+            Self::Image(error) => error.code(),
             Self::WrongArchitecture { .. } => "wrong_architecture",
             Self::PushFailed { .. } => "push_failed",
             Self::TimedOut { .. } => "build_timed_out",
@@ -115,6 +113,17 @@ impl Error {
             Self::QueueFull { .. } => "build_queue_full",
             Self::Engine(_) => "build_engine_failed",
             Self::Unreachable { .. } | Self::Io { .. } => "build_node_failed",
+        }
+    }
+
+    /// What went wrong with the submodule at `path`.
+    pub fn of_submodule(self, path: &str) -> Self {
+        match self {
+            within @ Self::Submodule { .. } => within,
+            error => Self::Submodule {
+                path: path.to_owned(),
+                error: Box::new(error),
+            },
         }
     }
 

@@ -19,7 +19,7 @@ use super::{
     buildkit::{self, Progress, SecretFiles, Session, TokenSource},
     config::Config,
     context::{Context, Selection},
-    diagnosis,
+    diagnosis::{self, Subject},
     engine::{Engine, LABEL_BUILD},
     error::Error,
     fetch::Fetch,
@@ -135,12 +135,17 @@ impl Job {
     }
 
     async fn pack(&self, workspace: &Workspace) -> Result<Context, Error> {
+        let to = context_file(workspace);
+        if let BuildSource::Image { image } = &self.item.source {
+            self.log
+                .line(Stream::Stdout, &format!("Taking over {image}"));
+            return Context::of_image(image, &to);
+        }
         let selection = Selection {
             source: workspace.source(),
             root: self.item.root.clone(),
             dockerfile: self.item.dockerfile_path.clone(),
         };
-        let to = context_file(workspace);
         blocking(move || selection.pack(&to)).await
     }
 
@@ -173,9 +178,16 @@ impl Job {
         .await;
         built.map_err(|error| {
             let step = progress.failed();
-            diagnosis::of(error, step.as_ref(), &context.dockerfile_text, platform)
+            diagnosis::of(error, step.as_ref(), self.subject(context), platform)
         })?;
         Ok(progress.bases().cloned().collect())
+    }
+
+    fn subject<'a>(&'a self, context: &'a Context) -> Subject<'a> {
+        match &self.item.source {
+            BuildSource::Image { image } => Subject::Image(image),
+            _ => Subject::Dockerfile(&context.dockerfile_text),
+        }
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
@@ -217,7 +229,16 @@ impl Job {
             digest,
             size: image.size,
             commit,
+            source_digest: self.source_digest(bases),
         })
+    }
+
+    /// Of the image that was taken over.
+    fn source_digest(&self, bases: &[BaseImage]) -> Option<String> {
+        match &self.item.source {
+            BuildSource::Image { .. } => bases.first().map(|base| base.digest.clone()),
+            _ => None,
+        }
     }
 
     /// The repository without the registry's host.
@@ -244,7 +265,10 @@ impl Job {
         let request = RegistryTokenRequest {
             repository: repository.to_owned(),
             push: true,
-            mount_from: bases.iter().map(|base| base.repository.clone()).collect(),
+            mount_from: bases
+                .iter()
+                .filter_map(|base| base.library().map(str::to_owned))
+                .collect(),
         };
         let token = self
             .shared
@@ -259,12 +283,12 @@ impl Job {
 
     async fn mount(&self, bases: &[BaseImage], repository: &str, token: &RegistryToken) {
         for base in bases {
-            match self
-                .shared
-                .registry
-                .mount(base, repository, &token.token)
-                .await
-            {
+            let Some(library) = base.library() else {
+                continue;
+            };
+            let registry = &self.shared.registry;
+            let mounted = registry.mount(library, &base.digest, repository, &token.token);
+            match mounted.await {
                 Ok(layers) => tracing::debug!(?base, layers, "base layers are in place"),
                 Err(error) => tracing::info!(?base, %error, "base layers are pushed instead"),
             }

@@ -12,6 +12,7 @@ mod error;
 mod fetch;
 mod job;
 mod log;
+mod lookup;
 mod mount;
 mod record;
 mod sandbox;

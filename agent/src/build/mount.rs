@@ -13,28 +13,37 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const MANIFESTS: &str = "application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.oci.image.manifest.v1+json";
 
-/// A base image of the platform, as a build resolved it.
+/// An image that a build began with, as it was looked up.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BaseImage {
-    /// `library/…`.
-    pub repository: String,
-    digest: String,
+    /// With its registry, without its tag.
+    name: String,
+    /// `sha256:…`.
+    pub digest: String,
 }
 
 impl BaseImage {
     /// From a step's name, such as `[build 1/4] FROM docker.io/library/python:3.11@sha256:…`.
     pub fn of_step(name: &str) -> Option<Self> {
         let (_, instruction) = name.strip_prefix('[')?.split_once("] ")?;
-        let image = instruction.strip_prefix("FROM docker.io/")?;
+        let image = instruction.strip_prefix("FROM ")?;
         let image = image.split_whitespace().next()?;
-        let (name, digest) = image.split_once('@')?;
-        let repository = name
-            .split_once(':')
-            .map_or(name, |(repository, _)| repository);
-        repository.starts_with("library/").then(|| Self {
-            repository: repository.to_owned(),
+        let (image, digest) = image.split_once('@')?;
+        let name = match image.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => name,
+            _ => image,
+        };
+        Some(Self {
+            name: name.to_owned(),
             digest: digest.to_owned(),
         })
+    }
+
+    /// `library/…`, when it is one of the platform's own.
+    pub fn library(&self) -> Option<&str> {
+        self.name
+            .strip_prefix("docker.io/")
+            .filter(|repository| repository.starts_with("library/"))
     }
 }
 
@@ -71,14 +80,15 @@ impl Registry {
         })
     }
 
-    /// Takes the layers of `base` over into the repository `to`; says how many.
+    /// Takes the layers of an image of the library over into the repository `to`; says how many.
     pub async fn mount(
         &self,
-        base: &BaseImage,
+        repository: &str,
+        digest: &str,
         to: &str,
         token: &str,
     ) -> Result<usize, reqwest::Error> {
-        let url = self.url(&format!("{}/manifests/{}", base.repository, base.digest));
+        let url = self.url(&format!("{repository}/manifests/{digest}"));
         let answer = self
             .http
             .get(url)
@@ -93,7 +103,7 @@ impl Registry {
             let answer = self
                 .http
                 .post(self.url(&format!("{to}/blobs/uploads/")))
-                .query(&[("mount", &layer.digest), ("from", &base.repository)])
+                .query(&[("mount", layer.digest.as_str()), ("from", repository)])
                 .bearer_auth(token)
                 .header(header::CONTENT_LENGTH, 0)
                 .send()
@@ -115,14 +125,14 @@ mod tests {
 
     #[test]
     fn base_images_are_told_from_other_images() {
-        let base = |name: &str| BaseImage::of_step(name).map(|base| base.repository);
+        let library = |name: &str| BaseImage::of_step(name)?.library().map(str::to_owned);
         let python = Some("library/python".to_owned());
         assert_eq!(
-            base("[1/4] FROM docker.io/library/python:3.11-slim@sha256:ab"),
+            library("[1/4] FROM docker.io/library/python:3.11-slim@sha256:ab"),
             python
         );
         assert_eq!(
-            base("[build 1/2] FROM docker.io/library/python@sha256:ab"),
+            library("[build 1/2] FROM docker.io/library/python@sha256:ab"),
             python
         );
         for other in [
@@ -132,7 +142,10 @@ mod tests {
             "[2/4] RUN echo ] FROM docker.io/library/x@sha256:ab",
             "[internal] load metadata for docker.io/library/python:3",
         ] {
-            assert_eq!(base(other), None, "{other}");
+            assert_eq!(library(other), None, "{other}");
         }
+        let other = BaseImage::of_step("[1/1] FROM r.example.com:5000/a/b@sha256:cd").unwrap();
+        assert_eq!(other.digest, "sha256:cd");
+        assert_eq!(other.name, "r.example.com:5000/a/b");
     }
 }

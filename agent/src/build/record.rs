@@ -151,6 +151,7 @@ mod tests {
             digest: "sha256:00".into(),
             size: Bytes(1),
             commit: None,
+            source_digest: None,
         });
         let mut first = Record::new(BuildId::new());
         first.begin(Utc::now());

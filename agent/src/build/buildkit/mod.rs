@@ -77,6 +77,9 @@ impl Request {
             .append_pair("buildargs", &serde_json::to_string(&self.args)?)
             .append_pair("labels", &serde_json::to_string(&self.labels)?)
             .append_pair("rm", "1")
+            // What a tag stands for is asked of its registry, never of what lies in the engine: another
+            // organization's image may.
+            .append_pair("pull", "1")
             .finish())
     }
 }

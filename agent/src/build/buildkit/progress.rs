@@ -54,7 +54,7 @@ impl Progress {
         }
     }
 
-    /// The platform's base images that the build began with.
+    /// The images that the build began with.
     pub fn bases(&self) -> impl Iterator<Item = &BaseImage> {
         self.bases.iter()
     }

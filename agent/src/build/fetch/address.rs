@@ -16,6 +16,8 @@ pub struct Address {
     pub shown: String,
     /// The only protocol that git may speak (`GIT_ALLOW_PROTOCOL`).
     pub protocol: &'static str,
+    /// Of an ssh address: `host` or `host:port`.
+    pub host: Option<String>,
 }
 
 impl Address {
@@ -41,8 +43,49 @@ impl Address {
             url: repo.to_owned(),
             shown: shown(repo),
             protocol,
+            host: (protocol == "ssh").then(|| ssh_host(repo)),
         })
     }
+
+    /// What a relative address (`./…`, `../…`) means beside this one, as for `git submodule`. `None` when
+    /// it leads above the host.
+    pub fn beside(&self, relative: &str) -> Option<String> {
+        let is_url = self.url.contains("://");
+        let mut base = self.url.trim_end_matches('/');
+        let mut rest = relative;
+        let mut joint = '/';
+        loop {
+            if let Some(below) = rest.strip_prefix("./") {
+                rest = below;
+            } else if let Some(above) = rest.strip_prefix("../") {
+                rest = above;
+                (base, joint) = match base.rsplit_once('/') {
+                    Some((parent, _)) => (parent, '/'),
+                    None => (base.split_once(':').filter(|_| !is_url)?.0, ':'),
+                };
+            } else {
+                break;
+            }
+        }
+        let within_host = match base.split_once("://") {
+            Some((_, rest)) => self.protocol == "file" || !rest.is_empty(),
+            None => !is_url,
+        };
+        within_host.then(|| format!("{base}{joint}{}", rest.trim_end_matches('/')))
+    }
+}
+
+/// Where an ssh address leads, without the user and the usual port.
+fn ssh_host(repo: &str) -> String {
+    let authority = match repo.strip_prefix("ssh://") {
+        Some(rest) => rest.split('/').next(),
+        None => repo.split(':').next(),
+    };
+    let authority = authority.unwrap_or_default();
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    host.strip_suffix(":22").unwrap_or(host).to_lowercase()
 }
 
 fn file(repo: &str, path: &Path, roots: &[PathBuf]) -> Result<Address, Error> {
@@ -75,6 +118,7 @@ fn file(repo: &str, path: &Path, roots: &[PathBuf]) -> Result<Address, Error> {
             url: format!("file://{real}"),
             shown: repo.to_owned(),
             protocol: "file",
+            host: None,
         }),
         _ => Err(refused()),
     }
@@ -148,6 +192,57 @@ mod tests {
         assert_eq!(code(&url("%61pp"), &roots), "repository_refused");
         assert_eq!(code("file:///etc", &roots), "repository_refused");
         assert_eq!(code("file://localhost/etc", &roots), "repository_refused");
+    }
+
+    #[test]
+    fn relative_addresses_stay_on_their_host() {
+        let beside = |base: &str, relative: &str| {
+            let address = Address::check(base, &[]).unwrap();
+            address.beside(relative)
+        };
+        for (base, relative, want) in [
+            (
+                "https://h/a/app.git",
+                "../lib.git",
+                Some("https://h/a/lib.git"),
+            ),
+            (
+                "https://h/a/app.git/",
+                "../../b/lib/",
+                Some("https://h/b/lib"),
+            ),
+            ("https://h/a", "./lib", Some("https://h/a/lib")),
+            ("https://h/a", "../lib", Some("https://h/lib")),
+            ("https://h/a", "../../evil.example.com/x", None),
+            ("https://h/a", "../../../x", None),
+            ("git@h:a/app.git", "../lib.git", Some("git@h:a/lib.git")),
+            ("git@h:app.git", "../lib.git", Some("git@h:lib.git")),
+            ("git@h:app.git", "../../x:lib.git", None),
+            (
+                "ssh://git@h:22/a/app",
+                "../lib",
+                Some("ssh://git@h:22/a/lib"),
+            ),
+            ("ssh://git@h/a", "../../other/x", None),
+            (
+                "https://me:token@h:8443/a",
+                "../../x@evil.example.com/y",
+                None,
+            ),
+        ] {
+            assert_eq!(beside(base, relative).as_deref(), want, "{base} {relative}");
+        }
+    }
+
+    #[test]
+    fn ssh_hosts_are_compared_without_user_and_usual_port() {
+        for repo in ["git@Host:a.git", "ssh://git@host/a", "ssh://me@host:22/a"] {
+            let address = Address::check(repo, &[]).unwrap();
+            assert_eq!(address.host.as_deref(), Some("host"), "{repo}");
+        }
+        let other = Address::check("ssh://git@host:2222/a", &[]).unwrap();
+        assert_eq!(other.host.as_deref(), Some("host:2222"));
+        assert_eq!(Address::check("https://host/a", &[]).unwrap().host, None);
     }
 
     #[test]

@@ -1,19 +1,9 @@
 //! Sources from git repositories, by the `git` program in the build sandbox.
 
-use std::process::Output;
+use protocol::{log::Stream, report::CommitInfo};
 
-use tokio::process::Command;
-
-use protocol::log::Stream;
-use protocol::report::CommitInfo;
-
-use super::{
-    Fetch,
-    address::Address,
-    refs::{self, Target, Unresolved},
-    said,
-};
-use crate::build::{error::Error, sandbox};
+use super::{Fetch, address::Address, refs::Target, repository::Repository, submodules};
+use crate::build::error::Error;
 
 /// Everything that git is told by configuration. The system's and the user's files are not read.
 const GIT_CONFIG: &str = "\
@@ -45,8 +35,7 @@ const GIT_CONFIG: &str = "\
 \tdirectory = *
 ";
 
-/// Relative to the source folder, where git and so ssh run.
-const SSH_COMMAND: &str = "ssh -F ../home/ssh_config";
+/// Paths are relative to the source folder, where git and so ssh run.
 const SSH_CONFIG: &str = "\
 Host *
     UserKnownHostsFile ../home/known_hosts
@@ -69,40 +58,25 @@ const CA_BUNDLES: [&str; 2] = [
     "/etc/pki/tls/certs/ca-bundle.crt",
 ];
 
-const TITLE_MAX: usize = 200;
-
-/// Brings `reference` of `repo` into the source folder, without its history.
+/// Brings `reference` of `repo` into the source folder, without its history, and its submodules.
 pub async fn fetch(
     fetch: &Fetch<'_>,
     repo: &str,
     reference: Option<&str>,
 ) -> Result<CommitInfo, Error> {
     let address = Address::check(repo, &fetch.config.file_roots)?;
-    let git = Git {
-        fetch,
-        address: &address,
-    };
-    git.configure()?;
-    let target = git.resolve(reference).await?;
-    fetch.log.line(
-        Stream::Stdout,
-        &format!("Fetching {} ({})", address.shown, shown(&target)),
-    );
-    git.checked(&["init", "--quiet", "."]).await?;
-    git.bring(&target, reference).await?;
-    git.keep_known_hosts()?;
-    let commit = git.commit().await?;
-    fetch.log.line(
-        Stream::Stdout,
-        &format!("Commit {} {}", commit.sha, commit.title),
-    );
-    if fetch.workspace.source().join(".gitmodules").exists() {
-        fetch.log.line(
-            Stream::Stderr,
-            "The repository has submodules; they are not fetched",
-        );
-    }
-    Ok(commit)
+    configure(fetch)?;
+    let top = Repository::top(fetch, address).await?;
+    let target = top.resolve(reference).await?;
+    let at = format!("Fetching {} ({})", top.address.shown, shown(&target));
+    fetch.log.line(Stream::Stdout, &at);
+    top.bring(&target, reference).await?;
+    let commit = top.commit(&target).await?;
+    let at = format!("Commit {} {}", commit.sha, commit.title);
+    fetch.log.line(Stream::Stdout, &at);
+    let fetched = submodules::fetch(top).await;
+    keep_known_hosts(fetch)?;
+    fetched.map(|()| commit)
 }
 
 fn shown(target: &Target) -> &str {
@@ -112,138 +86,31 @@ fn shown(target: &Target) -> &str {
     }
 }
 
-struct Git<'a> {
-    fetch: &'a Fetch<'a>,
-    address: &'a Address,
+fn configure(fetch: &Fetch<'_>) -> Result<(), Error> {
+    let workspace = fetch.workspace;
+    let mut config = GIT_CONFIG.to_owned();
+    if let Some(extra) = &fetch.config.extra_ca_file {
+        workspace.write_private("ca.pem", &ca_bundle(extra)?)?;
+        config.push_str("[http]\n\tsslCAInfo = ../home/ca.pem\n");
+    }
+    workspace.write_private("gitconfig", config.as_bytes())?;
+    workspace.write_private("ssh_config", SSH_CONFIG.as_bytes())?;
+    let known_hosts = std::fs::read(fetch.known_hosts()).unwrap_or_default();
+    workspace.write_private("known_hosts", &known_hosts)?;
+    let key = fetch.deploy_key.as_ref();
+    let key = key.map_or_else(String::new, |key| format!("{}\n", key.trim_end()));
+    workspace.write_private("deploy_key", key.as_bytes())
 }
 
-impl Git<'_> {
-    fn configure(&self) -> Result<(), Error> {
-        let workspace = self.fetch.workspace;
-        let mut config = GIT_CONFIG.to_owned();
-        if let Some(extra) = &self.fetch.config.extra_ca_file {
-            workspace.write_private("ca.pem", &ca_bundle(extra)?)?;
-            config.push_str("[http]\n\tsslCAInfo = ../home/ca.pem\n");
-        }
-        workspace.write_private("gitconfig", config.as_bytes())?;
-        workspace.write_private("ssh_config", SSH_CONFIG.as_bytes())?;
-        let known_hosts = std::fs::read(self.fetch.known_hosts()).unwrap_or_default();
-        workspace.write_private("known_hosts", &known_hosts)?;
-        let key = self.fetch.deploy_key.as_ref();
-        let key = key.map_or_else(String::new, |key| format!("{}\n", key.trim_end()));
-        workspace.write_private("deploy_key", key.as_bytes())
+/// Hosts that were met for the first time must show the same key from now on.
+fn keep_known_hosts(fetch: &Fetch<'_>) -> Result<(), Error> {
+    let met = fetch.workspace.home().join("known_hosts");
+    let known = std::fs::read(&met).map_err(Error::io("read", &met))?;
+    if known.is_empty() {
+        return Ok(());
     }
-
-    fn keep_known_hosts(&self) -> Result<(), Error> {
-        if self.address.protocol != "ssh" {
-            return Ok(());
-        }
-        let kept = self.fetch.known_hosts();
-        std::fs::copy(self.fetch.workspace.home().join("known_hosts"), &kept)
-            .map(|_| ())
-            .map_err(Error::io("keep the known hosts in", kept))
-    }
-
-    async fn resolve(&self, reference: Option<&str>) -> Result<Target, Error> {
-        let unknown = || Error::ReferenceNotFound {
-            repo: self.address.shown.clone(),
-            reference: reference.unwrap_or("the default branch").to_owned(),
-        };
-        if reference.is_some_and(|text| !domain::spec::is_git_ref(text)) {
-            return Err(unknown());
-        }
-        let listing = self
-            .checked(&["ls-remote", "--symref", "--", &self.address.url])
-            .await?;
-        refs::resolve(&String::from_utf8_lossy(&listing), reference).map_err(|why| match why {
-            Unresolved::Empty => Error::RepositoryEmpty {
-                repo: self.address.shown.clone(),
-            },
-            Unresolved::Unknown => unknown(),
-        })
-    }
-
-    /// Fetches and checks out. A commit that is nobody's tip may need the whole history.
-    async fn bring(&self, target: &Target, reference: Option<&str>) -> Result<(), Error> {
-        let url = &self.address.url;
-        let shallow = ["fetch", "--quiet", "--depth=1", "--no-tags", "--", url];
-        match target {
-            Target::Ref(name) => {
-                self.checked(&[&shallow[..], &[name]].concat()).await?;
-            }
-            Target::Commit(sha) => {
-                let alone = self.run(&[&shallow[..], &[sha]].concat()).await?;
-                if !alone.status.success() {
-                    self.checked(&["fetch", "--quiet", "--", url, "+refs/*:refs/fetched/*"])
-                        .await?;
-                }
-            }
-        }
-        let at = match target {
-            Target::Ref(_) => "FETCH_HEAD",
-            Target::Commit(sha) => sha,
-        };
-        let out = self
-            .run(&["checkout", "--quiet", "--force", "--detach", at, "--"])
-            .await?;
-        if out.status.success() {
-            return Ok(());
-        }
-        match target {
-            Target::Ref(_) => Err(said::error(self.address, &out.stderr)),
-            Target::Commit(sha) => Err(Error::ReferenceNotFound {
-                repo: self.address.shown.clone(),
-                reference: reference.unwrap_or(sha).to_owned(),
-            }),
-        }
-    }
-
-    async fn commit(&self) -> Result<CommitInfo, Error> {
-        let out = self
-            .checked(&["log", "-1", "--format=%H%x00%s%x00%an", "HEAD"])
-            .await?;
-        let text = String::from_utf8_lossy(&out);
-        let mut parts = text.trim_end().splitn(3, '\0');
-        let mut next = || parts.next().unwrap_or_default();
-        let (sha, title, author) = (next(), next(), next());
-        Ok(CommitInfo {
-            sha: sha.to_owned(),
-            title: title.chars().take(TITLE_MAX).collect(),
-            author: author.chars().take(TITLE_MAX).collect(),
-        })
-    }
-
-    async fn checked(&self, arguments: &[&str]) -> Result<Vec<u8>, Error> {
-        let out = self.run(arguments).await?;
-        if out.status.success() {
-            Ok(out.stdout)
-        } else {
-            Err(said::error(self.address, &out.stderr))
-        }
-    }
-
-    async fn run(&self, arguments: &[&str]) -> Result<Output, Error> {
-        sandbox::output(self.command(arguments))
-            .await
-            .map_err(Error::io("run git in", self.fetch.workspace.source()))
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let workspace = self.fetch.workspace;
-        let mut command = self.fetch.sandbox().command("git", &workspace.source());
-        command
-            .args(arguments)
-            .env("HOME", workspace.home())
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", workspace.home().join("gitconfig"))
-            .env("GIT_CEILING_DIRECTORIES", workspace.file(""))
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("GIT_ALLOW_PROTOCOL", self.address.protocol)
-            .env("GIT_SSH_VARIANT", "ssh")
-            .env("GIT_SSH_COMMAND", SSH_COMMAND)
-            .env("GIT_LFS_SKIP_SMUDGE", "1");
-        command
-    }
+    let kept = fetch.known_hosts();
+    std::fs::write(&kept, known).map_err(Error::io("keep the known hosts in", kept))
 }
 
 /// The system's CA certificates and the operator's.

@@ -4,7 +4,9 @@ mod address;
 mod archive;
 mod git;
 mod refs;
+mod repository;
 mod said;
+mod submodules;
 
 use std::{path::Path, time::Duration};
 
@@ -40,10 +42,12 @@ impl Fetch<'_> {
         let limit = self.config.max_source;
         let too_large = Error::RepositoryTooLarge { limit };
         tokio::select! {
-            // What came quicker than anybody looked is measured at the end.
-            result = self.fetch(source) => match result {
-                Ok(_) if self.workspace.exceeds(limit) => Err(too_large),
-                result => result,
+            // What came quicker than anybody looked is measured at the end; so is what failed at the
+            // limit of a single file.
+            result = self.fetch(source) => if self.workspace.exceeds(limit) {
+                Err(too_large)
+            } else {
+                result
             },
             () = self.outgrown() => Err(too_large),
         }
@@ -57,6 +61,8 @@ impl Fetch<'_> {
             BuildSource::Archive { id, sha256 } => {
                 archive::fetch(self, *id, sha256).await.map(|()| None)
             }
+            // The engine itself pulls it.
+            BuildSource::Image { .. } => Ok(None),
         }
     }
 

@@ -9,6 +9,16 @@ pub enum Target {
     Commit(String),
 }
 
+impl Target {
+    /// The branch, when it is one.
+    pub fn branch(&self) -> Option<&str> {
+        match self {
+            Self::Ref(name) => name.strip_prefix("refs/heads/"),
+            Self::Commit(_) => None,
+        }
+    }
+}
+
 /// Why nothing is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unresolved {

@@ -6,3 +6,5 @@ mod machine;
 mod registry;
 mod rig;
 mod sources;
+mod submodules;
+mod taken_over;

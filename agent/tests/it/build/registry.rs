@@ -45,7 +45,12 @@ impl Registry {
         let mut header = Header::new(Algorithm::ES256);
         let der = base64::engine::general_purpose::STANDARD.encode(certificate.der());
         header.x5c = Some(vec![der]);
-        let process = spawn(&folder, &host);
+        let ca = folder.join("ca.pem").display().to_string();
+        let auth = serde_json::json!({ "token": {
+            "realm": "https://127.0.0.1:1/never-asked", "service": "registry",
+            "issuer": "test", "rootcertbundle": ca,
+        }});
+        let process = spawn(&folder, &host, &auth);
         eventually("the registry listens", Duration::from_secs(20), || {
             listens(&host)
         })
@@ -103,15 +108,37 @@ impl Registry {
         digests.map(str::to_owned).collect()
     }
 
-    /// Puts a root filesystem (tar) there as an image of one layer, tagged `latest`. Its layer is
-    /// compressed otherwise than the engine would.
+    /// The settings of an image: its command, user, ports.
+    pub async fn settings(&self, repository: &str, reference: &str) -> serde_json::Value {
+        let answer = self.ask(reqwest::Method::GET, repository, reference).await;
+        let manifest: serde_json::Value = answer.json().await.unwrap();
+        let path = format!("blobs/{}", manifest["config"]["digest"].as_str().unwrap());
+        let get = self.request(reqwest::Method::GET, repository, &["pull"], &path);
+        let config: serde_json::Value = get.send().await.unwrap().json().await.unwrap();
+        config["config"].clone()
+    }
+
+    /// Puts a root filesystem (tar) there as an image of one layer, tagged `latest`.
     pub async fn provide(&self, repository: &str, architecture: &str, tar: &[u8]) {
+        let settings = serde_json::json!({"Env": ["PATH=/bin"]});
+        self.provide_with(repository, architecture, tar, &settings)
+            .await;
+    }
+
+    /// The same with other settings. Its layer is compressed otherwise than the engine would.
+    pub async fn provide_with(
+        &self,
+        repository: &str,
+        architecture: &str,
+        tar: &[u8],
+        settings: &serde_json::Value,
+    ) {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         gzip.write_all(tar).unwrap();
         let layer = gzip.finish().unwrap();
         let config = serde_json::json!({
             "architecture": architecture, "os": "linux",
-            "config": {"Env": ["PATH=/bin"]},
+            "config": settings,
             "rootfs": {"type": "layers", "diff_ids": [digest(tar)]},
             "history": [{"created_by": "test"}],
         })
@@ -212,19 +239,45 @@ fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
 
-fn spawn(folder: &Path, host: &str) -> Process {
+/// Somebody else's registry on the same address, with the same images.
+pub struct Neighbour {
+    pub host: String,
+    _process: Process,
+}
+
+impl Neighbour {
+    /// One that everybody may read, or one that wants a password.
+    pub async fn start(registry: &Registry, address: &str, wants_password: bool) -> Self {
+        let host = format!("{address}:{}", free_port(address));
+        let passwords = registry.folder.join("htpasswd");
+        std::fs::write(&passwords, "somebody:no-hash\n").unwrap();
+        let auth = if wants_password {
+            serde_json::json!({ "htpasswd": { "realm": "theirs", "path": passwords } })
+        } else {
+            serde_json::json!({})
+        };
+        let process = spawn(&registry.folder, &host, &auth);
+        eventually("the neighbour listens", Duration::from_secs(20), || {
+            listens(&host)
+        })
+        .await;
+        Self {
+            host,
+            _process: process,
+        }
+    }
+}
+
+fn spawn(folder: &Path, host: &str, auth: &serde_json::Value) -> Process {
     let path = |name: &str| folder.join(name).display().to_string();
     let config = serde_json::json!({
         "version": "0.1",
         "log": {"level": "warn"},
         "storage": {"filesystem": {"rootdirectory": path("data")}},
         "http": {"addr": host, "tls": {"certificate": path("server.pem"), "key": path("server.key")}},
-        "auth": {"token": {
-            "realm": "https://127.0.0.1:1/never-asked", "service": "registry",
-            "issuer": "test", "rootcertbundle": path("ca.pem"),
-        }},
+        "auth": auth,
     });
-    let file = folder.join("config.yml");
+    let file = folder.join(format!("{host}.yml"));
     std::fs::write(&file, config.to_string()).unwrap();
     let log = std::fs::File::create(folder.join("log")).unwrap();
     let child = Command::new("docker-registry")

@@ -27,6 +27,7 @@ use protocol::{
     report::{BuildReport, BuildState},
 };
 use sha2::{Digest, Sha256};
+use testkit::git::Repository;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -281,33 +282,19 @@ impl Rig {
 
     /// A git repository with these files on branch `main`; its `file://` address.
     pub fn repository(&self, name: &str, files: &[(&str, &str)]) -> String {
-        let path = self.repositories.join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        let git = |arguments: &[&str]| {
-            let path = path.display().to_string();
-            let always = [
-                "-C",
-                &path,
-                "-c",
-                "user.name=Ada",
-                "-c",
-                "user.email=ada@example.com",
-                "-c",
-                "init.defaultBranch=main",
-            ];
-            run("git", &[&always, arguments].concat())
-        };
-        git(&["init", "--quiet"]);
+        let repository = self.empty_repository(name);
         for (name, text) in files {
-            let file = path.join(name);
-            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-            std::fs::write(file, text).unwrap();
+            repository.write(name, text);
         }
         if !files.is_empty() {
-            git(&["add", "--all"]);
-            git(&["commit", "--quiet", "--message", "First version"]);
+            repository.commit("First version");
         }
-        format!("file://{}", path.display())
+        repository.file_url()
+    }
+
+    /// A git repository without commits.
+    pub fn empty_repository(&self, name: &str) -> Repository {
+        Repository::create(&self.repositories.join(name))
     }
 
     /// A build of `repo`, with nothing special.

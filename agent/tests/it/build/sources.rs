@@ -1,23 +1,19 @@
 //! Where sources come from: references, ssh with a deploy key, uploaded archives.
 
-use std::{
-    io::Write,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use domain::id::ArchiveId;
 use flate2::{Compression, write::GzEncoder};
 use protocol::{
+    feed::SecretRef,
     item::{BuildItem, BuildSource},
     report::{BuildState, CommitInfo},
 };
 use sha2::{Digest, Sha256};
+use testkit::git_server::{GitServer, generate_key};
 
 use super::{
-    machine::{Process, eventually, listens, possible, run},
+    machine::{possible, run},
     registry::free_port,
     rig::Rig,
 };
@@ -123,50 +119,18 @@ async fn an_uploaded_archive_is_built_and_a_damaged_one_refused() {
     }
 }
 
-struct Sshd {
-    port: u16,
-    private_key: String,
-    _process: Process,
-}
-
-/// An ssh server on the machine's end of the build network, which lets one key in.
-async fn sshd(folder: &Path, address: &str) -> Sshd {
-    let folder = folder.join(format!("sshd-{}", free_port(address)));
-    std::fs::create_dir(&folder).unwrap();
-    std::fs::create_dir_all("/run/sshd").unwrap();
-    let path = |name: &str| folder.join(name).display().to_string();
-    for name in ["host_key", "deploy_key"] {
-        run(
-            "ssh-keygen",
-            &["-q", "-t", "ed25519", "-N", "", "-f", &path(name)],
-        );
+/// A server on the machine's end of the build network, and the deploy key that all of them let in.
+pub async fn server(rig: &Rig) -> (GitServer, SecretRef) {
+    let host = &rig.namespace.host;
+    let port = free_port(host);
+    let key = rig.folder.path().join("deploy_key");
+    if !key.exists() {
+        generate_key(&key).unwrap();
     }
-    let port = free_port(address);
-    let mut config = std::fs::File::create(folder.join("config")).unwrap();
-    writeln!(
-        config,
-        "ListenAddress {address}:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\n\
-         StrictModes no\nPermitRootLogin prohibit-password\nPasswordAuthentication no",
-        path("host_key"),
-        path("deploy_key.pub"),
-    )
-    .unwrap();
-    let child = Command::new("/usr/sbin/sshd")
-        .args(["-D", "-e", "-f", &path("config")])
-        .stderr(Stdio::from(
-            std::fs::File::create(folder.join("log")).unwrap(),
-        ))
-        .spawn()
-        .unwrap();
-    eventually("sshd listens", Duration::from_secs(20), || {
-        listens(&format!("{address}:{port}"))
-    })
-    .await;
-    Sshd {
-        port,
-        private_key: std::fs::read_to_string(folder.join("deploy_key")).unwrap(),
-        _process: Process(child),
-    }
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    let private = std::fs::read_to_string(&key).unwrap();
+    let server = GitServer::listen(host, port, &public).await.unwrap();
+    (server, rig.secrets.hold("deploy_key/1", &private))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,10 +140,9 @@ async fn ssh_needs_the_deploy_key_and_the_same_host_key_again() {
     }
     let rig = Rig::start().await;
     let local = rig.repository("app", &[("Dockerfile", "FROM base\n")]);
-    let path = local.strip_prefix("file://").unwrap();
-    let server = sshd(rig.folder.path(), &rig.namespace.host).await;
-    let url = format!("ssh://root@{}:{}{path}", rig.namespace.host, server.port);
-    let key = rig.secrets.hold("deploy_key/1", &server.private_key);
+    let path = Path::new(local.strip_prefix("file://").unwrap());
+    let (server, key) = server(&rig).await;
+    let url = server.url(path);
     let with = |deploy_key| {
         rig.item_of(BuildSource::Git {
             repo: url.clone(),
@@ -196,23 +159,12 @@ async fn ssh_needs_the_deploy_key_and_the_same_host_key_again() {
     let known = std::fs::read_to_string(&kept).unwrap();
     assert!(known.contains(&rig.namespace.host), "{known}");
     // Somebody else answers at that address.
-    run(
-        "ssh-keygen",
-        &[
-            "-q",
-            "-t",
-            "ed25519",
-            "-N",
-            "",
-            "-f",
-            &rig.folder.path().join("other").display().to_string(),
-        ],
-    );
+    generate_key(&rig.folder.path().join("other")).unwrap();
     let other = std::fs::read_to_string(rig.folder.path().join("other.pub")).unwrap();
     let other = other.split(' ').take(2).collect::<Vec<_>>().join(" ");
     std::fs::write(
         &kept,
-        format!("[{}]:{} {other}\n", rig.namespace.host, server.port),
+        format!("{} {other}\n", known.split(' ').next().unwrap()),
     )
     .unwrap();
     std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o600)).unwrap();

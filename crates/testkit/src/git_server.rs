@@ -1,0 +1,96 @@
+//! A git server over ssh that lets one key in: the machine's own sshd, with its own host key.
+
+use std::{
+    net::TcpStream,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
+
+use crate::wait;
+
+const SSHD: &str = "/usr/sbin/sshd";
+const START: Duration = Duration::from_secs(20);
+
+/// A listening server; it ends with its value.
+#[derive(Debug)]
+pub struct GitServer {
+    _folder: TempDir,
+    address: String,
+    port: u16,
+    process: Child,
+}
+
+impl GitServer {
+    /// Listens on `address` for the holder of `public_key` (OpenSSH).
+    ///
+    /// # Errors
+    /// When sshd or ssh-keygen can't be run.
+    pub async fn listen(address: &str, port: u16, public_key: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        std::fs::create_dir_all("/run/sshd").context("making the folder that sshd wants")?;
+        let host_key = folder.path().join("host_key");
+        generate_key(&host_key)?;
+        let allowed = folder.path().join("allowed");
+        std::fs::write(&allowed, public_key)?;
+        let config = folder.path().join("config");
+        std::fs::write(&config, settings(address, port, &host_key, &allowed))?;
+        let process = Command::new(SSHD)
+            .args(["-D", "-e", "-f"])
+            .arg(&config)
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("running {SSHD}"))?;
+        let server = Self {
+            _folder: folder,
+            address: address.to_owned(),
+            port,
+            process,
+        };
+        let listens = async || TcpStream::connect((address, port)).is_ok();
+        wait::until(START, listens).await;
+        Ok(server)
+    }
+
+    /// The ssh address of a repository on this disk.
+    #[must_use]
+    pub fn url(&self, repository: &Path) -> String {
+        let (address, port) = (&self.address, self.port);
+        format!("ssh://root@{address}:{port}{}", repository.display())
+    }
+}
+
+impl Drop for GitServer {
+    fn drop(&mut self) {
+        // It may have ended by itself; nothing else is left of it.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A new key without passphrase: `path` and `path`.pub.
+///
+/// # Errors
+/// When ssh-keygen can't be run or refuses.
+pub fn generate_key(path: &Path) -> Result<()> {
+    let output = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(path)
+        .output()
+        .context("running ssh-keygen")?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "ssh-keygen: {stderr}");
+    Ok(())
+}
+
+fn settings(address: &str, port: u16, host_key: &Path, allowed: &Path) -> String {
+    format!(
+        "ListenAddress {address}:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\nStrictModes no\n\
+         PermitRootLogin prohibit-password\nPasswordAuthentication no\n",
+        host_key.display(),
+        allowed.display()
+    )
+}
