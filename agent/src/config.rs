@@ -1,7 +1,7 @@
 //! `agent.toml`. Unknown keys are refused, so that a misspelt limit is not silently no limit.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -89,6 +89,9 @@ pub struct Docker {
 pub struct Network {
     /// Beside the host, link-local (metadata) addresses and other environments, which are always denied.
     pub denied: Vec<Ipv4Net>,
+    /// Name servers that answer what is no `<service>.internal`, on other machines; workloads reach their
+    /// port 53 even where it is denied. Without any, those of the engine (`/etc/resolv.conf`).
+    pub dns: Vec<Ipv4Addr>,
 }
 
 /// What stays on the node's disk, and how long.

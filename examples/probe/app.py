@@ -1,7 +1,7 @@
 """Tells what it can reach: the tests ask it to prove that a workload is shut in.
 
 GET /connect?to=HOST:PORT&to=…   JSON: for each target "connected", or why not (2 s each, all at once)
-GET /resolve?name=NAME           JSON: its addresses
+GET /resolve?name=NAME           JSON: its addresses, or why there are none, and how long the answer took
 GET /self                        JSON: addresses, gateway, and what the kernel says of this process
 GET /health                      200
 """
@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 import urllib.parse
 
 CONNECT_SECONDS = 2
@@ -37,10 +38,12 @@ def connect_all(query):
 
 def resolve(query):
     name = query["name"][0]
+    began = time.monotonic()
     try:
-        return sorted({info[4][0] for info in socket.getaddrinfo(name, None, socket.AF_INET)})
+        answer = {"addresses": sorted({info[4][0] for info in socket.getaddrinfo(name, None, socket.AF_INET)})}
     except OSError as error:
-        return {"error": str(error)}
+        answer = {"error": str(error)}
+    return {**answer, "seconds": round(time.monotonic() - began, 3)}
 
 
 def gateway():

@@ -2,7 +2,7 @@
 //! is replaced at once (`iptables-restore --noflush`), so there is no moment without rules, and only
 //! when it is not what it should be. Programs get argument vectors; rules come from typed addresses.
 
-use std::{collections::BTreeSet, process::Stdio};
+use std::{collections::BTreeSet, net::Ipv4Addr, process::Stdio};
 
 use async_trait::async_trait;
 use domain::id::EnvironmentId;
@@ -42,6 +42,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Firewall {
     denied: Vec<Ipv4Net>,
+    dns: Vec<Ipv4Addr>,
     applied: Mutex<Option<Applied>>,
 }
 
@@ -53,11 +54,12 @@ struct Applied {
 }
 
 impl Firewall {
-    /// With what the operator denies.
+    /// With what the operator denies, and the name servers that workloads reach nonetheless.
     #[must_use]
-    pub fn new(denied: Vec<Ipv4Net>) -> Self {
+    pub fn new(denied: Vec<Ipv4Net>, dns: Vec<Ipv4Addr>) -> Self {
         Self {
             denied,
+            dns,
             applied: Mutex::new(None),
         }
     }
@@ -68,7 +70,7 @@ impl Guard for Firewall {
     /// Cheap when the rules are in force already.
     async fn ensure(&self, environments: &BTreeSet<EnvironmentId>) -> Result<(), Error> {
         let mut applied = self.applied.lock().await;
-        let rules = rules(environments, &self.denied);
+        let rules = rules(environments, &self.denied, &self.dns);
         let in_force = Applied {
             shown: shown().await?,
             rules,
@@ -88,10 +90,19 @@ impl Guard for Firewall {
 }
 
 /// The rules, in the format of `iptables-restore`.
-fn rules(environments: &BTreeSet<EnvironmentId>, denied: &[Ipv4Net]) -> String {
+fn rules(
+    environments: &BTreeSet<EnvironmentId>,
+    denied: &[Ipv4Net],
+    dns: &[Ipv4Addr],
+) -> String {
     let within = environments.iter().map(|environment| {
         let bridge = bridge_name(*environment);
         format!("-A RAILHEAD-FORWARD -i {bridge} -o {bridge} -j RETURN\n")
+    });
+    let dns = dns.iter().flat_map(|server| {
+        ["udp", "tcp"].map(|protocol| {
+            format!("-A RAILHEAD-FORWARD -i rh-+ -d {server} -p {protocol} --dport 53 -j RETURN\n")
+        })
     });
     let denied = METADATA
         .into_iter()
@@ -109,9 +120,10 @@ fn rules(environments: &BTreeSet<EnvironmentId>, denied: &[Ipv4Net]) -> String {
 -A RAILHEAD-FORWARD -i rh-+ -m conntrack --ctstate DNAT -j DROP
 {}-A RAILHEAD-FORWARD -i rh-+ -o rh-+ -j DROP
 -A RAILHEAD-FORWARD -o rh-+ -m conntrack ! --ctstate DNAT -j DROP
-{}COMMIT
+{}{}COMMIT
 ",
         within.collect::<String>(),
+        dns.collect::<String>(),
         denied.collect::<String>()
     )
 }
@@ -223,6 +235,7 @@ mod tests {
     fn the_rules() {
         let environment: EnvironmentId = "env_0192f3c8000070008000a1b2c3d4e5f6".parse().unwrap();
         let denied = ["10.96.0.0/16".parse().unwrap()];
-        insta::assert_snapshot!(rules(&[environment].into(), &denied));
+        let dns = ["10.96.250.3".parse().unwrap()];
+        insta::assert_snapshot!(rules(&[environment].into(), &denied, &dns));
     }
 }

@@ -54,6 +54,9 @@ pub fn router(plan: &Plan, machine: &[Ipv4Addr], allowed: &[Allowed]) -> String 
         rule(to_machine(plan, region.address(), NODE_PORTS));
         rule(to_machine(plan, region.build_address(), ENGINE_PORTS));
         rule(from_machine(plan, region));
+        for protocol in ["udp", "tcp"] {
+            rule(to_dns(plan, region.address(), protocol));
+        }
         build_ways_out(plan, region, machine, allowed, &mut rule);
     }
     rule("-p tcp -j REJECT --reject-with tcp-reset".to_owned());
@@ -170,6 +173,14 @@ fn to_machine(plan: &Plan, from: Ipv4Addr, ports: &[u16]) -> String {
     )
 }
 
+/// Workloads and builds ask the forwarder: a name that nobody has is then an answer, not a wait.
+fn to_dns(plan: &Plan, from: Ipv4Addr, protocol: &str) -> String {
+    format!(
+        "-p {protocol} -s {from} -d {} --dport 53 -j ACCEPT",
+        plan.dns()
+    )
+}
+
 fn from_machine(plan: &Plan, region: &Region) -> String {
     format!(
         "-p tcp -s {} -d {} -m multiport --dports 80,443,{},{} -j ACCEPT",
@@ -194,10 +205,7 @@ fn build_ways_out(
         ));
     }
     for protocol in ["udp", "tcp"] {
-        rule(format!(
-            "-p {protocol} -s {from} -d {} --dport 53 -j ACCEPT",
-            plan.dns()
-        ));
+        rule(to_dns(plan, from, protocol));
     }
     for target in refused_targets(machine) {
         rule(format!(

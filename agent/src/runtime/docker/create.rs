@@ -24,13 +24,14 @@ const NANOS_PER_MILLICPU: i64 = 1_000_000;
 pub(super) async fn create(
     client: &Docker,
     node: NodeId,
+    dns: &[String],
     spec: ContainerSpec,
 ) -> Result<(), Error> {
     let options = CreateContainerOptionsBuilder::new()
         .name(&container_name(spec.labels.instance))
         .build();
     client
-        .create_container(Some(options), body(node, spec))
+        .create_container(Some(options), body(node, dns, spec))
         .await
         .map(|_| ())
         .map_err(failed("create the container"))
@@ -61,7 +62,7 @@ fn taken_port(reason: &str) -> Option<u16> {
     reason.get(..at)?.rsplit(':').next()?.parse().ok()
 }
 
-fn body(node: NodeId, spec: ContainerSpec) -> ContainerCreateBody {
+fn body(node: NodeId, dns: &[String], spec: ContainerSpec) -> ContainerCreateBody {
     let mut labels = spec.labels.to_map();
     labels.insert("railhead.node".to_owned(), node.to_string());
     labels.insert("railhead.item-digest".to_owned(), spec.item_digest.clone());
@@ -73,7 +74,10 @@ fn body(node: NodeId, spec: ContainerSpec) -> ContainerCreateBody {
         stop_signal: Some(spec.stop_signal.as_str().to_owned()),
         exposed_ports: spec.publish.map(|publish| vec![port_key(publish)]),
         networking_config: Some(networking(&spec)),
-        host_config: Some(host_config(&spec)),
+        host_config: Some(HostConfig {
+            dns: Some(dns.to_vec()),
+            ..host_config(&spec)
+        }),
         ..ContainerCreateBody::default()
     }
 }

@@ -1,7 +1,10 @@
 //! The runtime `docker`: one Docker Engine through its unix socket. The engine may be away when the
 //! agent starts and at any time later; each call says so and the next one tries again.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
 use async_trait::async_trait;
 use bollard::query_parameters::{
@@ -29,16 +32,19 @@ const REQUEST_TIMEOUT_SECONDS: u64 = 60;
 pub struct Docker {
     socket: PathBuf,
     node: NodeId,
+    /// Name servers of containers; the engine's own when empty.
+    dns: Vec<String>,
     client: OnceCell<bollard::Docker>,
 }
 
 impl Docker {
     /// For the containers of this node behind this socket; connects at the first call.
     #[must_use]
-    pub fn new(socket: &Path, node: NodeId) -> Self {
+    pub fn new(socket: &Path, node: NodeId, dns: &[Ipv4Addr]) -> Self {
         Self {
             socket: socket.to_owned(),
             node,
+            dns: dns.iter().map(ToString::to_string).collect(),
             client: OnceCell::new(),
         }
     }
@@ -78,7 +84,7 @@ impl Runtime for Docker {
     }
 
     async fn create(&self, spec: ContainerSpec) -> Result<(), Error> {
-        create::create(self.client().await?, self.node, spec).await
+        create::create(self.client().await?, self.node, &self.dns, spec).await
     }
 
     async fn start(&self, instance: InstanceId) -> Result<(), Error> {
