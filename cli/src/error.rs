@@ -48,6 +48,8 @@ pub enum Error {
     Failed {
         /// What failed and why.
         message: String,
+        /// Such as `dockerfile_failed`, when the platform gave one.
+        code: Option<String>,
         /// Where to look.
         advice: String,
     },
@@ -174,6 +176,7 @@ impl Error {
             Self::Api(client::Error::Refused { problem, .. }) => {
                 (Some(&problem.code), Some(&problem.request_id))
             }
+            Self::Failed { code, .. } => (code.as_ref(), None),
             _ => (None, None),
         };
         json!({ "error": {
@@ -186,8 +189,12 @@ impl Error {
     }
 
     fn details(&self) -> Vec<String> {
-        let Self::Api(client::Error::Refused { problem, .. }) = self else {
-            return Vec::new();
+        let problem = match self {
+            Self::Api(client::Error::Refused { problem, .. }) => problem,
+            Self::Failed {
+                code: Some(code), ..
+            } => return vec![format!("code {code}")],
+            _ => return Vec::new(),
         };
         let fields = problem
             .errors
@@ -260,6 +267,11 @@ mod tests {
                 "The service changed since it was read.",
             ),
             refused(422, "invalid_field", "The specification can't be."),
+            Error::Failed {
+                message: "deployment 4 failed: RUN make: exit status 2".into(),
+                code: Some("dockerfile_failed".into()),
+                advice: "see railhead logs --build".into(),
+            },
             Error::NotFound {
                 kind: "service",
                 name: "wbe".into(),

@@ -130,10 +130,21 @@ async fn check(context: &Context, client: &Client, service: &Chosen, wanted: &st
     })?;
     match domain.verified_at {
         Some(_) => Ok(()),
-        None => Err(Error::Failed {
-            message: format!("{} is not seen to lead here yet", domain.hostname),
-            advice: "DNS changes can take up to their old record's TTL to be seen".to_owned(),
-        }),
+        None => Err(not_good(&domain)),
+    }
+}
+
+fn not_good(domain: &Domain) -> Error {
+    let (fault, remedy) = fault_and_remedy(domain);
+    let patience = "changes of DNS are seen once the old record's TTL is over";
+    Error::Failed {
+        message: format!("not good yet: {fault}"),
+        code: None,
+        advice: if remedy.is_empty() {
+            patience.to_owned()
+        } else {
+            format!("{remedy}; {patience}")
+        },
     }
 }
 

@@ -76,7 +76,7 @@ pub enum Command {
     Up(up::Arguments),
     /// Build and deploy from git, or deploy an image
     Deploy(deploy::Arguments),
-    /// Deploy the current image again with today's variables
+    /// Deploy what serves again, with today's variables; an image's tag is looked up again
     Redeploy(redeploy::Arguments),
     /// Go back to what served before
     Rollback(rollback::Arguments),

@@ -24,6 +24,7 @@ pub async fn settle(context: &Context, client: &Client, service: Service) -> Res
         if let Some((region, reason)) = service.blocked.iter().next() {
             return Err(Error::Failed {
                 message: format!("{region}: {reason}"),
+                code: Some("no_capacity".to_owned()),
                 advice:
                     "it is placed as soon as there is room; railhead node list shows what there is"
                         .to_owned(),
@@ -36,6 +37,7 @@ pub async fn settle(context: &Context, client: &Client, service: Service) -> Res
                     service.name,
                     summary(&service)
                 ),
+                code: None,
                 advice: "railhead status, railhead logs".to_owned(),
             });
         }
