@@ -2,10 +2,18 @@
 
 use anyhow::Result;
 use api::deploy_key::DeployKey;
-use e2e::{edge::Version, git_server::GitServer, platform::Platform};
+use e2e::{
+    edge::Version,
+    example::{about, answers_from, hello},
+    platform::Platform,
+};
 use serde_json::json;
+use testkit::{git::Repository, git_server::GitServer};
 
-use crate::support::{about, answers_from, copy_example, example, hello};
+use crate::support::copy_example;
+
+/// `xtask` lets builds of test platforms out to this port.
+const GIT_PORT: u16 = 2222;
 
 #[tokio::test]
 async fn a_dirty_working_tree_goes_live_without_what_is_ignored() -> Result<()> {
@@ -49,15 +57,18 @@ async fn a_repository_that_is_not_there_fails_with_a_code() -> Result<()> {
 async fn a_repository_over_ssh_goes_live_with_its_deploy_key() -> Result<()> {
     let platform = Platform::running().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
+    let copy = copy_example("hello")?;
     let path = format!("/v1/projects/{}/deploy-keys", fixture.project);
     let key: DeployKey = platform
         .client
         .post(&path, &json!({ "name": "git" }))
         .await?;
-    let server = GitServer::listen(&platform.host_address(), &key.public_key).await?;
+    let server = GitServer::listen(&platform.host_address(), GIT_PORT, &key.public_key).await?;
+    let repository = Repository::create(copy.path());
+    repository.commit("Say hello over ssh");
 
     let mut spec = hello(&platform);
-    spec["source"] = json!({ "repo": server.serve(&example("hello"))? });
+    spec["source"] = json!({ "repo": server.url(repository.path()) });
     platform.respecify(fixture.service.id, spec).await?;
     let deployment = platform.deploy(fixture.service.id, None).await?;
     assert_eq!(
