@@ -54,7 +54,10 @@ fn nextest(
     run.env("RAILHEAD_TEST_DATABASE_URL", cluster.url());
     match platform {
         Some(platform) => run.env("RAILHEAD_DEV_DIR", platform.dir()),
-        None => run.args(["-E", "not package(e2e)"]),
+        None => run.args([
+            "-E",
+            "not ((package(e2e) or package(chaos)) and kind(test))",
+        ]),
     };
     run.args(&options.nextest).run()
 }

@@ -1,0 +1,201 @@
+//! Pass, fail, or a run that proves nothing. Pure: the same history and world give the same verdict.
+
+mod leftovers;
+mod requests;
+#[cfg(test)]
+mod tests;
+mod writes;
+
+use std::fmt;
+
+use domain::{
+    deployment::machine::Step,
+    id::{DeploymentId, ProjectId, ServiceId},
+};
+
+use crate::{history::History, world::World};
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say it")]
+pub enum Violation {
+    #[error("deployment {0} was acknowledged and is not there")]
+    DeploymentLost(DeploymentId),
+    #[error(
+        "{service} has {found} deployments that nobody was told of, and only {possible} may have been asked for"
+    )]
+    DeploymentDoubled {
+        service: ServiceId,
+        found: usize,
+        possible: usize,
+    },
+    #[error("deployment {0} has not ended: it is {step}", step = .1.as_str())]
+    DeploymentUnfinished(DeploymentId, Step),
+    #[error("deployment {0} failed and says nothing about why")]
+    DeploymentUnexplained(DeploymentId),
+    #[error("deployment {id} went {steps:?}: a step came twice or too late")]
+    StepRepeated { id: DeploymentId, steps: Vec<Step> },
+    #[error("deployment {id} went {steps:?}, and events told of {told:?}")]
+    StepToldOtherwise {
+        id: DeploymentId,
+        steps: Vec<Step>,
+        told: Vec<Step>,
+    },
+    #[error("{name} is {found:?} and not {expected:?}, the last value that was acknowledged")]
+    VariableLost {
+        name: String,
+        found: Option<String>,
+        expected: String,
+    },
+    #[error(
+        "{service} is to have {found:?} replicas in {region} and not {expected}, as was acknowledged last"
+    )]
+    ScaleLost {
+        service: ServiceId,
+        region: String,
+        found: Option<u32>,
+        expected: u32,
+    },
+    #[error("project {0} was deleted and is there")]
+    DeletionLost(ProjectId),
+    #[error("{service} has {found} instances in {region}, and {wanted} replicas are wanted")]
+    Replicas {
+        service: ServiceId,
+        region: String,
+        found: usize,
+        wanted: u32,
+    },
+    #[error("instance {0} shall run, and its engine has no running container of it")]
+    NoContainer(String),
+    #[error("{region} has {count} containers of instance {instance}, which {why}")]
+    OrphanContainer {
+        region: String,
+        instance: String,
+        count: usize,
+        why: &'static str,
+    },
+    #[error("{region} has a network of {environment}, in which nothing runs")]
+    OrphanNetwork { region: String, environment: String },
+    #[error("a route in {region} leads to instance {instance}, which {why}")]
+    OrphanRoute {
+        region: String,
+        instance: String,
+        why: &'static str,
+    },
+    #[error("instance {instance} is ready, and no route in {region} leads to it")]
+    NoRoute { region: String, instance: String },
+    #[error("a node has not followed: {0}")]
+    Behind(String),
+    #[error(
+        "{count} × a request through {edge} failed with no edge down: {reason}, first at {first}"
+    )]
+    RequestFailed {
+        edge: String,
+        reason: String,
+        count: usize,
+        first: String,
+    },
+}
+
+/// What a run must have done to prove anything.
+#[derive(Debug, Clone, Copy)]
+pub struct Demands {
+    /// Requests of tenants' users.
+    pub requests: usize,
+    /// Deployments that were acknowledged.
+    pub deployments: usize,
+    /// Deployments that went live.
+    pub live: usize,
+    /// Kills after which the process came back.
+    pub kills: usize,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// All is as promised.
+    Pass,
+    /// It is not.
+    Fail(Vec<Violation>),
+    /// Nothing was seen to be wrong, and not enough was tried.
+    Invalid(Vec<String>),
+}
+
+impl Verdict {
+    /// Whether all is as promised.
+    pub fn is_pass(&self) -> bool {
+        *self == Self::Pass
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass => f.write_str("pass"),
+            Self::Fail(violations) => {
+                writeln!(f, "fail:")?;
+                violations
+                    .iter()
+                    .try_for_each(|violation| writeln!(f, "  {violation}"))
+            }
+            Self::Invalid(reasons) => {
+                writeln!(f, "an invalid run:")?;
+                reasons
+                    .iter()
+                    .try_for_each(|reason| writeln!(f, "  {reason}"))
+            }
+        }
+    }
+}
+
+/// Judges a run by what was done and what is left. Something wrong is wrong also in a run that did too little.
+pub fn judge(history: &History, world: &World, demands: &Demands) -> Verdict {
+    let mut violations = wrong_with(history, world);
+    violations.extend(requests::failed(history));
+    if !violations.is_empty() {
+        return Verdict::Fail(violations);
+    }
+    let too_little = too_little(history, world, demands);
+    if too_little.is_empty() {
+        Verdict::Pass
+    } else {
+        Verdict::Invalid(too_little)
+    }
+}
+
+/// How many requests failed with their edge, as they may.
+pub fn excused(history: &History) -> usize {
+    requests::excused(history)
+}
+
+/// What is wrong with what is left; it may still be on its way to be right.
+pub fn wrong_with(history: &History, world: &World) -> Vec<Violation> {
+    [writes::wrong(history, world), leftovers::wrong(world)].concat()
+}
+
+fn too_little(history: &History, world: &World, demands: &Demands) -> Vec<String> {
+    let acknowledged =
+        |(_, answer): &&(_, crate::history::Answer<_>)| answer.acknowledged().is_some();
+    let back = history.kills.iter().filter(|kill| kill.back.is_some());
+    let live = world.deployments.iter();
+    let counts = [
+        ("requests", history.requests.len(), demands.requests),
+        (
+            "acknowledged deployments",
+            history.deployments.iter().filter(acknowledged).count(),
+            demands.deployments,
+        ),
+        (
+            "live deployments",
+            live.filter(|deployment| deployment.state == Step::Live)
+                .count(),
+            demands.live,
+        ),
+        ("kills with a return", back.count(), demands.kills),
+    ];
+    counts
+        .into_iter()
+        .filter(|(_, found, wanted)| found < wanted)
+        .map(|(what, found, wanted)| format!("{found} {what}, wanted {wanted}"))
+        .collect()
+}

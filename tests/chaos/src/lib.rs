@@ -1,0 +1,12 @@
+//! Faults done to a running platform, a history of what was asked of it meanwhile, and a judge that says
+//! whether what is left afterwards is what was promised. The tests are in `tests/`.
+
+pub mod engine;
+pub mod history;
+pub mod judge;
+pub mod kill;
+pub mod observe;
+pub mod report;
+pub mod scale;
+pub mod work;
+pub mod world;

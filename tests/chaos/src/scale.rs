@@ -1,0 +1,45 @@
+//! How much of the faults is done: a tenth in `./dev test`, all of it when `RAILHEAD_CHAOS` is `full`.
+
+use std::env;
+
+use rand::{SeedableRng as _, rngs::StdRng};
+
+/// How much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// A tenth.
+    Tenth,
+    /// All.
+    Full,
+}
+
+impl Scale {
+    /// As the environment says.
+    pub fn of_this_run() -> Self {
+        match env::var("RAILHEAD_CHAOS").as_deref() {
+            Ok("full") => Self::Full,
+            _ => Self::Tenth,
+        }
+    }
+
+    /// So many of `full`.
+    pub fn of(self, full: usize) -> usize {
+        match self {
+            Self::Full => full,
+            Self::Tenth => full.div_ceil(10),
+        }
+    }
+}
+
+/// Where the choices of a run come from: `RAILHEAD_CHAOS_SEED`, else chance. Print it.
+pub fn seed() -> u64 {
+    env::var("RAILHEAD_CHAOS_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(rand::random)
+}
+
+/// The choices of a seed.
+pub fn choices(seed: u64) -> StdRng {
+    StdRng::seed_from_u64(seed)
+}

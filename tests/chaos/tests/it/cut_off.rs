@@ -1,0 +1,65 @@
+//! An edge that can't hear the control plane goes on serving through every change: it keeps to what it
+//! knows, agents tell it the truth about addresses, and old instances stay for it.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use api::deployment::{Deployment, DeploymentSource, DeploymentState};
+use e2e::{
+    fault::{Partition, Party, Way},
+    platform::Platform,
+    wait,
+};
+
+use crate::support::{converged, deployed, load};
+
+const REDEPLOYS: usize = 3;
+/// An edge is late after 45 s of silence; until then a change waits for it.
+const SERVES_WITHIN: Duration = Duration::from_secs(100);
+const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
+const REQUESTS_AT_LEAST: usize = 500;
+
+#[tokio::test]
+async fn an_edge_cut_off_from_the_control_plane_serves_through_three_redeploys() -> Result<()> {
+    let platform = Platform::running().await?;
+    let fixture = deployed(&platform).await?;
+    let load = load(&platform, &fixture);
+    let edge = Party::Process("eu-west-edge");
+    let cut = Partition::begin(&platform, edge, Way::Both, 1.0).await?;
+
+    let mut deployments = Vec::new();
+    for _ in 0..REDEPLOYS {
+        let source = Some(DeploymentSource::Current);
+        let begun = platform.begin(fixture.service.id, source).await?;
+        deployments.push(serving(&platform, &begun).await?);
+    }
+    ensure!(
+        cut.heal()? > 0,
+        "an invalid run: the partition met no packet"
+    );
+    let took = converged(&platform, &fixture, CONVERGED_WITHIN).await?;
+    println!("converged {took:?} after the partition had healed");
+
+    let summary = load.stop().await;
+    summary.assert_none_failed(REQUESTS_AT_LEAST);
+    platform.delete(&fixture).await
+}
+
+/// Waits until it serves; a newer one may begin then, whatever the old instances still finish.
+async fn serving(platform: &Platform, begun: &Deployment) -> Result<Deployment> {
+    wait::outcome(SERVES_WITHIN, || async {
+        let now = platform.deployment(begun).await?;
+        ensure!(
+            now.state >= DeploymentState::Draining,
+            "it is {:?}",
+            now.state
+        );
+        Ok(now)
+    })
+    .await
+    .and_then(|now| {
+        let serves = [DeploymentState::Draining, DeploymentState::Live].contains(&now.state);
+        ensure!(serves, "it is {:?}: {:?}", now.state, now.error);
+        Ok(now)
+    })
+}

@@ -1,0 +1,167 @@
+//! `kill -9` at random moments of everything the platform is made of, while tenants deploy, go back,
+//! scale, set variables and delete, under load through both edges.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, Result};
+use chaos::{
+    history::{Answer, History},
+    judge::{self, Demands, Verdict, Violation},
+    kill::{self, Killer},
+    observe, report,
+    scale::{self, Scale},
+    work::Work,
+    world::World,
+};
+use domain::id::ServiceId;
+use e2e::{
+    load::Load,
+    platform::{Fixture, Platform},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use crate::support::{LIGHT, deployed, small};
+
+const KILLS: usize = 600;
+const PAUSES: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_millis(1_000);
+/// After the last kill nothing may be left over for longer.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn whatever_is_killed_acknowledged_work_is_kept_and_nothing_is_left_over() -> Result<()> {
+    let seed = scale::seed();
+    println!("RAILHEAD_CHAOS_SEED={seed}");
+    let platform = Platform::running().await?;
+    let built = deployed(&platform).await?;
+    let scaled = deployed(&platform).await?;
+    let edges = [platform.edges(&built.host), platform.edges(&scaled.host)].concat();
+    let load = Load::start(&edges, &LIGHT);
+
+    let count = Scale::of_this_run().of(KILLS);
+    let killing = kill_and_work(&platform, &built, &scaled, seed, count);
+    let mut history = Box::pin(killing).await?;
+    let (world, settled) = settled(&platform, &built, &history).await?;
+    history.requests = load.stop().await.records;
+
+    let demands = Demands {
+        requests: count * 10,
+        deployments: count / 20,
+        live: count / 30,
+        kills: count,
+    };
+    let verdict = judge::judge(&history, &world, &demands);
+    report::write("kills", &summary(seed, &history, &world, settled, &verdict))?;
+    assert!(verdict.is_pass(), "{verdict}");
+    assert_the_judge_would_see_a_loss(&history, world, &demands);
+    platform.delete(&built).await?;
+    platform.delete(&scaled).await
+}
+
+/// Kills; the work goes on until the last one.
+async fn kill_and_work(
+    platform: &Platform,
+    built: &Fixture,
+    scaled: &Fixture,
+    seed: u64,
+    count: usize,
+) -> Result<History> {
+    let firsts = [
+        platform.newest_deployment(built.service.id).await?,
+        platform.newest_deployment(scaled.service.id).await?,
+    ];
+    let (stop, stopped) = watch::channel(false);
+    let work = Work::new(platform, stopped);
+    let killing = async {
+        let kills = Killer::new(platform, scale::choices(seed))
+            .run(count, PAUSES)
+            .await;
+        stop.send_replace(true);
+        kills
+    };
+    let spec = small(platform);
+    let (kills, built, scaled, set, deleted) = tokio::join!(
+        killing,
+        work.build_and_roll_back(&firsts[0]),
+        work.scale_and_redeploy(scaled.service.id, "us-east"),
+        work.set_variables(built),
+        work.make_and_delete(&spec),
+    );
+    for outcome in [built, scaled, set, deleted] {
+        outcome?;
+    }
+    let mut history = work.into_history();
+    let told = firsts.map(|first| (first.service_id, Answer::Acknowledged(first.id)));
+    history.deployments.splice(0..0, told);
+    history.kills = kills?;
+    Ok(history)
+}
+
+/// Looks until nothing is wrong any more, or for too long; what is there then, and how long after the
+/// last kill that was.
+async fn settled(
+    platform: &Platform,
+    fixture: &Fixture,
+    history: &History,
+) -> Result<(World, Duration)> {
+    let last = history.kills.last().context("no kill")?.at;
+    let since = |now: chrono::DateTime<chrono::Utc>| (now - last).to_std().unwrap_or_default();
+    let give_up = Instant::now() + SETTLED_WITHIN.saturating_sub(since(chrono::Utc::now()));
+    loop {
+        let looked = observe::world(platform, fixture.environment).await;
+        let late = Instant::now() >= give_up;
+        match looked {
+            Ok(world) if late || judge::wrong_with(history, &world).is_empty() => {
+                return Ok((world, since(chrono::Utc::now())));
+            }
+            Err(error) if late => return Err(error),
+            Ok(_) | Err(_) => sleep(Duration::from_millis(500)).await,
+        }
+    }
+}
+
+fn assert_the_judge_would_see_a_loss(history: &History, mut world: World, demands: &Demands) {
+    let acknowledged = history.deployments.iter().rev();
+    let newest = acknowledged
+        .filter_map(|(_, answer)| answer.acknowledged())
+        .next()
+        .expect("a passed run has acknowledged deployments");
+    world.deployments.retain(|one| one.id != *newest);
+    let verdict = judge::judge(history, &world, demands);
+    assert_eq!(
+        verdict,
+        Verdict::Fail(vec![Violation::DeploymentLost(*newest)])
+    );
+}
+
+fn summary(
+    seed: u64,
+    history: &History,
+    world: &World,
+    settled: Duration,
+    verdict: &Verdict,
+) -> serde_json::Value {
+    let mut ends: BTreeMap<String, usize> = BTreeMap::new();
+    for deployment in &world.deployments {
+        let code = deployment.problem.as_ref().map_or("", |(code, _)| code);
+        let end = format!("{} {code}", deployment.state.as_str());
+        *ends.entry(end.trim().to_owned()).or_default() += 1;
+    }
+    let unknown = |(_, answer): &&(ServiceId, Answer<_>)| matches!(answer, Answer::Unknown(_));
+    serde_json::json!({
+        "seed": seed.to_string(),
+        "verdict": verdict.to_string(),
+        "kills": kill::counts(&history.kills),
+        "kills_during": kill::phases(&history.kills, &world.deployments),
+        "deployments_by_end": ends,
+        "deployments_with_unknown_answer": history.deployments.iter().filter(unknown).count(),
+        "variables_set": history.variables.len(),
+        "scales": history.scales.len(),
+        "projects_deleted": history.deletions.len(),
+        "requests": history.requests.len(),
+        "requests_failed_with_their_edge": judge::excused(history),
+        "settled_after_last_kill_seconds": settled.as_secs_f64(),
+    })
+}

@@ -1,0 +1,72 @@
+//! What several of these tests need.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use chaos::{history::History, judge, observe};
+use e2e::{
+    example::{answers_from, hello},
+    load::{Kind, Load, Rate},
+    platform::{Fixture, Platform},
+    wait,
+};
+use serde_json::{Value, json};
+
+pub const REGIONS: [&str; 2] = ["us-east", "eu-west"];
+
+/// Enough to notice, little enough to leave room for what is tested.
+pub const LIGHT: [Rate; 3] = [
+    Rate {
+        kind: Kind::Get1,
+        per_second: 10.0,
+    },
+    Rate {
+        kind: Kind::Get2,
+        per_second: 10.0,
+    },
+    Rate {
+        kind: Kind::Post1Mib,
+        per_second: 0.5,
+    },
+];
+
+/// The example with room for a few versions side by side on each node.
+pub fn small(platform: &Platform) -> Value {
+    let mut spec = hello(platform);
+    spec["scale"]["resources"] = json!({ "cpu": 0.1 });
+    spec
+}
+
+/// The example, deployed and answering in both regions.
+pub async fn deployed(platform: &Platform) -> Result<Fixture> {
+    let fixture = platform.fixture("web", small(platform)).await?;
+    platform.deploy(fixture.service.id, None).await?;
+    for region in REGIONS {
+        answers_from(&platform.edge(region, &fixture.host), region).await;
+    }
+    Ok(fixture)
+}
+
+/// Load on it through both edges.
+pub fn load(platform: &Platform, fixture: &Fixture) -> Load {
+    Load::start(&platform.edges(&fixture.host), &LIGHT)
+}
+
+/// Waits until every node follows the newest documents, rows and containers agree, and every deployment
+/// has ended; how long that took.
+pub async fn converged(
+    platform: &Platform,
+    fixture: &Fixture,
+    limit: Duration,
+) -> Result<Duration> {
+    let began = Instant::now();
+    wait::outcome(limit, || async {
+        let world = observe::world(platform, fixture.environment).await?;
+        let wrong = judge::wrong_with(&History::default(), &world);
+        let text: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+        ensure!(wrong.is_empty(), "{}", text.join("\n"));
+        Ok(())
+    })
+    .await?;
+    Ok(began.elapsed())
+}
