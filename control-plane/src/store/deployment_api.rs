@@ -6,7 +6,7 @@ use sqlx::{PgConnection, postgres::PgRow};
 use uuid::Uuid;
 
 use api::{
-    deployment::{Deployment, DeploymentError, DeploymentReason, DeploymentSource, DeploymentStep},
+    deployment::{Deployment, DeploymentError, DeploymentSource, DeploymentStep},
     page::Page,
 };
 use domain::{
@@ -77,20 +77,21 @@ pub async fn insert(
     Ok(())
 }
 
-/// Asks for cancellation; false when it has ended already.
+/// Asks for cancellation; false when edges take it over already, or it has ended.
 ///
 /// # Errors
 /// When the database can't be reached.
 pub async fn request_cancel(tx: &mut impl Write, id: DeploymentId) -> Result<bool, Error> {
     let query = sqlx::query(
         "update deployment set cancel_requested = true, version = version + 1
-         where id = $1 and finished_at is null",
+         where id = $1 and finished_at is null and state not in ('shifting', 'draining')",
     )
     .bind(id.uuid());
     query::changed(tx, query).await
 }
 
-/// The image of the deployment that serves, or that served last.
+/// The release of the deployment that serves, or that served last; and the image that was asked for,
+/// when it was not built.
 ///
 /// # Errors
 /// When the database can't be reached.
@@ -135,7 +136,7 @@ fn deployment(row: &PgRow) -> Result<Deployment, Error> {
         service_id: row.id("service_id")?,
         number: row.value("number")?,
         source: shown_source(row.json("source")?),
-        reason: shown_reason(row.json_text("reason")?),
+        reason: row.json_text("reason")?,
         state: row.parsed("state")?,
         state_since: row.value("state_since")?,
         steps: Vec::new(),
@@ -162,14 +163,6 @@ fn shown_source(source: Source) -> DeploymentSource {
         Source::Image { image } => DeploymentSource::Image { image: Some(image) },
         Source::Current { .. } => DeploymentSource::Current,
         Source::Release { id } => DeploymentSource::Release { release_id: id },
-    }
-}
-
-const fn shown_reason(reason: Reason) -> DeploymentReason {
-    match reason {
-        Reason::Deploy => DeploymentReason::Deploy,
-        Reason::Redeploy => DeploymentReason::Redeploy,
-        Reason::Rollback => DeploymentReason::Rollback,
     }
 }
 

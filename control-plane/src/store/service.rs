@@ -17,6 +17,7 @@ use domain::{
 
 use super::{
     Error,
+    evaluation::Shortage,
     page::Paging,
     query,
     row::Columns,
@@ -292,6 +293,10 @@ async fn blocked(
     .fetch_all(connection)
     .await?;
     rows.iter()
-        .map(|row| Ok((row.value("service_id")?, row.json("exhausted")?)))
+        .map(|row| {
+            let shortages: Vec<Shortage> = row.json("exhausted")?;
+            let reasons = shortages.into_iter().map(|s| (s.region, s.explanation));
+            Ok((row.value("service_id")?, reasons.collect()))
+        })
         .collect()
 }
