@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use http_body_util::BodyExt as _;
+use serde::Serialize;
 use tokio::sync::{Mutex, watch};
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
@@ -16,7 +17,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 const MIB: usize = 1 << 20;
 
 /// What a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// GET over HTTP/1.1, connections kept.
     Get1,
@@ -28,6 +30,17 @@ pub enum Kind {
     Stream20s,
     /// Echoes for 20 s.
     WebSocket,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Get1,
+        Self::Get2,
+        Self::Post1Mib,
+        Self::Stream20s,
+        Self::WebSocket,
+    ];
 }
 
 /// Connections of one kind to one edge. A connection that its peer has closed is left, as a browser does.

@@ -4,6 +4,7 @@
 
 mod kind;
 mod record;
+mod report;
 
 use std::{
     sync::Arc,
@@ -14,6 +15,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 pub use kind::Kind;
 pub use record::{Outcome, Record, Summary};
+pub use report::{PHASES, Report};
 
 use crate::edge::Edge;
 

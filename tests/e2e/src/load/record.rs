@@ -54,18 +54,11 @@ impl Summary {
             .count()
     }
 
-    /// The `percentile`-th longest time of one kind.
-    #[must_use]
-    pub fn percentile(&self, kind: Kind, percentile: f64) -> Option<Duration> {
-        let mut times: Vec<_> = self
-            .records
+    /// Of one kind.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Record> {
+        self.records
             .iter()
-            .filter(|record| record.kind == kind)
-            .map(|record| record.took)
-            .collect();
-        times.sort();
-        let index = ((times.len() as f64 - 1.0) * percentile / 100.0).round();
-        times.get(index as usize).copied()
+            .filter(move |record| record.kind == kind)
     }
 
     /// Panics with every kind of failure and an example of each, if there is any failure.

@@ -1,61 +1,79 @@
 //! Redeploys and rollbacks under load through both edges: not one request fails, and the deployment
 //! record says so.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use api::deployment::{Deployment, DeploymentSource, DeploymentState, DeploymentStep};
+use anyhow::{Context as _, Result, ensure};
+use api::deployment::{Deployment, DeploymentSource};
 use e2e::{
-    load::{ACCEPTANCE_MIX, Load, Summary},
+    fault::{Conditions, Detour},
+    load::{ACCEPTANCE_MIX, Load, PHASES, Report},
     platform::{Fixture, Platform},
+    wait,
 };
+use serde_json::{Value, json};
 
 use crate::support::{answers_from, hello};
 
 const REQUESTS_AT_LEAST: usize = 20_000;
-/// Fewer than the 500 asked for in verifying and shifting, which last 20 to 40 ms each, and draining counted
-/// on past its step ([`begun_in`]): see docs/PERFORMANCE.md.
-const BEGUN_IN_PHASE: [(DeploymentState, usize); 4] = [
-    (DeploymentState::Starting, 500),
-    (DeploymentState::Verifying, 10),
-    (DeploymentState::Shifting, 10),
-    (DeploymentState::Draining, 500),
-];
+/// In each state, over all deployments.
+const BEGUN_IN_PHASE_AT_LEAST: usize = 500;
+const CHANGES_FOR: Duration = Duration::from_secs(115);
+const CHANGES_AT_LEAST: usize = 5;
+/// An application that is ready so long after it has started: `verifying` lasts.
+const WARM_UP_SECONDS: u32 = 3;
+/// One way between eu-west and the control plane, as across an ocean on a bad day: `shifting` lasts.
+const LATENCY: Duration = Duration::from_millis(300);
+const JITTER: Duration = Duration::from_millis(50);
+/// Edges report what they have counted at least this often, and the slow one takes its time.
+const COUNTED_WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn redeploys_and_rollbacks_under_load_fail_no_request() -> Result<()> {
     let platform = Platform::running().await?;
-    let fixture = platform.fixture("web", hello(&platform)).await?;
+    let fixture = slow_to_be_ready(&platform).await?;
     let first = platform.deploy(fixture.service.id, None).await?;
     for region in ["us-east", "eu-west"] {
         answers_from(&platform.edge(region, &fixture.host), region).await;
     }
+    let detour = Detour::open(&platform, "eu-west").await?;
+    detour.proxy.set(Conditions::delayed(LATENCY, JITTER));
 
     let load = Load::start(&platform.edges(&fixture.host), &ACCEPTANCE_MIX);
-    let deployments = change_until_enough(&platform, &fixture, &first).await?;
+    let changes = change_until_enough(&platform, &fixture, &first).await;
     let summary = load.stop().await;
+    let deployments = counted(&platform, changes?).await;
+    let report = Report::of(&summary, &deployments)?;
+    println!("{report}in {}", report.write("changes")?.display());
 
     summary.assert_none_failed(REQUESTS_AT_LEAST);
-    for (phase, at_least) in BEGUN_IN_PHASE {
-        let begun = begun_in(phase, &summary, &deployments);
+    for phase in PHASES {
+        let begun = report.begun[phase.as_str()];
         assert!(
-            begun >= at_least,
+            begun >= BEGUN_IN_PHASE_AT_LEAST,
             "an invalid run: only {begun} requests began in {phase:?}"
         );
     }
     for deployment in &deployments {
-        assert!(
-            deployment.requests > 0,
-            "deployment {} counted no request",
-            deployment.number
-        );
-        assert_eq!(
-            deployment.failed_requests, 0,
-            "deployment {}",
-            deployment.number
-        );
+        let number = deployment.number;
+        assert_eq!(deployment.failed_requests, 0, "deployment {number}");
     }
+    drop(detour);
     platform.delete(&fixture).await
+}
+
+/// The example, with a readiness of its own that comes some seconds after it is up.
+async fn slow_to_be_ready(platform: &Platform) -> Result<Fixture> {
+    let mut spec = hello(platform);
+    spec["deploy"]["readiness"]["path"] = json!("/ready");
+    let fixture = platform.fixture("web", spec).await?;
+    let path = format!(
+        "/v1/services/{}/variables/HELLO_WARM_UP_SECONDS",
+        fixture.service.id
+    );
+    let value = json!({ "value": WARM_UP_SECONDS.to_string() });
+    let _: Value = platform.client.put(&path, &value).await?;
+    Ok(fixture)
 }
 
 /// Redeploys and rolls back in turn, at least until the load has lasted for enough requests.
@@ -67,9 +85,9 @@ async fn change_until_enough(
     let release_id = first
         .release_id
         .context("a live deployment has a release")?;
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let mut deployments = Vec::new();
-    while started.elapsed() < Duration::from_secs(110) || deployments.len() < 4 {
+    while started.elapsed() < CHANGES_FOR || deployments.len() < CHANGES_AT_LEAST {
         let source = if deployments.len() % 2 == 0 {
             DeploymentSource::Current
         } else {
@@ -80,26 +98,20 @@ async fn change_until_enough(
     Ok(deployments)
 }
 
-/// How many requests began in a phase of any of the deployments. Old instances drain on after their
-/// deployment is live, until the next one starts in their room.
-fn begun_in(phase: DeploymentState, summary: &Summary, deployments: &[Deployment]) -> usize {
-    let steps: Vec<_> = deployments
-        .iter()
-        .flat_map(|deployment| &deployment.steps)
-        .collect();
-    let mut begun = 0;
-    for (index, step) in steps
-        .iter()
-        .enumerate()
-        .filter(|(_, step)| step.state == phase)
-    {
-        let ends = |later: &&&DeploymentStep| match phase {
-            DeploymentState::Draining => later.state == DeploymentState::Starting,
-            _ => true,
-        };
-        if let Some(end) = steps.iter().skip(index + 1).find(ends) {
-            begun += summary.begun_between(step.at, end.at);
-        }
+/// The deployments as they are once edges have reported what they counted: each has seen requests.
+async fn counted(platform: &Platform, deployments: Vec<Deployment>) -> Vec<Deployment> {
+    let mut counted = Vec::new();
+    for deployment in &deployments {
+        let what = format!(
+            "what edges have counted for deployment {}",
+            deployment.number
+        );
+        let now = wait::until(&what, COUNTED_WITHIN, || async {
+            let now = platform.deployment(deployment).await?;
+            ensure!(now.requests > 0, "none");
+            Ok(now)
+        });
+        counted.push(now.await);
     }
-    begun
+    counted
 }
