@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
@@ -57,6 +58,10 @@ pub struct Config {
     pub listen_node: SocketAddr,
     /// `/metrics`, `/healthz` and `/readyz`, over plain HTTP: not for the internet.
     pub listen_metrics: SocketAddr,
+    /// Load balancers in front of both listeners, as networks. They must send the PROXY protocol; nobody
+    /// else's header is believed.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
     /// Where PostgreSQL is, once per role.
     pub database: Database,
     /// Where the keys are.
@@ -69,12 +74,20 @@ pub struct Config {
     /// What one client may use.
     #[serde(default)]
     pub limits: Limits,
+    /// Where replicas count together; without it each counts alone.
+    pub redis: Option<Redis>,
     /// Nodes.
     #[serde(default)]
     pub node: Node,
+    /// Changes that the platform makes by itself.
+    #[serde(default)]
+    pub rollout: Rollout,
     /// Log lines of builds and instances.
     #[serde(default)]
     pub logs: Logs,
+    /// The domain name system.
+    #[serde(default)]
+    pub dns: Dns,
     /// Where traces go.
     #[serde(default)]
     pub telemetry: Telemetry,
@@ -123,6 +136,14 @@ pub struct Registry {
 pub struct Build {
     /// `file://` repositories are allowed below these folders of the build nodes only.
     pub file_roots: Vec<PathBuf>,
+}
+
+/// Where replicas count together.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redis {
+    /// `redis://…` or `unix://…`; may hold a password.
+    pub url: SecretString,
 }
 
 /// What one client may use.
@@ -175,6 +196,22 @@ impl Default for Node {
     }
 }
 
+/// Changes that the platform makes by itself reach edges ring by ring.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rollout {
+    /// So long the edges of a ring serve well before the next ring's turn.
+    pub soak: Span,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self {
+            soak: Span::seconds(600),
+        }
+    }
+}
+
 /// Log lines of builds and instances.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -189,6 +226,15 @@ impl Default for Logs {
             budget: Bytes::mebibytes(10 * 1024),
         }
     }
+}
+
+/// The domain name system.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// `address:port` of the name servers that tenants' own hostnames are looked up with; the system's
+    /// (`/etc/resolv.conf`) when none is named.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 /// Where traces go.
@@ -317,6 +363,10 @@ mod tests {
             (
                 format!("{GOOD}\n[limits]\nlogins_per_minute = 0"),
                 "per_minute",
+            ),
+            (
+                format!("trusted_proxies = [\"everybody\"]\n{GOOD}"),
+                "trusted_proxies",
             ),
         ] {
             let error = load(&bad).unwrap_err().to_string();

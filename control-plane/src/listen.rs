@@ -1,6 +1,8 @@
 //! Accepts TLS connections and serves a router on them: HTTP/1.1 and HTTP/2, with the peer's address
 //! and certificates as a request extension, bounded handshakes, and a drain at shutdown.
 
+mod proxy;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Extension, Router};
@@ -17,6 +19,8 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+pub use proxy::TrustedProxies;
+
 /// A peer that hasn't finished its handshake by then is let go.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that hasn't sent its request's head by then is let go.
@@ -29,7 +33,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// From where.
+    /// From where; behind a trusted load balancer, from where it came to that one.
     pub address: SocketAddr,
     /// What it showed in the handshake, leaf first; empty without client authentication.
     pub certificates: Arc<[CertificateDer<'static>]>,
@@ -39,6 +43,7 @@ pub struct Peer {
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
+    proxies: TrustedProxies,
     router: Router,
     shutdown: CancellationToken,
 ) {
@@ -63,12 +68,12 @@ pub async fn serve(
         };
         let connection = Connection {
             acceptor: acceptor.clone(),
+            proxies: proxies.clone(),
             router: router.clone(),
             watcher: graceful.watcher(),
-            address,
         };
         tokio::spawn(async move {
-            connection.run(stream).await;
+            connection.run(stream, address).await;
             drop(permit);
         });
     }
@@ -83,26 +88,33 @@ pub async fn serve(
 
 struct Connection {
     acceptor: TlsAcceptor,
+    proxies: TrustedProxies,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
-    address: SocketAddr,
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream) {
+    async fn run(self, stream: TcpStream, address: SocketAddr) {
         let _ = stream.set_nodelay(true);
+        let (stream, address) = match self.proxies.client(stream, address).await {
+            Ok(client) => client,
+            Err(error) => {
+                tracing::warn!(%address, %error, "refused a load balancer's connection");
+                return;
+            }
+        };
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream));
         let stream = match handshake.await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                tracing::debug!(peer = %self.address, %error, "TLS handshake failed");
+                tracing::debug!(peer = %address, %error, "TLS handshake failed");
                 return;
             }
             Err(_) => return,
         };
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let peer = Peer {
-            address: self.address,
+            address,
             certificates: certificates.iter().cloned().collect(),
         };
         let service = TowerToHyperService::new(self.router.layer(Extension(peer)));
@@ -119,7 +131,7 @@ impl Connection {
             .max_concurrent_streams(200);
         let connection = server.serve_connection_with_upgrades(TokioIo::new(stream), service);
         if let Err(error) = self.watcher.watch(connection.into_owned()).await {
-            tracing::debug!(peer = %self.address, %error, "connection ended early");
+            tracing::debug!(peer = %address, %error, "connection ended early");
         }
     }
 }

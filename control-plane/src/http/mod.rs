@@ -5,6 +5,7 @@ mod answer;
 mod api_token;
 mod archive;
 mod audit_event;
+mod deletion;
 mod deploy_key;
 mod deployment;
 mod domain;
@@ -19,11 +20,14 @@ pub mod middleware;
 mod node;
 pub mod openapi;
 mod organization;
+mod orphan;
 mod parameters;
+mod platform;
 mod project;
 mod region;
 mod registry;
 mod release;
+mod rollout;
 mod service;
 mod session;
 mod user;
@@ -38,7 +42,11 @@ use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{State, ca::ServerCertificate, listen};
+use crate::{
+    State,
+    ca::ServerCertificate,
+    listen::{self, TrustedProxies},
+};
 
 use middleware::{Layer, Operations};
 
@@ -63,6 +71,10 @@ fn routes() -> (Router<State>, OpenApi) {
         .merge(domain::routes())
         .merge(region::routes())
         .merge(node::routes())
+        .merge(platform::routes())
+        .merge(deletion::routes())
+        .merge(orphan::routes())
+        .merge(rollout::routes())
         .merge(join_token::routes())
         .merge(api_token::routes())
         .merge(event::routes())
@@ -103,7 +115,8 @@ pub async fn serve(state: State, listener: TcpListener) -> anyhow::Result<()> {
         .with_cert_resolver(Arc::new(certificate));
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let shutdown = state.shutdown.clone();
-    listen::serve(listener, Arc::new(tls), router(state)?, shutdown).await;
+    let proxies = TrustedProxies::new(&state.config.trusted_proxies);
+    listen::serve(listener, Arc::new(tls), proxies, router(state)?, shutdown).await;
     Ok(())
 }
 

@@ -24,7 +24,11 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use crate::{State, ca::ServerCertificate, listen};
+use crate::{
+    State,
+    ca::ServerCertificate,
+    listen::{self, TrustedProxies},
+};
 
 /// Reports of a node with many instances are long; nothing is longer.
 const BODY_MAX: usize = 8 << 20;
@@ -59,6 +63,7 @@ pub async fn serve(state: State, listener: TcpListener) -> anyhow::Result<()> {
     let certificate = ServerCertificate::issue(Arc::clone(&authority), names)?;
     let tls = tls::server_config(&authority, certificate)?;
     let shutdown = state.shutdown.clone();
-    listen::serve(listener, Arc::new(tls), router(state), shutdown).await;
+    let proxies = TrustedProxies::new(&state.config.trusted_proxies);
+    listen::serve(listener, Arc::new(tls), proxies, router(state), shutdown).await;
     Ok(())
 }

@@ -122,6 +122,13 @@ impl World {
         Server::start(&self.config).await
     }
 
+    /// Another server on the same databases, configured otherwise.
+    pub async fn other_server(&self, change: impl FnOnce(&mut Config)) -> Server {
+        let mut config = self.config.clone();
+        change(&mut config);
+        Server::start(&config).await
+    }
+
     /// For looking at the database.
     pub fn pool(&self) -> &PgPool {
         &self.platform.pool
