@@ -58,7 +58,8 @@ pub(crate) fn pool(
         .application_name(application_name)
         .options([
             ("statement_timeout", "30s"),
-            ("idle_in_transaction_session_timeout", "60s"),
+            // A replica that stands still in mid-transaction keeps its locks from the others no longer.
+            ("idle_in_transaction_session_timeout", "15s"),
             ("lock_timeout", "10s"),
         ]);
     Ok(PgPoolOptions::new()
