@@ -100,18 +100,19 @@ struct Ended;
 impl Stream {
     async fn run(mut self) {
         let mut wakes = self.state.waker.subscribe(Topic::Feeds);
-        let mut said_something = Instant::now();
+        // A reader that has everything hears that at once: its connection works.
+        let mut said_something = None;
         loop {
             match self.send_changes().await {
-                Ok(true) => said_something = Instant::now(),
+                Ok(true) => said_something = Some(Instant::now()),
                 Ok(false) => {}
                 Err(Ended) => return,
             }
-            if said_something.elapsed() >= IDLE {
+            if said_something.is_none_or(|at| at.elapsed() >= IDLE) {
                 if self.send(writer::idle().to_owned()).await.is_err() {
                     return;
                 }
-                said_something = Instant::now();
+                said_something = Some(Instant::now());
             }
             tokio::select! {
                 () = self.sender.closed() => return,
