@@ -1,6 +1,6 @@
 //! What the regions' engines and networks say, past the control plane.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 use domain::id::ServiceId;
@@ -27,6 +27,29 @@ impl Platform {
             );
         }
         Ok(addresses)
+    }
+
+    /// The variables that a service's container in one region was started with.
+    pub async fn environment(
+        &self,
+        region: &str,
+        service: ServiceId,
+    ) -> Result<BTreeMap<String, String>> {
+        let socket = &self.status.regions[region].docker_socket;
+        let containers = self.containers(socket, service).await?;
+        let newest = containers.iter().max_by_key(|c| c["Created"].as_i64());
+        let id = text(newest.context("no container")?, "Id")?;
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--fail", "--unix-socket"])
+            .arg(socket)
+            .arg(format!("http://engine/containers/{id}/json"));
+        let found: Value = serde_json::from_str(&succeed(&mut curl).await?.stdout)?;
+        let all = found["Config"]["Env"].as_array().context("no Env")?;
+        let pairs = all
+            .iter()
+            .filter_map(|one| one.as_str()?.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Ok(pairs.collect())
     }
 
     /// `kill -9` of a service's containers in one region; how many there were.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 
 use super::{Platform, Region};
-use crate::fault::remove_leftovers;
+use crate::fault::{remove_leftovers, remove_small_disks};
 
 impl Platform {
     /// Where nodes connect to.
@@ -24,6 +24,9 @@ impl Platform {
 
     /// Removes the faults of a test that was killed before it could.
     pub(super) fn heal_leftovers(&self) -> Result<()> {
+        if let Some(data) = self.status.ca_file.parent() {
+            remove_small_disks(data)?;
+        }
         let regions = self.status.regions.values().map(|region| &region.netns);
         regions
             .chain([&self.status.router_netns])

@@ -6,13 +6,13 @@ use anyhow::{Result, ensure};
 use e2e::{
     edge::Version,
     load::{ACCEPTANCE_MIX, Load},
-    platform::{Fixture, Platform},
+    platform::{CONTROL_PLANES, Fixture, Platform},
     wait,
 };
 
 use crate::support::{about, answers_from, hello};
 
-const GLOBAL: [&str; 2] = ["control-plane", "postgres"];
+const GLOBAL: [&str; 3] = [CONTROL_PLANES[0], CONTROL_PLANES[1], "postgres"];
 
 async fn deployed(platform: &Platform) -> Result<Fixture> {
     let fixture = platform.fixture("web", hello(platform)).await?;

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    process::Stdio,
     time::Duration,
 };
 
@@ -154,6 +155,26 @@ async fn up_down_and_up_again_keeps_the_data_and_leaves_nothing_behind() -> Resu
     second.down(&["--wipe"]).await?;
     settled(&before).await?;
     ensure!(!second.path().exists(), "--wipe removes the data");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reader_of_the_status_may_leave_early() -> Result<()> {
+    for arguments in [
+        &["status"][..],
+        &["status", "--json"],
+        &["logs", "supervisor"],
+    ] {
+        let mut dev = dev();
+        dev.args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut running = dev.spawn()?;
+        drop(running.stdout.take());
+        let ended = running.wait_with_output().await?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        ensure!(said.is_empty(), "{arguments:?}: {said}");
+    }
     Ok(())
 }
 

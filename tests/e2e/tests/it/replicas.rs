@@ -1,0 +1,255 @@
+//! Two control planes behind one address: either may go at any moment, and both.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use api::{
+    deployment::{Deployment, DeploymentSource, DeploymentState as Step},
+    instance::Instance,
+    release::Release,
+};
+use e2e::{
+    platform::{CONTROL_PLANES, Fixture, Platform},
+    wait,
+};
+use nix::sys::signal::Signal;
+
+use crate::support::{answers_from, hello};
+
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// Steps of every deployment that goes well; only some build.
+const STEPS: [Step; 8] = [
+    Step::Queued,
+    Step::Releasing,
+    Step::Placing,
+    Step::Starting,
+    Step::Verifying,
+    Step::Shifting,
+    Step::Draining,
+    Step::Live,
+];
+
+async fn comes_to(platform: &Platform, deployment: &Deployment, step: Step) {
+    wait::until(&format!("{step:?} or later"), LIMIT, || async {
+        let now = platform.deployment(deployment).await?;
+        ensure!(now.state >= step, "it is {:?}", now.state);
+        Ok(())
+    })
+    .await;
+}
+
+/// It is live in both regions, and no step on the way was done twice.
+async fn is_live_and_all_was_done_once(
+    platform: &Platform,
+    fixture: &Fixture,
+    deployment: &Deployment,
+) -> Result<()> {
+    let ended = platform.end_of(deployment, LIMIT).await;
+    assert_eq!(ended.state, Step::Live, "{:?}", ended.error);
+    let mut steps: Vec<_> = ended.steps.iter().map(|step| step.state).collect();
+    let told = platform.steps_told(deployment).await?;
+    assert_eq!(told, steps[1..]);
+    steps.retain(|step| *step != Step::Building);
+    assert_eq!(steps, STEPS);
+
+    let service = fixture.service.id;
+    let releases: Vec<Release> = platform
+        .client
+        .list(&format!("/v1/services/{service}/releases"))
+        .await?;
+    let own = releases.iter().filter(|r| Some(r.id) == ended.release_id);
+    assert_eq!(own.count(), 1);
+    let instances: Vec<Instance> = platform
+        .client
+        .list(&format!("/v1/services/{service}/instances"))
+        .await?;
+    let mut placed = BTreeMap::new();
+    for instance in instances.iter().filter(|i| i.deployment_id == ended.id) {
+        *placed.entry(instance.region.to_string()).or_insert(0) += 1;
+    }
+    let one_each = [("us-east".to_owned(), 1), ("eu-west".to_owned(), 1)];
+    assert_eq!(placed, one_each.into());
+    for region in ["us-east", "eu-west"] {
+        answers_from(&platform.edge(region, &fixture.host), region).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_deployment_whose_control_plane_is_killed_goes_live_through_the_other() -> Result<()> {
+    let platform = Platform::running().await?;
+    let fixture = platform.fixture("web", hello(&platform)).await?;
+    for (source, step) in [
+        (None, Step::Building),
+        (Some(DeploymentSource::Current), Step::Placing),
+        (Some(DeploymentSource::Current), Step::Starting),
+        (Some(DeploymentSource::Current), Step::Shifting),
+    ] {
+        let victim = platform.working_control_plane().await?;
+        let begun = platform.begin(fixture.service.id, source).await?;
+        comes_to(&platform, &begun, step).await;
+        platform.kill_and_hold(victim).await?;
+        let outcome = is_live_and_all_was_done_once(&platform, &fixture, &begun).await;
+        platform.bring_back(victim).await?;
+        outcome?;
+    }
+    platform.delete(&fixture).await
+}
+
+#[tokio::test]
+async fn a_deployment_outlives_both_control_planes() -> Result<()> {
+    let platform = Platform::running().await?;
+    let fixture = platform.fixture("web", hello(&platform)).await?;
+    let begun = platform.begin(fixture.service.id, None).await?;
+    for step in [Step::Building, Step::Starting] {
+        comes_to(&platform, &begun, step).await;
+        for name in CONTROL_PLANES {
+            platform.kill_and_hold(name).await?;
+        }
+        for name in CONTROL_PLANES {
+            platform.bring_back(name).await?;
+        }
+    }
+    is_live_and_all_was_done_once(&platform, &fixture, &begun).await?;
+    platform.delete(&fixture).await
+}
+
+#[tokio::test]
+async fn a_control_plane_that_stood_still_past_its_leases_writes_nothing_stale() -> Result<()> {
+    let platform = Platform::running().await?;
+    let fixture = platform.fixture("web", hello(&platform)).await?;
+    let victim = platform.working_control_plane().await?;
+    let restarts = platform.process(victim).await?.restarts;
+    let begun = platform.begin(fixture.service.id, None).await?;
+    comes_to(&platform, &begun, Step::Building).await;
+    platform.signal(victim, Signal::SIGSTOP).await?;
+    // Nobody else can have moved it: the leases have run out.
+    comes_to(&platform, &begun, Step::Starting).await;
+    platform.signal(victim, Signal::SIGCONT).await?;
+    wait::until(&format!("{victim} after its pause"), LIMIT, || async {
+        platform.metrics_of(victim).await.map(drop)
+    })
+    .await;
+    let outcome = is_live_and_all_was_done_once(&platform, &fixture, &begun).await;
+    ensure!(
+        platform.process(victim).await?.restarts == restarts,
+        "an invalid run: {victim} was restarted meanwhile"
+    );
+    outcome?;
+
+    let next = platform
+        .begin(fixture.service.id, Some(DeploymentSource::Current))
+        .await?;
+    is_live_and_all_was_done_once(&platform, &fixture, &next).await?;
+    platform.delete(&fixture).await
+}
+
+/// One request on a connection of its own.
+struct Asked {
+    began: Instant,
+    ended: Instant,
+    answered: bool,
+}
+
+/// Asks the API again and again from several clients until told to stop; no client retries.
+async fn ask(platform: &Platform, stop: Arc<AtomicBool>) -> Result<Vec<Asked>> {
+    let ca = reqwest::Certificate::from_pem(platform.ca().as_bytes())?;
+    let token = std::fs::read_to_string(&platform.status.admin_token_file)?;
+    let client = reqwest::Client::builder()
+        .tls_certs_only([ca])
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .timeout(Duration::from_secs(10))
+        .build()?;
+    let url = format!("{}/v1/me", platform.status.api);
+    let mut asked = Vec::new();
+    // Far below the limit of rate.
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    while !stop.load(Ordering::Relaxed) {
+        pace.tick().await;
+        let began = Instant::now();
+        let answer = client.get(&url).bearer_auth(token.trim()).send().await;
+        asked.push(Asked {
+            began,
+            ended: Instant::now(),
+            answered: answer.is_ok_and(|answer| answer.status() == 200),
+        });
+    }
+    Ok(asked)
+}
+
+#[tokio::test]
+async fn only_requests_in_flight_at_the_killed_control_plane_fail() -> Result<()> {
+    let platform = Platform::running().await?;
+    for victim in CONTROL_PLANES {
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients = futures::future::join_all((0..4).map(|_| ask(&platform, stop.clone())));
+        let strike = async {
+            wait_for_requests(&platform, victim).await;
+            let killed_after = Instant::now();
+            let pid = platform.kill(victim).await?;
+            is_gone(&platform, victim, pid).await;
+            let killed_before = Instant::now();
+            platform.wait_ready(victim, Some(pid)).await;
+            stop.store(true, Ordering::Relaxed);
+            anyhow::Ok((killed_after, killed_before))
+        };
+        let (clients, struck) = tokio::join!(clients, strike);
+        let (killed_after, killed_before) = struck?;
+        let asked: Vec<_> = clients.into_iter().flatten().flatten().collect();
+        let after = asked.iter().filter(|a| a.began > killed_before).count();
+        ensure!(
+            after >= 4,
+            "an invalid run: {after} requests after the kill"
+        );
+        for failed in asked.iter().filter(|asked| !asked.answered) {
+            let in_flight = failed.began <= killed_before && failed.ended >= killed_after;
+            assert!(
+                in_flight,
+                "{victim}: a request failed that was not in flight"
+            );
+        }
+        let failed = asked.iter().filter(|asked| !asked.answered).count();
+        assert!(failed <= 4, "{failed} of {}", asked.len());
+    }
+    Ok(())
+}
+
+/// Waits until the supervisor has seen it end: until then the system may still accept connections for it.
+async fn is_gone(platform: &Platform, name: &str, pid: i32) {
+    wait::until(&format!("the end of {name}"), LIMIT, || async {
+        let now = platform.process(name).await?.pid;
+        ensure!(now != Some(pid), "it runs");
+        Ok(())
+    })
+    .await;
+}
+
+/// Waits until some request of ours has reached this replica.
+async fn wait_for_requests(platform: &Platform, control_plane: &str) {
+    let answered = || async {
+        let metrics = platform.metrics_of(control_plane).await?;
+        let line = metrics.lines().find(|line| {
+            line.starts_with("railhead_http_request_duration_seconds_count")
+                && line.contains(r#"route="/v1/me""#)
+        });
+        let count = line
+            .and_then(|line| line.rsplit_once(' '))
+            .map(|(_, n)| n.to_owned());
+        anyhow::Ok(count.unwrap_or_default())
+    };
+    let before = answered().await.unwrap_or_default();
+    wait::until(&format!("requests at {control_plane}"), LIMIT, || async {
+        ensure!(answered().await? != before, "none yet");
+        Ok(())
+    })
+    .await;
+}
