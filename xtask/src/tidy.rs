@@ -2,6 +2,7 @@
 //! names the file, the rule and the reason.
 
 mod dependencies;
+mod documented_tests;
 mod layers;
 mod text;
 
@@ -29,6 +30,7 @@ pub fn run() -> Result<()> {
     let mut findings = dependencies::check()?;
     findings.extend(files.iter().flat_map(layers::check));
     findings.extend(files.iter().flat_map(text::check));
+    findings.extend(documented_tests::check(&files));
     for warning in files.iter().filter_map(text::long_file) {
         say!("tidy: warning: {warning}");
     }

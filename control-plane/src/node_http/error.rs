@@ -24,11 +24,15 @@ pub enum Error {
         "node {0} is not known or is denied by an operator; let it join again with a new token"
     )]
     Denied(String),
-    #[error("this is no join token; make one with `railhead node token`")]
+    #[error("this is no join token; make one with `railhead node join`")]
     InvalidToken,
-    #[error("the join token was used before; each is good for one node: make a new one")]
+    #[error(
+        "the join token was used before; each is good for one node: make a new one with `railhead node join`"
+    )]
     UsedToken,
-    #[error("the join token has expired; tokens are good for 15 minutes: make a new one")]
+    #[error(
+        "the join token has expired; tokens are good for 15 minutes: make a new one with `railhead node join`"
+    )]
     ExpiredToken,
     #[error("region {region} already has a node called {name}; remove it, or choose another name")]
     NameTaken { region: String, name: String },

@@ -47,6 +47,17 @@ pub enum Error {
         /// Why.
         source: reqwest::Error,
     },
+    /// One of the two is not of the other's platform.
+    #[error(
+        "{url} and this node are not of one platform ({reason}): check control_plane; to join another platform, empty \
+         state_dir and use a new token of `railhead node join`"
+    )]
+    ForeignCertificate {
+        /// What was asked.
+        url: String,
+        /// What TLS says.
+        reason: rustls::Error,
+    },
     /// An answer that says no.
     #[error("{url} answered {status}{}: {detail}", code.as_deref().map(|code| format!(" ({code})")).unwrap_or_default())]
     Refused {
@@ -100,13 +111,56 @@ impl Error {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::ForeignCertificate { .. } => true,
             Self::Refused { status, .. } => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
             }
             _ => false,
         }
     }
+
+    /// Stable, snake_case; the control plane's own where it gave one.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::ForeignCertificate { .. } => "certificate_foreign",
+            Self::Refused {
+                code: Some(code), ..
+            } => code,
+            _ => "control_plane_unavailable",
+        }
+    }
+
+    fn unanswered(url: &Url, source: reqwest::Error) -> Self {
+        let url = url.to_string();
+        match certificate_refused(&source) {
+            Some(reason) => Self::ForeignCertificate { url, reason },
+            None => Self::Unreachable { url, source },
+        }
+    }
+}
+
+/// TLS ended because one side does not take the other's certificate.
+fn certificate_refused(error: &reqwest::Error) -> Option<rustls::Error> {
+    use rustls::AlertDescription as Alert;
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        match error.downcast_ref::<rustls::Error>() {
+            Some(
+                refused @ (rustls::Error::InvalidCertificate(_)
+                | rustls::Error::AlertReceived(
+                    Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown,
+                )),
+            ) => return Some(refused.clone()),
+            _ => {}
+        }
+        // An I/O error shows what is behind the error that it holds, and not that error itself.
+        source = match error.downcast_ref::<std::io::Error>() {
+            Some(io) => io.get_ref().map(|inner| inner as &dyn std::error::Error),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 /// reqwest says what failed, and only its sources say why.
@@ -275,18 +329,13 @@ pub(crate) async fn next_piece(
     url: &Url,
     response: &mut Response,
 ) -> Result<Option<bytes::Bytes>, Error> {
-    response.chunk().await.map_err(|source| Error::Unreachable {
-        url: url.to_string(),
-        source,
-    })
+    let piece = response.chunk().await;
+    piece.map_err(|source| Error::unanswered(url, source))
 }
 
 /// The answer if it says yes.
 async fn accepted(url: &Url, sent: Result<Response, reqwest::Error>) -> Result<Response, Error> {
-    let response = sent.map_err(|source| Error::Unreachable {
-        url: url.to_string(),
-        source: source.without_url(),
-    })?;
+    let response = sent.map_err(|source| Error::unanswered(url, source.without_url()))?;
     let status = response.status();
     if status.is_success() {
         return Ok(response);

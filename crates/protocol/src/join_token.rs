@@ -19,7 +19,7 @@ pub struct JoinToken {
 /// A text that is no join token. Never shows the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this is no join token: expected rhj_<id>.<secret>.<hash of the CA>; make one with `railhead node token`"
+    "this is no join token: expected rhj_<id>.<secret>.<hash of the CA>; make one with `railhead node join`"
 )]
 pub struct InvalidJoinToken;
 

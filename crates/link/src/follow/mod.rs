@@ -64,6 +64,20 @@ pub enum Error {
     Json(#[from] serde_json::Error),
 }
 
+impl Error {
+    /// Stable, snake_case.
+    fn code(&self) -> &str {
+        match self {
+            Self::Client(error) => error.code(),
+            Self::Refused(refused) => refused.code(),
+            Self::Line(_) => "feed_line_too_long",
+            Self::Snapshot(_) => "feed_not_stored",
+            Self::Silent => "feed_silent",
+            Self::Panicked(_) | Self::Json(_) => "feed_internal",
+        }
+    }
+}
+
 /// How a feed stands, for reports, metrics and readiness.
 #[derive(Debug, Clone, Default)]
 pub struct Status {
@@ -216,7 +230,7 @@ impl<T: Item> Follower<T> {
                 self.feed
                     .status
                     .send_modify(|status| status.interruptions += 1);
-                tracing::warn!(feed = %self.feed.name, %error, "the feed is interrupted; the last good state goes on");
+                tracing::warn!(feed = %self.feed.name(), code = error.code(), %error, "the feed is interrupted; the last good state goes on");
                 tokio::select! {
                     () = tokio::time::sleep(backoff.next_delay()) => {}
                     () = self.feed.reconnect.notified() => {}

@@ -55,7 +55,7 @@ pub enum Error {
     FeedKeys(#[from] protocol::feed::signature::Error),
     /// No identity and no way to one.
     #[error(
-        "this machine is no node yet and there is no join token: set join_token_file to a token made with `railhead node token`"
+        "this machine is no node yet and there is no join token: set join_token_file to a token made with `railhead node join`"
     )]
     NotJoined,
     /// The token can't be read as one.

@@ -194,3 +194,20 @@ async fn an_identity_without_its_node_key_is_not_used() {
         Error::Identity(identity::Error::NodeKey(_))
     ));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_of_another_platform_says_so() {
+    let own = ControlPlane::start(Role::Agent).await;
+    let other = ControlPlane::start(Role::Agent).await;
+    let dir = tempdir().unwrap();
+    drop(own.join(dir.path()).await);
+    let moved = Link::open(own.config(dir.path(), other.address)).await.unwrap();
+    let request = protocol::join::RegistryTokenRequest {
+        repository: "library/base".into(),
+        push: false,
+        mount_from: Vec::new(),
+    };
+    let error = moved.client().registry_token(&request).await.unwrap_err();
+    assert_eq!(error.code(), "certificate_foreign", "{error}");
+    assert!(error.to_string().contains("check control_plane"), "{error}");
+}

@@ -48,7 +48,7 @@ pub enum Error {
     /// The same position with another digest.
     #[error(
         "other content was offered for {position}, which is applied: its history was rewritten; \
-         if the control plane's database was restored, run `railhead admin restored` there"
+         if the control plane's database was restored, run `control-plane admin restored` there"
     )]
     Rewritten {
         /// The position.
@@ -96,4 +96,26 @@ pub enum Error {
     /// Signed by no known key.
     #[error(transparent)]
     Signature(#[from] signature::Error),
+}
+
+impl Error {
+    /// Stable, snake_case: what operators search logs and alerts for.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::LineTooLong { .. } => "feed_line_too_long",
+            Self::NotAFrame(_) => "feed_malformed",
+            Self::Item { .. } => "feed_item_malformed",
+            Self::Order { .. } => "feed_out_of_order",
+            Self::NothingToChange => "feed_base_missing",
+            Self::Older { .. } => "feed_older",
+            Self::Rewritten { .. } => "feed_rewritten",
+            Self::TooLarge { .. } => "feed_too_large",
+            Self::OtherFeed(_) => "feed_foreign",
+            Self::OtherPosition { .. } | Self::Count { .. } | Self::Digest { .. } => {
+                "feed_inconsistent"
+            }
+            Self::Signature(_) => "feed_signature_invalid",
+        }
+    }
 }

@@ -176,7 +176,9 @@ fn an_older_document_is_refused() {
     let (mut publisher, mut reader) = in_step();
     let old = publisher.full();
     committed(read(&mut reader, &publisher.publish(&[change("a", "2")])));
-    assert!(matches!(read(&mut reader, &old), Err(Error::Older { .. })));
+    let refused = read(&mut reader, &old).unwrap_err();
+    assert!(matches!(refused, Error::Older { .. }), "{refused}");
+    assert_eq!(refused.code(), "feed_older");
     assert_eq!(reader.document(), &publisher.document);
 }
 
@@ -185,10 +187,9 @@ fn the_same_position_with_the_same_content_is_a_resync_and_with_other_content_re
     let (mut publisher, mut reader) = in_step();
     committed(read(&mut reader, &publisher.full()));
     publisher.document.put("a", Rendered::of(&"other").unwrap());
-    assert!(matches!(
-        read(&mut reader, &publisher.full()),
-        Err(Error::Rewritten { .. })
-    ));
+    let refused = read(&mut reader, &publisher.full()).unwrap_err();
+    assert!(matches!(refused, Error::Rewritten { .. }), "{refused}");
+    assert_eq!(refused.code(), "feed_rewritten");
     assert_eq!(
         reader.document().get("a").unwrap(),
         &Rendered::of(&"1").unwrap()
@@ -287,9 +288,13 @@ fn what_is_too_large_is_refused() {
             "",
         ),
     ] {
-        match read(&mut publisher.reader_with(limits), &full).unwrap_err() {
-            Error::TooLarge { what: found, .. } => assert_eq!(found, what),
-            Error::LineTooLong { .. } => assert_eq!(what, ""),
+        let refused = read(&mut publisher.reader_with(limits), &full).unwrap_err();
+        let code = refused.code();
+        match refused {
+            Error::TooLarge { what: found, .. } => {
+                assert_eq!((found, code), (what, "feed_too_large"));
+            }
+            Error::LineTooLong { .. } => assert_eq!((what, code), ("", "feed_line_too_long")),
             other => panic!("{other}"),
         }
     }
