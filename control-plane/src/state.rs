@@ -7,13 +7,25 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, audit,
     ca::PlatformKeys,
+    dns::Resolver,
+    feed::route::{RENDERING, Rendering},
     http::middleware::Limits,
     identity::{Sessions, password::Passwords},
     logs::{LogStore, PostgresLogs},
     secrets::{LocalKey, Sealer},
+    slots::Slots,
     store::{Pools, tx::SystemTx},
     waker::Waker,
 };
+
+/// Streams that one person or token holder may read at once; each looks into the database again and again.
+const STREAMS_EACH: usize = 20;
+/// And all together, of one replica.
+const STREAMS: usize = 300;
+/// Uploads of one organization at once.
+const UPLOADS_EACH: usize = 3;
+/// And of all together, of one replica.
+const UPLOADS: usize = 8;
 
 /// Handle to what all parts share.
 #[derive(Clone)]
@@ -29,14 +41,22 @@ pub struct Shared {
     pub secrets: Sealer,
     /// The CA and the signing keys.
     pub keys: PlatformKeys,
+    /// How routes are rendered.
+    pub rendering: Rendering,
     /// Log lines of builds and instances.
     pub logs: Arc<dyn LogStore>,
     /// Recognises bearer tokens.
     pub sessions: Sessions,
     /// Hashes and checks passwords.
     pub passwords: Passwords,
+    /// Looks up tenants' own hostnames.
+    pub dns: Resolver,
     /// Rates per token and address.
     pub limits: Limits,
+    /// Event streams and logs that are being read.
+    pub streams: Slots,
+    /// Working trees that are being uploaded; each may need the archive limit of disk.
+    pub uploads: Slots,
     /// Writes down what changed nothing else.
     pub recorder: audit::Recorder,
     /// Wakes reconcilers, feeds and event streams; call it after a commit.
@@ -51,15 +71,27 @@ impl State {
     /// # Errors
     /// When the database can't be reached, or `migrate` has not made the platform's keys.
     pub async fn connect(config: Config) -> anyhow::Result<Self> {
+        Self::connect_rendering(config, RENDERING).await
+    }
+
+    /// The same for a program that renders routes in another way.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_rendering(config: Config, rendering: Rendering) -> anyhow::Result<Self> {
         let pools = Pools::connect(&config.database).await?;
         let secrets = Sealer::new(LocalKey::read(&config.keys.encryption_key_file)?);
         let keys = PlatformKeys::load(&mut SystemTx::begin(&pools).await?, &secrets).await?;
         Ok(Self(Arc::new(Shared {
             sessions: Sessions::new(pools.clone()),
             passwords: Passwords::new()?,
-            limits: Limits::new(&config.limits),
+            limits: Limits::connect(&config.limits, config.redis.as_ref()).await?,
+            dns: Resolver::new(&config.dns),
+            streams: Slots::new(STREAMS_EACH, STREAMS),
+            uploads: Slots::new(UPLOADS_EACH, UPLOADS),
             recorder: audit::Recorder::new(pools.clone()),
             logs: Arc::new(PostgresLogs::connect(&config.database, config.logs.budget)?),
+            rendering,
             config,
             pools,
             secrets,

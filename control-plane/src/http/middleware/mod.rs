@@ -26,6 +26,7 @@ use crate::{State, app, identity::Actor};
 use super::Failure;
 
 pub use audit::Operations;
+use limit::Account;
 pub use limit::Limits;
 
 /// An answer must have begun by then.
@@ -81,7 +82,8 @@ fn traceparent(request: &Request) -> Option<&str> {
 }
 
 async fn handle(layer: &Layer, mut request: Request, next: Next, id: &RequestId) -> Response {
-    let spent = match layer.state.limits.admit_address(&request) {
+    let limits = &layer.state.limits;
+    let spent = match limits.admit(Account::of_address(&request)).await {
         Ok(spent) => spent,
         Err(refused) => return refused.render(&id.0),
     };
@@ -91,12 +93,10 @@ async fn handle(layer: &Layer, mut request: Request, next: Next, id: &RequestId)
         Err(failure) => (audit::Attempt::of(&request, None), Err(failure)),
         Ok(actor) => {
             let attempt = audit::Attempt::of(&request, actor.as_ref());
-            let spent = match actor
-                .as_ref()
-                .map(|a| layer.state.limits.admit_actor(a, &request))
-            {
+            let account = actor.as_ref().map(|a| Account::of_actor(a, &request));
+            let spent = match account {
                 None => Ok(spent),
-                Some(admitted) => admitted,
+                Some(account) => limits.admit(account).await,
             };
             match spent {
                 Err(refused) => return refused.render(&id.0),

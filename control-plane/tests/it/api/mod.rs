@@ -1,17 +1,24 @@
 //! The public API: real HTTPS on loopback, a real PostgreSQL, two tenants who wish each other no good.
 
+mod abuse;
 mod audit;
 mod catalogue;
 mod coverage;
 mod document;
+mod domains;
 mod events;
 mod idempotency;
 mod input;
 mod limits;
+mod name_server;
 mod objects;
 mod operations;
+mod platform_status;
+mod proxied;
 mod replicas;
 mod sessions;
+mod telemetry;
+mod shared_limits;
 mod updates;
 mod variables;
 mod world;

@@ -2,13 +2,13 @@
 
 use protocol::{
     PROTOCOL_HEADER,
-    join::{Identity, JoinRequest, Role},
+    join::{Identity, JoinRequest, Role, SpiffeId},
     report::{AgentReport, Capacity, Report, RoleReport, Usage},
 };
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use super::platform::{Platform, Replica};
+use super::platform::{DEADLINE, Platform, Replica};
 
 /// A node's own client, without `link`: what a wrong node would send.
 struct Wire {
@@ -100,18 +100,18 @@ async fn each_misuse_of_a_join_token_has_its_code_and_is_audited() {
     let at = good.find('.').unwrap() + 1;
     wrong.replace_range(at..at + 8, "00000000");
     let other = platform.join_token("us-east", Role::Agent, 15).await;
-    for (token, name, code) in [
-        ("rubbish", "n1", "join_token_invalid"),
-        (&wrong, "n1", "join_token_invalid"),
-        (&expired, "n1", "join_token_expired"),
-        (&good, "n1", ""),
-        (&good, "n2", "join_token_used"),
-        (&other, "n1", "node_name_taken"),
-        (&other, "n2", ""),
+    let stranger = rcgen::KeyPair::generate().unwrap();
+    for (token, name, key, code) in [
+        ("rubbish", "n1", &key, "join_token_invalid"),
+        (&wrong, "n1", &key, "join_token_invalid"),
+        (&expired, "n1", &key, "join_token_expired"),
+        (&good, "n1", &key, ""),
+        (&good, "n1", &stranger, "join_token_used"),
+        (&good, "n2", &key, "join_token_used"),
+        (&other, "n1", &key, "node_name_taken"),
+        (&other, "n2", &key, ""),
     ] {
-        let (status, body) = wire
-            .post("/node/v1/join", &request(token, name, &key))
-            .await;
+        let (status, body) = wire.post("/node/v1/join", &request(token, name, key)).await;
         if code.is_empty() {
             assert_eq!(status, StatusCode::OK, "{body}");
         } else {
@@ -124,12 +124,58 @@ async fn each_misuse_of_a_join_token_has_its_code_and_is_audited() {
     .fetch_all(&platform.pool)
     .await
     .unwrap();
-    assert_eq!(audited.len(), 7);
+    assert_eq!(audited.len(), 8);
     assert_eq!(
         audited[2],
         ("failure".into(), Some("join_token_expired".into()))
     );
     assert_eq!(audited[3], ("success".into(), None));
+}
+
+/// How the control plane answers the same request once more.
+async fn join_again(wire: &Wire, request: &JoinRequest) -> Result<Identity, Value> {
+    let (status, body) = wire.post("/node/v1/join", request).await;
+    if status.is_success() {
+        Ok(serde_json::from_value(body).unwrap())
+    } else {
+        Err(body["code"].clone())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_whose_answer_was_lost_is_answered_again_while_the_token_lives() {
+    let platform = Platform::new().await;
+    let replicas = [platform.replica().await, platform.replica().await];
+    let [first, second] = replicas.each_ref().map(Wire::anonymous);
+    let token = platform.join_token("us-east", Role::Agent, 15).await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = request(&token, "n1", &key);
+    let lost = join_again(&first, &request).await.unwrap();
+    let identity = join_again(&second, &request).await.unwrap();
+    assert_eq!(identity.node_id, lost.node_id);
+    assert_ne!(identity.certificate, lost.certificate);
+    let nodes: i64 = sqlx::query_scalar("select count(*) from node")
+        .fetch_one(&platform.pool)
+        .await
+        .unwrap();
+    assert_eq!(nodes, 1);
+    let wire = Wire::of(&replicas[0], &identity, &key);
+    let (status, body) = wire.post("/node/v1/report", &report("a", 1)).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+
+    let used = Err(Value::from("join_token_used"));
+    for (change, back) in [
+        (
+            "update node set denied_at = now()",
+            "update node set denied_at = null",
+        ),
+        ("update join_token set expires_at = now()", "select 1"),
+    ] {
+        sqlx::query(change).execute(&platform.pool).await.unwrap();
+        let refused = join_again(&first, &request).await.map(|i| i.node_id);
+        assert_eq!(refused, used, "after {change}");
+        sqlx::query(back).execute(&platform.pool).await.unwrap();
+    }
 }
 
 fn report(boot: &str, sequence: u64) -> Report {
@@ -148,6 +194,7 @@ fn report(boot: &str, sequence: u64) -> Report {
             address: "127.0.0.1:7444".parse().unwrap(),
             instances: vec![],
             builds: vec![],
+            kept: None,
         }),
     }
 }
@@ -207,6 +254,25 @@ async fn a_node_follows_its_own_feed_only_and_a_denied_one_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_open_feed_of_a_node_that_is_expelled_ends() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let (identity, wire, _) = joined(&platform, &replica, "n1").await;
+    let path = format!("/node/v1/desired?feed=node/{}", identity.node_id);
+    let request = wire.http.get(wire.url.join(&path).unwrap());
+    let mut feed = request.header(PROTOCOL_HEADER, "1").send().await.unwrap();
+    assert_eq!(feed.status(), StatusCode::OK);
+    assert!(feed.chunk().await.unwrap().is_some());
+    sqlx::query("update node set denied_at = now() where id = $1")
+        .bind(identity.node_id.uuid())
+        .execute(&platform.pool)
+        .await
+        .unwrap();
+    let end = async { while feed.chunk().await.unwrap().is_some() {} };
+    tokio::time::timeout(DEADLINE, end).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_is_renewed_for_the_same_key_only() {
     let platform = Platform::new().await;
     let replica = platform.replica().await;
@@ -231,4 +297,44 @@ async fn a_certificate_is_renewed_for_the_same_key_only() {
             &Value::from("certificate_request_foreign")
         )
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_a_foreign_certificate_is_refused_with_its_code() {
+    let (platform, elsewhere) = (Platform::new().await, Platform::new().await);
+    let (replica, other) = (platform.replica().await, elsewhere.replica().await);
+    let (identity, _, key) = joined(&platform, &replica, "n1").await;
+    let own = format!("/node/v1/desired?feed=node/{}", identity.node_id);
+    let (status, body) = Wire::anonymous(&replica).get(&own).await;
+    assert_eq!(
+        (status, &body["code"]),
+        (StatusCode::UNAUTHORIZED, &"certificate_required".into())
+    );
+
+    let csr = request("", "n1", &key).csr;
+    let certificate = |authority: &control_plane::ca::Authority, trust_domain: &str| {
+        let id = SpiffeId {
+            trust_domain: trust_domain.to_owned(),
+            region: identity.region.clone(),
+            role: identity.role,
+            node_id: identity.node_id,
+        };
+        let signed = authority.sign_node(&csr, &id, &"n1".parse().unwrap());
+        Identity {
+            certificate: signed.unwrap().pem,
+            ..identity.clone()
+        }
+    };
+    let renamed = certificate(&replica.state.keys.authority, "elsewhere.test");
+    let (status, body) = Wire::of(&replica, &renamed, &key).get(&own).await;
+    assert_eq!(
+        (status, &body["code"]),
+        (StatusCode::UNAUTHORIZED, &"certificate_foreign".into())
+    );
+
+    let forged = certificate(&other.state.keys.authority, "railhead.test");
+    let wire = Wire::of(&replica, &forged, &key);
+    let sent = wire.http.get(wire.url.join(&own).unwrap()).send().await;
+    let refused = format!("{:?}", sent.unwrap_err());
+    assert!(refused.contains("UnknownCA"), "{refused}");
 }
