@@ -9,6 +9,7 @@ pub mod app;
 pub mod audit;
 pub mod ca;
 pub mod config;
+pub mod dns;
 pub mod feed;
 pub mod http;
 pub mod identity;

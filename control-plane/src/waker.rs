@@ -40,10 +40,12 @@ pub enum Topic {
     Jobs,
     /// Something was deleted.
     Deletions,
+    /// A hostname waits for a look at its DNS.
+    Domains,
 }
 
 impl Topic {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Deployments,
         Self::Evaluations,
         Self::Routes,
@@ -52,6 +54,7 @@ impl Topic {
         Self::Events,
         Self::Jobs,
         Self::Deletions,
+        Self::Domains,
     ];
 
     const fn word(self) -> &'static str {
@@ -64,6 +67,7 @@ impl Topic {
             Self::Events => "events",
             Self::Jobs => "jobs",
             Self::Deletions => "deletions",
+            Self::Domains => "domains",
         }
     }
 }

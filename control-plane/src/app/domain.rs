@@ -23,7 +23,9 @@ use super::{
 };
 
 /// What a hostname outside the platform's domain waits for.
-const NOT_VERIFIED: &str = "its DNS is not known to lead to this platform yet";
+const NOT_VERIFIED: &str = "its DNS was not looked at yet";
+/// Hostnames of one organization that wait for their DNS, at most: each is looked up again and again.
+const WAITING_MAX: i64 = 100;
 
 /// The hostnames of a service.
 ///
@@ -40,10 +42,11 @@ pub async fn list(
 }
 
 /// Adds a hostname. Names under the platform's domain are good at once; others when their DNS leads
-/// here.
+/// here and says whose they are. Until then any organization may claim them: nobody can keep an owner
+/// from their own name.
 ///
 /// # Errors
-/// When not allowed, it is no hostname, reserved, or taken.
+/// When not allowed, it is no hostname, reserved, taken, or too many wait.
 pub async fn create(
     context: &Context,
     service: ServiceId,
@@ -63,6 +66,15 @@ pub async fn create(
         Begun::Repeated(answer) => return Ok(answer),
     };
     let ours = hostname.is_within(platform_domain);
+    if !ours && store::domain::count_waiting(&mut tx, grant.organization).await? >= WAITING_MAX {
+        return Err(Error::refused(
+            Code::LimitExceeded,
+            format!(
+                "{WAITING_MAX} hostnames of the organization wait for their DNS already; set it, or \
+                 remove some first"
+            ),
+        ));
+    }
     let new = Domain {
         id: DomainId::new(),
         service_id: service,
@@ -80,7 +92,7 @@ pub async fn create(
         )
     })?;
     tx.event(NewEvent::new("domain.created", made.id));
-    tx.wake(Topic::Routes);
+    tx.wake(if ours { Topic::Routes } else { Topic::Domains });
     let detail = json!({ "hostname": made.hostname, "service": service });
     let entry = context.did_with(grant.action, made.id, detail);
     tx.commit(entry, made).await

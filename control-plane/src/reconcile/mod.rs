@@ -114,7 +114,7 @@ const TASKS: [Task; 10] = [
     Task {
         name: "domains",
         period: Duration::from_secs(30),
-        woken_by: &[],
+        woken_by: &[Topic::Domains],
         run: |context| Box::pin(domains::run(context)),
     },
     Task {

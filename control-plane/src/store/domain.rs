@@ -1,4 +1,5 @@
-//! Hostnames of services. A hostname is unique over the platform.
+//! Hostnames of services. One that is routed is unique over the platform; one that only waits for its
+//! DNS is a claim, unique in its organization.
 
 use sqlx::postgres::PgRow;
 
@@ -11,6 +12,7 @@ use domain::id::{DomainId, OrganizationId, ServiceId};
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, Write},
 };
@@ -38,7 +40,8 @@ fn domain(row: &PgRow) -> Result<Domain, Error> {
     })
 }
 
-/// Stores a hostname; none when it is taken (by anybody on the platform).
+/// Stores a hostname; none when the organization has it already, or it would be routed at once and is
+/// somebody else's.
 ///
 /// # Errors
 /// When the database can't be reached.
@@ -47,10 +50,10 @@ pub async fn insert(
     organization: OrganizationId,
     new: &Domain,
 ) -> Result<Option<Domain>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "insert into domain (id, organization_id, service_id, hostname, kind, verified_at, last_error)
          values ($1, $2, $3, $4, $5, $6, $7)
-         on conflict (hostname) do nothing
+         on conflict do nothing
          returning id, service_id, hostname, kind, verified_at, last_error, created_at",
     )
     .bind(new.id.uuid())
@@ -59,10 +62,25 @@ pub async fn insert(
     .bind(&new.hostname)
     .bind(kind_str(new.kind))
     .bind(new.verified_at)
-    .bind(&new.last_error)
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(domain).transpose()
+    .bind(&new.last_error);
+    query::find(tx, query, domain).await
+}
+
+/// How many hostnames of the organization wait for their DNS.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn count_waiting(
+    tx: &mut impl Access,
+    organization: OrganizationId,
+) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar(
+        "select count(*) from domain
+         where organization_id = $1 and kind = 'custom' and verified_at is null",
+    )
+    .bind(organization.uuid())
+    .fetch_one(tx.executor())
+    .await?)
 }
 
 /// One hostname.
@@ -70,14 +88,12 @@ pub async fn insert(
 /// # Errors
 /// When the database can't be reached.
 pub async fn find(tx: &mut impl Access, id: DomainId) -> Result<Option<Domain>, Error> {
-    let row = sqlx::query(
+    let query = sqlx::query(
         "select id, service_id, hostname, kind, verified_at, last_error, created_at
          from domain where id = $1",
     )
-    .bind(id.uuid())
-    .fetch_optional(tx.executor())
-    .await?;
-    row.as_ref().map(domain).transpose()
+    .bind(id.uuid());
+    query::find(tx, query, domain).await
 }
 
 /// The hostnames of a service.
@@ -89,17 +105,12 @@ pub async fn list(
     service: ServiceId,
     paging: Paging,
 ) -> Result<Page<Domain>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select id, service_id, hostname, kind, verified_at, last_error, created_at from domain
          where service_id = $1 and ($2::uuid is null or id > $2) order by id limit $3",
     )
-    .bind(service.uuid())
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(domain).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |d: &Domain| d.id.uuid()))
+    .bind(service.uuid());
+    query::page(tx, query, paging, domain, |d| d.id.uuid()).await
 }
 
 /// Removes a hostname.
