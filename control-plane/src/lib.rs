@@ -22,6 +22,7 @@ pub mod reconcile;
 pub mod registry;
 pub mod secrets;
 pub mod serve;
+pub mod slots;
 pub mod state;
 pub mod store;
 pub mod waker;

@@ -1,6 +1,6 @@
 //! Uploaded working trees, stored in the database piece by piece.
 
-use std::io::SeekFrom;
+use std::{io::SeekFrom, time::Duration};
 
 use api::{archive::Archive, problem::Code};
 use bytes::{Bytes, BytesMut};
@@ -12,7 +12,6 @@ use sha2::{Digest as _, Sha256};
 use tokio::{
     fs::File,
     io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _},
-    sync::Semaphore,
 };
 
 use crate::store::{
@@ -27,8 +26,8 @@ use super::{Action, Context, Error, Resource, authorize};
 /// The first bytes of gzip.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Uploads at once; each needs the archive's limit of disk.
-static PERMITS: Semaphore = Semaphore::const_new(8);
+/// A client that sends nothing for so long has gone.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// Stores an upload, all of it or nothing. It is spooled to disk first, so that a slow client holds
 /// no connection of the database.
@@ -41,9 +40,7 @@ pub async fn create<E: std::fmt::Display>(
     body: impl Stream<Item = Result<Bytes, E>> + Unpin,
 ) -> Result<Archive, Error> {
     let grant = authorize(context, Action::ArchiveCreate, Resource::Service(service)).await?;
-    let _permit = PERMITS
-        .try_acquire()
-        .map_err(|_| Error::Busy("too many uploads at once; try again in a minute".to_owned()))?;
+    let _slot = context.state.uploads.take(grant.organization.uuid())?;
     let spooled = spool(body, context.state.config.limits.archive).await?;
     let id = ArchiveId::new();
     let mut tx = grant.mutate(context).await?;
@@ -75,11 +72,7 @@ async fn spool<E: std::fmt::Display>(
 ) -> Result<Spooled, Error> {
     let mut file = File::from_std(tempfile::tempfile().map_err(no_disk)?);
     let (mut hash, mut size_bytes, mut head) = (Sha256::new(), 0_u64, BytesMut::new());
-    while let Some(bytes) = body.next().await {
-        let bytes = bytes.map_err(|e| {
-            let detail = format!("the upload ended too early: {e}");
-            Error::refused(Code::MalformedBody, detail)
-        })?;
+    while let Some(bytes) = next(&mut body).await? {
         size_bytes += bytes.len() as u64;
         if size_bytes > limit.0 {
             return Err(too_large(limit));
@@ -100,6 +93,19 @@ async fn spool<E: std::fmt::Display>(
     let sha256 = hex::encode(hash.finalize());
     let digest = Digest { sha256, size_bytes };
     Ok(Spooled { file, digest })
+}
+
+async fn next<E: std::fmt::Display>(
+    body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+) -> Result<Option<Bytes>, Error> {
+    let ended = |why: String| {
+        let detail = format!("the upload ended too early: {why}");
+        Error::refused(Code::MalformedBody, detail)
+    };
+    match tokio::time::timeout(STALLED, body.next()).await {
+        Ok(bytes) => bytes.transpose().map_err(|e| ended(e.to_string())),
+        Err(_) => Err(ended(format!("nothing came for {} s", STALLED.as_secs()))),
+    }
 }
 
 async fn store_chunks(

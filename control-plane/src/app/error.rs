@@ -3,7 +3,7 @@
 use api::problem::{Code, FieldError};
 use domain::id::OrganizationId;
 
-use crate::{identity, store};
+use crate::{identity, slots::Full, store};
 
 /// Why something that was asked for is not done.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +119,12 @@ impl From<identity::Error> for Error {
 impl From<crate::secrets::Error> for Error {
     fn from(error: crate::secrets::Error) -> Self {
         Self::Internal(error.to_string())
+    }
+}
+
+impl From<Full> for Error {
+    fn from(full: Full) -> Self {
+        Self::Busy(full.to_string())
     }
 }
 

@@ -8,6 +8,7 @@ use domain::id::{DeploymentId, ServiceId};
 
 use crate::{
     logs::{self, Cursor, Kind, Query},
+    slots::Slot,
     store,
 };
 
@@ -28,6 +29,7 @@ pub struct Stream {
     build: Option<DeploymentId>,
     action: Action,
     resource: Resource,
+    _slot: Slot,
 }
 
 /// The newest lines of a service's instances.
@@ -99,6 +101,7 @@ async fn begin(
     action: Action,
     resource: Resource,
 ) -> Result<(Vec<LogRecord>, Stream), Error> {
+    let slot = context.state.streams.take(context.actor.user.uuid())?;
     let page = context.state.logs.read(&query).await?;
     let stream = Stream {
         query,
@@ -106,17 +109,19 @@ async fn begin(
         build,
         action,
         resource,
+        _slot: slot,
     };
     Ok((page.records, stream))
 }
 
 impl Stream {
-    /// What was written since; none when nothing will follow. The actor's access is checked again
-    /// each time.
+    /// What was written since; none when nothing will follow. The actor's token and access are
+    /// checked again each time.
     ///
     /// # Errors
     /// When access has ended, or the log store can't be reached.
     pub async fn next(&mut self, context: &Context) -> Result<Option<Vec<LogRecord>>, Error> {
+        context.state.sessions.recheck(&context.actor).await?;
         let grant = authorize(context, self.action, self.resource).await?;
         let ended = match self.build {
             None => false,

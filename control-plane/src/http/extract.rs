@@ -1,6 +1,8 @@
 //! Reads requests: JSON bodies and queries that refuse unknown fields and name what is wrong, ids in
 //! paths, `If-Match`, and creates that can be repeated.
 
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path as AxumPath, Request},
@@ -21,6 +23,9 @@ use crate::{
 };
 
 use super::{Failure, middleware::RequestId};
+
+/// A JSON body must have come by then.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl FromRequestParts<State> for Context {
     type Rejection = Failure;
@@ -109,7 +114,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
 }
 
 async fn read(request: Request, state: &State) -> Result<Bytes, Failure> {
-    Bytes::from_request(request, state).await.map_err(|e| {
+    let body = in_time(Bytes::from_request(request, state)).await?;
+    body.map_err(|e| {
         if e.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
             let limit = state.config.limits.body;
             Failure::new(
@@ -119,6 +125,16 @@ async fn read(request: Request, state: &State) -> Result<Bytes, Failure> {
         } else {
             Failure::new(Code::MalformedBody, "the body ended too early")
         }
+    })
+}
+
+/// A body that trickles is the client's fault, and is told so before the request's own time is over.
+async fn in_time<T>(body: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::time::timeout(BODY_TIMEOUT, body).await.map_err(|_| {
+        Failure::new(
+            Code::MalformedBody,
+            format!("the body was not whole after {} s", BODY_TIMEOUT.as_secs()),
+        )
     })
 }
 
@@ -294,6 +310,12 @@ mod tests {
         for body in ["{", "nope", r#"{"name":"web"} more"#] {
             assert_eq!(failure::<CreateProject>(body).code, Code::MalformedBody);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_whole_is_the_clients_fault() {
+        let failure = in_time(std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(failure.code, Code::MalformedBody);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes},
-    extract::State as Shared,
     response::{IntoResponse, Response},
 };
 use http::header;
@@ -33,6 +32,8 @@ const POLL: Duration = Duration::from_millis(500);
 const QUIET_POLLS: u32 = 20;
 /// Records that wait for a slow reader.
 const BUFFER: usize = 1_024;
+/// A reader that takes nothing for so long is let go.
+const STALLED: Duration = Duration::from_secs(60);
 
 /// Its routes.
 pub fn routes() -> OpenApiRouter<State> {
@@ -56,14 +57,13 @@ pub fn routes() -> OpenApiRouter<State> {
     )),
 )]
 async fn of_service(
-    Shared(state): Shared<State>,
     context: Context,
     Path(id): Path<ServiceId>,
     Query(query): Query<LogQuery>,
 ) -> Result<Response> {
     let follow = query.follow;
     let (first, stream) = app::log::of_service(&context, id, query).await?;
-    Ok(respond(state, context, first, follow.then_some(stream)))
+    Ok(respond(context, first, stream, follow))
 }
 
 /// The log of a deployment's build, as NDJSON; with `follow` until the build ends.
@@ -81,44 +81,38 @@ async fn of_service(
     )),
 )]
 async fn of_build(
-    Shared(state): Shared<State>,
     context: Context,
     Path(id): Path<DeploymentId>,
     Query(query): Query<BuildLogQuery>,
 ) -> Result<Response> {
     let (first, stream) = app::log::of_build(&context, id, &query).await?;
-    Ok(respond(
-        state,
-        context,
-        first,
-        query.follow.then_some(stream),
-    ))
+    Ok(respond(context, first, stream, query.follow))
 }
 
 fn respond(
-    state: State,
     context: Context,
     first: Vec<LogRecord>,
-    follow: Option<app::log::Stream>,
+    stream: app::log::Stream,
+    follow: bool,
 ) -> Response {
     let (sender, receiver) = tokio::sync::mpsc::channel(BUFFER);
     tokio::spawn(async move {
-        if !send(&sender, first).await {
+        // The stream lives until the last record is read: it holds the reader's place.
+        let mut stream = stream;
+        if !send(&sender, first).await || !follow {
             return;
         }
-        if let Some(stream) = follow {
-            tokio::select! {
-                () = state.shutdown.cancelled() => {}
-                () = sender.closed() => {}
-                () = go_on(&context, stream, &sender) => {}
-            }
+        tokio::select! {
+            () = context.state.shutdown.cancelled() => {}
+            () = sender.closed() => {}
+            () = go_on(&context, &mut stream, &sender) => {}
         }
     });
     let body = Body::from_stream(tokio_stream::wrappers::ReceiverStream::new(receiver));
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
 
-async fn go_on(context: &Context, mut stream: app::log::Stream, sender: &Sender<Line>) {
+async fn go_on(context: &Context, stream: &mut app::log::Stream, sender: &Sender<Line>) {
     let mut quiet = 0;
     loop {
         tokio::time::sleep(POLL).await;
@@ -144,14 +138,15 @@ async fn go_on(context: &Context, mut stream: app::log::Stream, sender: &Sender<
 
 type Line = std::result::Result<Bytes, std::convert::Infallible>;
 
-/// False when the reader has left.
+/// False when the reader has left, or has stopped reading.
 async fn send(sender: &Sender<Line>, records: Vec<LogRecord>) -> bool {
     for record in records {
         let Ok(mut line) = serde_json::to_vec(&record) else {
             continue;
         };
         line.push(b'\n');
-        if sender.send(Ok(Bytes::from(line))).await.is_err() {
+        let sent = sender.send_timeout(Ok(Bytes::from(line)), STALLED).await;
+        if sent.is_err() {
             return false;
         }
     }

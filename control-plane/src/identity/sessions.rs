@@ -8,7 +8,7 @@ use moka::future::Cache;
 use crate::store::{self, Pools, tx::SystemTx};
 
 use super::{
-    Actor,
+    Actor, Credential,
     token::{Kind, Token, TokenHash},
 };
 
@@ -63,6 +63,19 @@ impl Sessions {
         let actor = actor.ok_or(Error::Invalid)?;
         self.cache.insert(hash, actor.clone()).await;
         Ok(actor)
+    }
+
+    /// Whether a credential that was good is good still: for answers that go on for long.
+    ///
+    /// # Errors
+    /// When it is not, or the database can't be reached.
+    pub async fn recheck(&self, actor: &Actor) -> Result<(), Error> {
+        let mut tx = SystemTx::begin(&self.pools).await?;
+        let good = match actor.credential {
+            Credential::Session(id) => store::session::is_good(&mut tx, id).await?,
+            Credential::ApiToken { id, .. } => store::api_token::is_good(&mut tx, id).await?,
+        };
+        if good { Ok(()) } else { Err(Error::Invalid) }
     }
 
     /// Forgets everybody: something about access changed.

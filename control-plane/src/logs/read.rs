@@ -9,8 +9,10 @@ use domain::id::{BuildId, InstanceId};
 
 use super::{Cursor, Error, Kind, Page, Query};
 
-/// Most lines of one step of following.
-const FOLLOW_MAX: i64 = 10_000;
+/// Most lines of one step of following: more than one batch of a node's has.
+const FOLLOW_MAX: i64 = 2_000;
+/// Most text of one page; beyond it the newest lines are kept.
+const PAGE_BYTES_MAX: i64 = 16 << 20;
 
 const COLUMNS: &str = "source_id, kind, deployment_id, region, line, at, stream, dropped, text, \
     xid::text::bigint as xid";
@@ -31,11 +33,15 @@ pub async fn newest(pool: &PgPool, query: &Query) -> Result<Page, Error> {
             .await?;
     let statement = format!(
         "select * from (
-            select {COLUMNS} from log_line
-            where {CONDITION} and ($6::timestamptz is null or at >= $6)
-              and ($7::timestamptz is null or at < $7) and xid < $8::text::xid8
-            order by at desc, source_id desc, line desc limit $9
-         ) newest order by at, source_id, line"
+            select *, sum(octet_length(text)) over (
+                order by at desc, source_id desc, line desc) as bytes
+            from (
+                select {COLUMNS} from log_line
+                where {CONDITION} and ($6::timestamptz is null or at >= $6)
+                  and ($7::timestamptz is null or at < $7) and xid < $8::text::xid8
+                order by at desc, source_id desc, line desc limit $9
+            ) newest
+         ) page where bytes <= {PAGE_BYTES_MAX} order by at, source_id, line"
     );
     let rows = narrowed(&statement, query)
         .bind(query.since)

@@ -75,6 +75,21 @@ pub async fn find_actor(tx: &mut impl Access, hash: &TokenHash) -> Result<Option
     .transpose()
 }
 
+/// Whether a session that was good is good still.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn is_good(tx: &mut impl Access, id: SessionId) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar(
+        r#"select exists (select 1 from session s join "user" u on u.id = s.user_id
+           where s.id = $1 and s.ended_at is null and s.expires_at > now()
+             and u.disabled_at is null)"#,
+    )
+    .bind(id.uuid())
+    .fetch_one(tx.executor())
+    .await?)
+}
+
 /// Ends a session.
 ///
 /// # Errors
