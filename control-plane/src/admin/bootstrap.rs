@@ -17,7 +17,7 @@ use crate::{
     State,
     app::Action,
     identity::token::{Kind, Token},
-    store::{self, tx::Mutation},
+    store::{self, api_token::Maker, tx::Mutation},
 };
 
 const TOKEN_DAYS: u64 = 366;
@@ -107,7 +107,8 @@ async fn create_token(
         created_at,
     };
     let mut tx = Mutation::platform(&state.pools, Some(organization)).await?;
-    store::api_token::insert(&mut tx, user, &api_token, &token.hash()).await?;
+    let maker = Maker { user, token: None };
+    store::api_token::insert(&mut tx, &maker, &api_token, &token.hash()).await?;
     tx.commit(super::did(Action::ApiTokenCreate.as_str(), api_token.id))
         .await?;
     Ok(token)

@@ -15,6 +15,7 @@ use crate::{
     },
     store::{
         self,
+        api_token::Maker,
         event::NewEvent,
         page::Paging,
         tx::{Mutation, SystemTx},
@@ -47,7 +48,8 @@ pub async fn list(context: &Context, paging: Paging) -> Result<Page<ApiToken>, E
     Ok(store::api_token::list_of_user(&mut tx, context.actor.user, only, paging).await?)
 }
 
-/// Makes a token. Its text is shown once.
+/// Makes a token. Its text is shown once. One that a token makes ends with it at the latest, so that a
+/// token that leaked can't be made to last.
 ///
 /// # Errors
 /// When not allowed, or it would reach further than its maker.
@@ -72,18 +74,30 @@ pub async fn create(context: &Context, request: CreateApiToken) -> Result<Create
     };
     let token = Token::generate(Kind::ApiToken);
     let created_at = Utc::now();
+    let expires_at = created_at + Days::new(days.into());
+    let (maker, expires_at) = match context.actor.credential {
+        Credential::Session(_) => (None, expires_at),
+        Credential::ApiToken { id, .. } => {
+            let end = store::api_token::expires_at(&mut tx, id).await?;
+            (Some(id), end.map_or(expires_at, |end| end.min(expires_at)))
+        }
+    };
     let api_token = ApiToken {
         id: ApiTokenId::new(),
         organization_id: grant.organization,
         name: request.name,
         role: request.role,
         platform: request.platform,
-        expires_at: created_at + Days::new(days.into()),
+        expires_at,
         revoked_at: None,
         last_used_at: None,
         created_at,
     };
-    store::api_token::insert(&mut tx, context.actor.user, &api_token, &token.hash()).await?;
+    let maker = Maker {
+        user: context.actor.user,
+        token: maker,
+    };
+    store::api_token::insert(&mut tx, &maker, &api_token, &token.hash()).await?;
     tx.event(NewEvent::new("api_token.created", api_token.id));
     let detail = json!({ "role": api_token.role, "platform": api_token.platform });
     let entry = context.did_with(grant.action, api_token.id, detail);
@@ -94,7 +108,7 @@ pub async fn create(context: &Context, request: CreateApiToken) -> Result<Create
     tx.commit_secret(entry, created).await
 }
 
-/// Revokes a token of the actor's user, at once.
+/// Revokes a token of the actor's user and those that were made with it, at once.
 ///
 /// # Errors
 /// When the actor has no such token.

@@ -158,10 +158,10 @@ async fn find_or_create(
         return Ok(login.user.id);
     }
     let name = request.name.as_deref().map_or("", str::trim);
-    if name.is_empty() || name.len() > 200 {
+    if name.is_empty() || name.len() > 200 || name.contains(char::is_control) {
         return Err(Error::field(
             "name",
-            "a new person needs a name of at most 200 characters",
+            "a new person needs a name of at most 200 characters, in one line",
         ));
     }
     let person = User {

@@ -11,6 +11,7 @@ use crate::identity::{Actor, Credential, token::TokenHash};
 use super::{
     Error,
     page::Paging,
+    query,
     row::Columns,
     tx::{Access, SystemTx, Write},
 };
@@ -29,33 +30,73 @@ fn api_token(row: &PgRow) -> Result<ApiToken, Error> {
     })
 }
 
+/// Who made a token, and how.
+pub struct Maker {
+    /// Whose it is.
+    pub user: UserId,
+    /// The token that it was made with.
+    pub token: Option<ApiTokenId>,
+}
+
 /// Stores a token.
 ///
 /// # Errors
 /// When the database can't be reached.
 pub async fn insert(
     tx: &mut impl Write,
-    user: UserId,
+    maker: &Maker,
     token: &ApiToken,
     hash: &TokenHash,
 ) -> Result<(), Error> {
     sqlx::query(
         "insert into api_token (id, organization_id, user_id, name, token_hash, role, platform,
-             expires_at, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             expires_at, created_at, maker_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(token.id.uuid())
     .bind(token.organization_id.uuid())
-    .bind(user.uuid())
+    .bind(maker.user.uuid())
     .bind(token.name.as_str())
     .bind(hash.as_slice())
     .bind(token.role.as_str())
     .bind(token.platform)
     .bind(token.expires_at)
     .bind(token.created_at)
+    .bind(maker.token.map(ApiTokenId::uuid))
     .execute(tx.executor())
     .await?;
     Ok(())
+}
+
+/// Whether a token that was good is good still.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn is_good(tx: &mut impl Access, id: ApiTokenId) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar(
+        r#"select exists (select 1 from api_token t join "user" u on u.id = t.user_id
+           where t.id = $1 and t.revoked_at is null and t.expires_at > now()
+             and u.disabled_at is null)"#,
+    )
+    .bind(id.uuid())
+    .fetch_one(tx.executor())
+    .await?)
+}
+
+/// When a token ends.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn expires_at(
+    tx: &mut impl Access,
+    id: ApiTokenId,
+) -> Result<Option<DateTime<Utc>>, Error> {
+    Ok(
+        sqlx::query_scalar("select expires_at from api_token where id = $1")
+            .bind(id.uuid())
+            .fetch_optional(tx.executor())
+            .await?,
+    )
 }
 
 /// Who holds the token with this hash, if it is still good. Notes the use, to the minute.
@@ -103,20 +144,15 @@ pub async fn list_of_user(
     only: Option<OrganizationId>,
     paging: Paging,
 ) -> Result<Page<ApiToken>, Error> {
-    let rows = sqlx::query(
+    let query = sqlx::query(
         "select * from api_token
          where user_id = $1 and ($2::uuid is null or organization_id = $2)
            and ($3::uuid is null or id > $3)
          order by id limit $4",
     )
     .bind(user.uuid())
-    .bind(only.map(OrganizationId::uuid))
-    .bind(paging.after)
-    .bind(paging.rows())
-    .fetch_all(tx.executor())
-    .await?;
-    let items = rows.iter().map(api_token).collect::<Result<_, _>>()?;
-    Ok(paging.page(items, |t: &ApiToken| t.id.uuid()))
+    .bind(only.map(OrganizationId::uuid));
+    query::page(tx, query, paging, api_token, |t| t.id.uuid()).await
 }
 
 /// Whose token it is.
@@ -146,15 +182,20 @@ pub async fn owner(tx: &mut impl Access, id: ApiTokenId) -> Result<Option<TokenO
     .transpose()
 }
 
-/// Revokes a token.
+/// Revokes a token, and those that were made with it.
 ///
 /// # Errors
 /// When the database can't be reached.
 pub async fn revoke(tx: &mut impl Write, id: ApiTokenId, at: DateTime<Utc>) -> Result<(), Error> {
-    sqlx::query("update api_token set revoked_at = $2 where id = $1 and revoked_at is null")
-        .bind(id.uuid())
-        .bind(at)
-        .execute(tx.executor())
-        .await?;
+    sqlx::query(
+        "with recursive made (id) as (
+             select $1::uuid union select t.id from api_token t join made on t.maker_id = made.id)
+         update api_token set revoked_at = $2
+         where id in (select id from made) and revoked_at is null",
+    )
+    .bind(id.uuid())
+    .bind(at)
+    .execute(tx.executor())
+    .await?;
     Ok(())
 }
