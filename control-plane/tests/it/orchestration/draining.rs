@@ -148,6 +148,10 @@ async fn an_old_instance_that_does_not_end_is_noted_and_the_new_one_is_live_all_
     live.old_instances_drain();
     let second = live.deploy().await;
     live.platform.reaches(second, "draining").await;
+    until(DEADLINE, async || {
+        live.problem(second).await.0 == "old_instances_draining"
+    })
+    .await;
     // As after its deadline.
     sqlx::query("update deployment set step_deadline = now() where id = $1")
         .bind(second.uuid())
