@@ -12,10 +12,7 @@ use super::{
 use crate::{
     decide::{MAX_HOPS, Refusal},
     route::table::Route,
-    upstream::{
-        endpoint::{Confirmed, Health},
-        pool::ServicePool,
-    },
+    upstream::{endpoint::Confirmed, pool::ServicePool},
 };
 
 /// How long a request waits for endpoints that nobody has judged yet (after a start, or a change).
@@ -67,15 +64,10 @@ impl Edge {
 
     /// Whether an endpoint of this service waits for its first confirmation or probe.
     fn may_come_up(&self, service: ServiceId) -> bool {
-        let unjudged = |pool: &ServicePool| {
-            pool.all().iter().any(|endpoint| {
-                endpoint.confirmed() == Confirmed::Unknown
-                    || (endpoint.confirmed() == Confirmed::Yes
-                        && endpoint.health() == Health::Unknown)
-            })
-        };
         let routes = self.state.routes.load();
-        routes.service(service).is_some_and(|pool| unjudged(pool))
+        routes
+            .service(service)
+            .is_some_and(|pool| pool.all().iter().any(|endpoint| endpoint.awaits_answer()))
     }
 
     /// Nothing healthy anywhere: an instance that fails its probes may still answer.

@@ -52,6 +52,7 @@ pub async fn run(state: Arc<State>, agents: Arc<Agents>, memory: Memory) {
                 let state = Arc::clone(&state);
                 asking.spawn(async move {
                     let changed = ask(&endpoint, pool.service_id, &routes, &agents).await;
+                    endpoint.question_ended();
                     if changed {
                         state.probe_wanted.notify_one();
                         state.confirm_wanted.notify_one();

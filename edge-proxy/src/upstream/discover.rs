@@ -16,7 +16,10 @@ use tokio::sync::mpsc;
 use super::endpoint::Endpoint;
 use crate::state::State;
 
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// Of a confirmation: a handshake takes its time on a busy machine, and asking anew begins another.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Of the question for a service's instances, which requests wait for.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two rounds for one service.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -128,6 +131,7 @@ impl Agents {
         let response = self
             .client(node, agent)?
             .get(url)
+            .timeout(DISCOVERY_TIMEOUT)
             .send()
             .await
             .map_err(request)?;

@@ -62,6 +62,8 @@ pub struct Endpoint {
     confirmed: AtomicU8,
     /// Its agent shall be asked.
     ask: AtomicBool,
+    /// It is being asked.
+    asking: AtomicBool,
     /// [`Health`].
     health: AtomicU8,
     failed_probes: AtomicU32,
@@ -91,6 +93,7 @@ impl Endpoint {
             in_flight: AtomicUsize::new(0),
             confirmed: AtomicU8::new(Confirmed::Unknown as u8),
             ask: AtomicBool::new(true),
+            asking: AtomicBool::new(false),
             health: AtomicU8::new(Health::Unknown as u8),
             failed_probes: AtomicU32::new(0),
             failures: AtomicU32::new(0),
@@ -105,9 +108,19 @@ impl Endpoint {
         take(&self.probed_at, interval, now)
     }
 
-    /// True when its agent shall be asked and was not within `interval`; the caller asks it now.
+    /// True when its agent shall be asked, is not being asked and was not within `interval`; the
+    /// caller asks it now.
     pub fn take_question(&self, interval: Duration, now: Instant) -> bool {
-        self.wants_confirmation() && take(&self.asked_at, interval, now)
+        let due = self.wants_confirmation()
+            && !self.asking.load(Ordering::Relaxed)
+            && take(&self.asked_at, interval, now);
+        self.asking.fetch_or(due, Ordering::Relaxed);
+        due
+    }
+
+    /// A question has ended, with or without an answer.
+    pub fn question_ended(&self) {
+        self.asking.store(false, Ordering::Relaxed);
     }
 
     /// Whether a request may go there: confirmed, healthy, and not ejected.
@@ -158,6 +171,16 @@ impl Endpoint {
     pub fn is_judged(&self, patience: Duration, now: Instant) -> bool {
         let judged = self.confirmed() == Confirmed::Yes && self.health() != Health::Unknown;
         judged || now.saturating_duration_since(self.known_since) > patience
+    }
+
+    /// Whether its agent, or after it our probe, still owes the first answer.
+    #[must_use]
+    pub fn awaits_answer(&self) -> bool {
+        match self.confirmed() {
+            Confirmed::Unknown => true,
+            Confirmed::Yes => self.health() == Health::Unknown,
+            Confirmed::No => false,
+        }
     }
 
     /// Its agent shall be asked again; until it answers, its last answer stands.
@@ -320,8 +343,13 @@ mod tests {
         assert!(!endpoint.take_probe(second, now));
         assert!(endpoint.take_probe(second, now + second));
         assert!(endpoint.take_question(second, now));
+        let later = now + second;
+        assert!(!endpoint.take_question(second, later), "it is being asked");
+        endpoint.question_ended();
+        assert!(endpoint.take_question(second, later));
         endpoint.confirm(true);
-        assert!(!endpoint.take_question(second, now + second));
+        endpoint.question_ended();
+        assert!(!endpoint.take_question(second, later + second));
     }
 
     #[test]

@@ -109,10 +109,19 @@ impl ServicePool {
         &self.endpoints
     }
 
-    /// Whether every endpoint of the feed was judged, or had `patience` to get that far.
+    /// Whether the control plane may be told that this table serves: every endpoint of the feed was
+    /// judged, or had `patience` to get that far. Told so, it ends those that leave: not while only they
+    /// can serve, because an agent is slow to answer for those of the feed.
     #[must_use]
     pub fn is_settled(&self, patience: Duration, now: Instant) -> bool {
-        self.endpoints.iter().all(|e| e.is_judged(patience, now))
+        self.endpoints.iter().all(|e| e.is_judged(patience, now)) && !self.needs_leaving(now)
+    }
+
+    fn needs_leaving(&self, now: Instant) -> bool {
+        let mut new = self.endpoints.iter();
+        new.any(|e| e.awaits_answer())
+            && !self.endpoints.iter().any(|e| e.is_usable(now))
+            && self.leaving(now).any(|e| e.is_usable(now))
     }
 
     /// Those that are confirmed and probed: of the feed, and those that agents named. A leaving one
@@ -263,8 +272,16 @@ mod tests {
         };
         let after = carry_over(&item, Some(&before), &Counters::default(), now);
         assert_eq!(after.choose(&[], now).map(|e| e.spec), Some(old));
+        let (patience, late) = (Duration::from_secs(5), now + Duration::from_secs(6));
+        assert!(!after.is_settled(patience, late), "the old one is needed");
+        assert!(
+            after.is_settled(patience, now + LEAVING_FOR),
+            "nobody holds up others for ever"
+        );
         after.endpoints()[0].confirm(true);
+        assert!(!after.is_settled(patience, late), "it was not probed");
         after.endpoints()[0].probe_succeeded();
+        assert!(after.is_settled(patience, late));
         assert_eq!(
             after.choose(&[], now).map(|e| e.spec),
             Some(item.endpoints[0])
