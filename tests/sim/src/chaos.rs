@@ -1,0 +1,390 @@
+//! What breaks, and when it is mended. Which kinds of trouble a history has follows from its seed.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use crate::{
+    clock::{Millis, SECOND},
+    network::{Peer, Weather},
+    trace::Note,
+    world::{Event, World},
+};
+
+/// Kinds of trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Links are cut: of a node, of a replica, of a region, one way or both.
+    Partition,
+    /// Processes die.
+    Crash,
+    /// Replicas are stopped and woken again.
+    Pause,
+    /// The database goes away for a while, or a standby with less takes over.
+    FailOver,
+    /// The database is restored to an earlier point.
+    Restore,
+    /// Machines lose their power.
+    Power,
+    /// Disks are replaced by empty ones.
+    Wipe,
+}
+
+/// How rough a history is.
+#[derive(Debug, Clone)]
+pub struct Climate {
+    /// What happens.
+    pub troubles: Vec<Trouble>,
+    /// Between two troubles, at most.
+    pub pause_max: Millis,
+    /// Actions that an engine refuses, per mille.
+    pub engine_fails: u32,
+    /// Tables that an edge takes long to swap in, per mille.
+    pub edges_slow: u32,
+    /// Of the network.
+    pub weather: Weather,
+}
+
+impl Climate {
+    /// Nothing but deployments.
+    #[must_use]
+    pub fn calm() -> Self {
+        Self {
+            troubles: Vec::new(),
+            pause_max: 30 * SECOND,
+            engine_fails: 0,
+            edges_slow: 100,
+            weather: Weather::FAIR,
+        }
+    }
+
+    /// The climate of a seed: every eighth is calm, the others have one trouble or all.
+    #[must_use]
+    pub fn of_seed(seed: u64) -> Self {
+        use Trouble::{Crash, FailOver, Partition, Pause, Power, Restore, Wipe};
+        let troubles = match seed % 8 {
+            0 => return Self::calm(),
+            1 => vec![Partition],
+            2 => vec![Crash, Pause],
+            3 => vec![FailOver],
+            4 => vec![Restore, Crash],
+            5 => vec![Power, Wipe, Crash],
+            6 => vec![Partition, Crash, Pause, Power],
+            _ => vec![Partition, Crash, Pause, FailOver, Restore, Power, Wipe],
+        };
+        Self::with(troubles)
+    }
+
+    /// These troubles, in bad weather.
+    #[must_use]
+    pub fn with(troubles: Vec<Trouble>) -> Self {
+        Self {
+            troubles,
+            pause_max: 30 * SECOND,
+            engine_fails: 20,
+            edges_slow: 150,
+            weather: Weather {
+                delay_max: 60,
+                lost: 20,
+                duplicated: 20,
+            },
+        }
+    }
+}
+
+/// Something breaks, or is mended.
+#[derive(Debug)]
+pub enum Blow {
+    Mend(u64),
+    StartReplica(usize),
+    StartAgent(usize),
+    StartEdge(usize),
+    DatabaseUp,
+    /// What the standby or the backup has is what counts now.
+    TakeOver(&'static str),
+    /// An operator says that this database is the true one.
+    Restored,
+}
+
+impl World {
+    /// The next trouble.
+    pub(crate) fn next_blow(&mut self) {
+        if self.healed.is_some() {
+            return;
+        }
+        let pause = self.random.between(3 * SECOND, self.weather.pause_max);
+        self.after(pause, Event::NextBlow);
+        let troubles = self.weather.troubles.clone();
+        match self.random.pick(&troubles) {
+            Some(Trouble::Partition) => self.partition(),
+            Some(Trouble::Crash) => self.crash(),
+            Some(Trouble::Pause) => self.pause(),
+            Some(Trouble::FailOver) => self.fail_over(),
+            Some(Trouble::Restore) => self.restore(),
+            Some(Trouble::Power) => self.power(),
+            Some(Trouble::Wipe) => self.wipe(),
+            None => {}
+        }
+    }
+
+    fn chaos(&mut self, what: String) {
+        self.note(Note::Chaos(what));
+    }
+
+    fn any_peer(&mut self) -> Peer {
+        if self.random.chance(400) {
+            Peer::Edge(self.random.below(self.edges.len()))
+        } else {
+            Peer::Agent(self.some_agent())
+        }
+    }
+
+    /// Mostly one with containers: others have little to lose.
+    fn some_agent(&mut self) -> usize {
+        let busy: Vec<usize> = self
+            .nodes
+            .iter()
+            .filter(|node| !node.containers.is_empty())
+            .map(|node| node.index)
+            .collect();
+        match self.random.pick(&busy).copied() {
+            Some(index) => index,
+            None => self.random.below(self.nodes.len()),
+        }
+    }
+
+    fn partition(&mut self) {
+        let replicas: Vec<Peer> = (0..self.replicas.len()).map(Peer::Replica).collect();
+        let (one_way, in_whole) = (self.random.chance(300), self.random.chance(200));
+        let victims: Vec<Peer> = if in_whole {
+            let region = self.random.below(self.tables.regions.len());
+            let region = self.tables.regions[region].clone();
+            let agents = self.nodes.iter().filter(|node| node.region == region);
+            let edges = self.edges.iter().filter(|edge| edge.region == region);
+            let agents = agents.map(|node| Peer::Agent(node.index));
+            agents
+                .chain(edges.map(|edge| Peer::Edge(edge.index)))
+                .collect()
+        } else {
+            vec![self.any_peer()]
+        };
+        let mut links = BTreeSet::new();
+        for victim in &victims {
+            for replica in &replicas {
+                let replica = *replica;
+                links.insert((replica, *victim));
+                if !one_way {
+                    links.insert((*victim, replica));
+                }
+            }
+        }
+        // Sometimes edges are cut off from agents, too.
+        if let [Peer::Edge(edge)] = victims[..]
+            && self.random.chance(300)
+        {
+            for agent in 0..self.nodes.len() {
+                links.insert((Peer::Edge(edge), Peer::Agent(agent)));
+                links.insert((Peer::Agent(agent), Peer::Edge(edge)));
+            }
+        }
+        let lasts = if self.random.chance(200) {
+            self.random.between(60, 300) * SECOND
+        } else {
+            self.random.between(1, 60) * SECOND
+        };
+        let what = victims.first().copied();
+        self.chaos(format!(
+            "cut {} from {what:?} on, one way: {one_way}",
+            victims.len()
+        ));
+        let cut = self.network.cut(links);
+        self.lines_cut();
+        self.after(lasts, Event::Blow(Blow::Mend(cut)));
+    }
+
+    fn crash(&mut self) {
+        let back = self.random.between(SECOND, 20 * SECOND);
+        match self.random.between(0, 2) {
+            0 => {
+                let index = self.random.below(self.replicas.len());
+                self.kill_replica(index);
+                self.after(back, Event::Blow(Blow::StartReplica(index)));
+            }
+            1 => {
+                let index = self.some_agent();
+                self.chaos(format!("agent {index} dies"));
+                self.nodes[index].agent = None;
+                self.after(back, Event::Blow(Blow::StartAgent(index)));
+            }
+            _ => {
+                let index = self.random.below(self.edges.len());
+                self.chaos(format!("edge {index} dies"));
+                self.edges[index].edge = None;
+                self.after(back, Event::Blow(Blow::StartEdge(index)));
+            }
+        }
+    }
+
+    fn kill_replica(&mut self, index: usize) {
+        self.chaos(format!("replica {index} dies"));
+        let streams: Vec<_> = self.replicas[index]
+            .streams
+            .iter()
+            .map(|((peer, feed), stream)| (*peer, feed.clone(), stream.connection))
+            .collect();
+        self.replicas[index].die();
+        for (peer, feed, connection) in streams {
+            let delay = self.random.between(1, 50);
+            self.break_later(peer, feed, connection, delay);
+        }
+    }
+
+    fn pause(&mut self) {
+        let index = self.random.below(self.replicas.len());
+        let lasts = self.random.between(SECOND, 40 * SECOND);
+        self.chaos(format!("replica {index} is stopped for {lasts} ms"));
+        self.replicas[index].paused_until = self.now + lasts;
+    }
+
+    fn fail_over(&mut self) {
+        if !self.database.up || self.database.copy.is_some() {
+            return;
+        }
+        if self.random.chance(300) {
+            self.chaos("the database goes away".to_owned());
+            self.database.up = false;
+            let lasts = self.random.between(SECOND, 60 * SECOND);
+            self.after(lasts, Event::Blow(Blow::DatabaseUp));
+            return;
+        }
+        let lag = self.random.between(1, 3 * SECOND);
+        self.database.copy = Some((self.now, Box::new(self.tables.clone())));
+        self.after(lag, Event::Blow(Blow::TakeOver("fails over")));
+    }
+
+    fn restore(&mut self) {
+        if !self.database.up || self.database.copy.is_some() {
+            return;
+        }
+        let age = self.random.between(20, 180) * SECOND;
+        self.database.copy = Some((self.now, Box::new(self.tables.clone())));
+        self.after(age, Event::Blow(Blow::TakeOver("is restored")));
+    }
+
+    fn power(&mut self) {
+        let index = self.some_agent();
+        let back = if self.random.chance(200) {
+            self.random.between(120, 300) * SECOND
+        } else {
+            self.random.between(5, 90) * SECOND
+        };
+        self.chaos(format!("machine {index} loses power for {back} ms"));
+        self.lose_power(index);
+        self.after(back, Event::Blow(Blow::StartAgent(index)));
+    }
+
+    fn wipe(&mut self) {
+        if self.random.chance(500) {
+            let index = self.some_agent();
+            self.chaos(format!("agent {index} loses its disk"));
+            let node = &mut self.nodes[index];
+            node.agent = None;
+            node.disk.feed.wipe();
+            node.disk.records.clear();
+            self.after(2 * SECOND, Event::Blow(Blow::StartAgent(index)));
+        } else {
+            let index = self.random.below(self.edges.len());
+            self.chaos(format!("edge {index} loses its disk"));
+            let edge = &mut self.edges[index];
+            edge.edge = None;
+            edge.global_disk.wipe();
+            edge.region_disk.wipe();
+            self.after(2 * SECOND, Event::Blow(Blow::StartEdge(index)));
+        }
+    }
+
+    /// Something that was planned happens.
+    pub(crate) fn blow(&mut self, blow: Blow) {
+        match blow {
+            Blow::Mend(cut) => self.network.mend(cut),
+            Blow::StartReplica(index) => self.start_replica(index),
+            Blow::StartAgent(index) => self.start_agent(index),
+            Blow::StartEdge(index) => self.start_edge(index),
+            Blow::DatabaseUp => self.database_up(),
+            Blow::TakeOver(how) => self.take_over(how),
+            Blow::Restored => self.say_restored(),
+        }
+    }
+
+    fn start_replica(&mut self, index: usize) {
+        if self.replicas[index].up {
+            return;
+        }
+        let holder: Uuid = self.random.uuid(self.now);
+        self.replicas[index].restart(holder);
+        self.start_timers(index);
+    }
+
+    fn database_up(&mut self) {
+        if !self.database.up {
+            self.chaos("the database is back".to_owned());
+            self.database.up = true;
+            self.database.since = self.now;
+        }
+    }
+
+    fn take_over(&mut self, how: &str) {
+        let Some((at, copy)) = self.database.copy.take() else {
+            return;
+        };
+        self.chaos(format!("the database {how}, to {at} ms"));
+        self.tables = *copy;
+        self.database.timeline += 1;
+        self.database.up = false;
+        self.checker.history_cut(&self.tables, self.now);
+        self.intents.cut(at);
+        let lasts = self.random.between(200, 8 * SECOND);
+        self.after(lasts, Event::Blow(Blow::DatabaseUp));
+    }
+
+    /// An operator has seen that no feed is served, and says which history is true.
+    pub(crate) fn say_restored(&mut self) {
+        if self.tables.platform.shown.is_none() {
+            return;
+        }
+        if !self.database.up {
+            self.after(SECOND, Event::Blow(Blow::Restored));
+            return;
+        }
+        let epoch = self.tables.restored();
+        self.chaos(format!("an operator begins epoch {}", epoch.0));
+        self.checker.epoch_began(self.now);
+        self.written_anew();
+        self.after_commit();
+    }
+
+    /// Everything is mended; from now on nothing breaks.
+    pub(crate) fn heal(&mut self) {
+        self.chaos("everything is mended".to_owned());
+        self.healed = Some(self.now);
+        self.network.mend_all();
+        self.network.weather = Weather::FAIR;
+        self.weather = Climate::calm();
+        self.database_up();
+        self.database.copy = None;
+        for index in 0..self.replicas.len() {
+            self.replicas[index].paused_until = 0;
+            self.start_replica(index);
+        }
+        for index in 0..self.nodes.len() {
+            self.start_agent(index);
+        }
+        for index in 0..self.edges.len() {
+            self.start_edge(index);
+        }
+        for node in self.tables.nodes.values_mut() {
+            node.draining = false;
+        }
+        self.after(5 * SECOND, Event::Rest);
+    }
+}

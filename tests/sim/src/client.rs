@@ -1,0 +1,125 @@
+//! Requests through edges, as the real table decides them.
+
+use domain::{
+    id::{InstanceId, ServiceId},
+    spec::{ServiceKind, Strategy},
+};
+use edge_proxy::{
+    decide::Decision,
+    upstream::endpoint::{Endpoint, Failure},
+};
+
+use crate::{
+    clock::{self, SECOND},
+    invariant::Invariant,
+    trace::Note,
+    world::{Event, World},
+};
+
+/// Instances that a request tries.
+const ATTEMPTS: usize = 3;
+
+impl World {
+    /// Somebody sends a request to a service through an edge.
+    pub(crate) fn request(&mut self) {
+        let pause = self.random.between(200, SECOND);
+        self.after(pause, Event::Request);
+        let web: Vec<ServiceId> = self
+            .tables
+            .services
+            .values()
+            .filter(|row| !row.deleted && row.active && row.spec.kind == ServiceKind::Web)
+            .map(|row| row.id)
+            .collect();
+        let edge = self.random.below(self.edges.len());
+        let Some(service) = self.random.pick(&web).copied() else {
+            return;
+        };
+        if self.edges[edge].edge.is_none() {
+            return;
+        }
+        let served = self.send(edge, service);
+        self.note(Note::Request(edge, service, served));
+        match served {
+            Some(_) => {
+                self.answered += 1;
+                self.established.insert(service);
+            }
+            None => self.not_answered(edge, service),
+        }
+    }
+
+    fn not_answered(&mut self, edge: usize, service: ServiceId) {
+        if !self.established.contains(&service) {
+            return;
+        }
+        self.failed += 1;
+        let row = self.tables.services.get(&service);
+        let rolls = row.is_some_and(|row| row.spec.deploy.strategy == Strategy::Rolling);
+        if rolls && self.weather.troubles.is_empty() && self.healed.is_none() {
+            let what = format!("{service} did not answer through edge {edge}");
+            self.checker.broken(Invariant::Availability, what);
+        }
+    }
+
+    fn send(&mut self, index: usize, service: ServiceId) -> Option<InstanceId> {
+        let host = self.tables.services.get(&service)?.hostname.clone();
+        let Decision::Serve(route) = self.edges[index].edge.as_ref()?.decide(&host) else {
+            return None;
+        };
+        if route.service_id != service {
+            let what = format!("{host} leads to {}", route.service_id);
+            self.checker.broken(Invariant::Foreign, what);
+        }
+        if let Some(served) = self.try_here(index, service) {
+            return Some(served);
+        }
+        let others = self.edges.iter();
+        let others: Vec<usize> = others
+            .filter(|edge| edge.index != index && edge.edge.is_some())
+            .filter(|edge| route.regions.contains(&edge.region))
+            .filter(|edge| edge.region != self.edges[index].region)
+            .map(|edge| edge.index)
+            .collect();
+        others
+            .into_iter()
+            .find_map(|other| self.try_here(other, service))
+    }
+
+    fn try_here(&mut self, index: usize, service: ServiceId) -> Option<InstanceId> {
+        let mut tried = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let edge = self.edges[index].edge.as_ref()?;
+            let choices = edge.choices(service, &tried, self.now);
+            let endpoint = self.random.pick(&choices)?.clone();
+            let spec = endpoint.spec;
+            tried.push(spec.instance_id);
+            if self.answers(index, &endpoint) {
+                self.check_container(service, &endpoint);
+                endpoint.request_succeeded();
+                return Some(spec.instance_id);
+            }
+            let edge = self.edges[index].edge.as_ref()?;
+            if let Some(pool) = edge.table.service(service) {
+                pool.record_failure(&endpoint, Failure::Connect, clock::instant(self.now));
+            }
+            endpoint.ask_again();
+        }
+        None
+    }
+
+    fn check_container(&mut self, service: ServiceId, endpoint: &Endpoint) {
+        let node = self.index_of(endpoint.spec.node_id);
+        let container = self
+            .nodes
+            .get(node)
+            .and_then(|n| n.at(endpoint.spec.address));
+        let Some(labels) = container.map(|container| container.seen.labels) else {
+            return;
+        };
+        if labels.service != service {
+            let what = format!("a request for {service} reached {}", labels.service);
+            self.checker.broken(Invariant::Foreign, what);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Routes of services: what the real renderer makes of the model's rows.
+
+use control_plane::{
+    feed::route::{View, changes},
+    store::route::Positions,
+};
+use domain::{id::ServiceId, spec::ServiceKind};
+
+use super::Prepared;
+use crate::{feeds, world::World};
+
+/// A service whose routes are about to be written anew.
+#[derive(Debug, Clone, Copy)]
+pub struct Routing {
+    service: ServiceId,
+    locked: u64,
+}
+
+impl World {
+    pub(super) fn turn_routes(&mut self, replica: usize) {
+        let routed = self.tables.services.values();
+        let routed: Vec<ServiceId> = routed
+            .filter(|row| row.routed.is_some())
+            .map(|row| row.id)
+            .collect();
+        for (order, service) in routed.into_iter().enumerate() {
+            let locked = self.locked(service);
+            let routing = Routing { service, locked };
+            self.commit_later(replica, order, Prepared::Routing(routing));
+        }
+    }
+
+    pub(super) fn commit_routing(&mut self, replica: usize, routing: Routing) {
+        if self.lock(replica, routing.service, routing.locked) {
+            self.write_routes(routing.service);
+        }
+    }
+
+    /// Writes a service's routes; answers where the feeds that it has or had a part in now stand.
+    pub(super) fn write_routes(&mut self, id: ServiceId) -> Positions {
+        let Some(service) = self.tables.service(id) else {
+            return Positions::new();
+        };
+        let release = match service.routed {
+            Some(deployment) if !service.deleted => self.tables.release_of(deployment),
+            _ => None,
+        };
+        let release = release
+            .as_ref()
+            .filter(|release| release.spec.kind == ServiceKind::Web);
+        let hostname = self
+            .tables
+            .services
+            .get(&id)
+            .map(|row| row.hostname.clone());
+        let hostnames: Vec<String> = hostname.into_iter().collect();
+        let instances = self.tables.routed(id);
+        let existing = self.tables.existing_routes(id);
+        let never_routed = release.is_none() && existing.is_empty();
+        let mut positions = Positions::new();
+        if !never_routed {
+            let view = View {
+                service: &service,
+                release,
+                hostnames: &hostnames,
+                instances: &instances,
+                existing: &existing,
+            };
+            if let Ok(mut changes) = changes(&view, &feeds::rings()) {
+                changes.retain(|feed, _| feeds::is_followed(feed));
+                positions = self.tables.write_feeds(changes);
+            }
+        }
+        let routed: Vec<_> = instances.iter().map(|routed| routed.instance).collect();
+        self.tables.mark_unrouted(id, &routed, &positions, self.now);
+        positions
+    }
+}

@@ -1,0 +1,213 @@
+//! Whether everything has come to rest as it was asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{
+    deployment::machine::Step,
+    id::{DeploymentId, InstanceId, ServiceId},
+    name::Name,
+    spec::ServiceKind,
+};
+
+use crate::{
+    clock::{MINUTE, Millis, SECOND},
+    invariant::Invariant,
+    network::Peer,
+    table::{InstanceRow, ServiceRow},
+    tenant::Intent,
+    world::{Event, World},
+};
+
+/// Longest wait of the design, several times: shifting (15 min), late edges (10 min), restarts (15 min).
+const PATIENCE: Millis = 60 * MINUTE;
+const LOOK: Millis = 5 * SECOND;
+
+impl World {
+    /// Looks whether everything rests; when it does not for too long, that is a broken promise.
+    pub(crate) fn rest(&mut self) {
+        self.say_restored();
+        let Some(healed) = self.healed else {
+            return;
+        };
+        match self.unrest() {
+            None => {
+                self.check_intents();
+                self.rested = Some(self.now);
+            }
+            Some(what) if self.now > healed + PATIENCE => {
+                self.checker.broken(Invariant::Convergence, what);
+            }
+            Some(_) => self.after(LOOK, Event::Rest),
+        }
+    }
+
+    /// The first thing that is not as it shall be.
+    #[must_use]
+    pub fn unrest(&self) -> Option<String> {
+        if let Some((feed, position)) = &self.tables.platform.shown {
+            return Some(format!("{position} of {feed} was shown"));
+        }
+        if let Some((id, _)) = self.tables.unfinished().first() {
+            let step = self.step_of(*id).map_or("?", Step::as_str);
+            return Some(format!("{id} is still {step}"));
+        }
+        if let Some(going) = self.tables.going(self.now).first() {
+            let (id, cause) = (going.id, &going.cause);
+            let (told, ended) = (going.told, going.ended);
+            return Some(format!(
+                "{id} is still going ({cause}; told: {told}, ended: {ended})"
+            ));
+        }
+        let services = self.tables.services.values();
+        services
+            .filter_map(|row| self.unrest_of_service(row))
+            .next()
+            .or_else(|| self.unrest_of_nodes())
+            .or_else(|| self.unrest_of_containers())
+    }
+
+    fn unrest_of_service(&self, row: &ServiceRow) -> Option<String> {
+        let service = self.tables.service(row.id)?;
+        let wanted = service.current.filter(|_| row.active && !row.deleted);
+        let here = |i: &&InstanceRow| i.service == row.id && !i.stopped;
+        let instances: Vec<&InstanceRow> = self.tables.instances.values().filter(here).collect();
+        let mut ready: BTreeMap<&Name, u32> = BTreeMap::new();
+        for instance in &instances {
+            if Some(instance.deployment) != wanted {
+                return Some(format!("{} of {} is left over", instance.id, row.id));
+            }
+            if !instance.status.ready {
+                return Some(format!("{} of {} is not ready", instance.id, row.id));
+            }
+            *ready.entry(&instance.region).or_default() += 1;
+        }
+        let shall = wanted
+            .map(|_| self.tables.replicas(&row.spec))
+            .unwrap_or_default();
+        let is: BTreeMap<Name, u32> = ready.into_iter().map(|(r, n)| (r.clone(), n)).collect();
+        if is != shall {
+            return Some(format!(
+                "{} has {is:?} ready instances, not {shall:?}",
+                row.id
+            ));
+        }
+        let routed = wanted
+            .filter(|_| row.spec.kind == ServiceKind::Web)
+            .is_some();
+        self.unrest_of_routes(row.id, routed, &instances)
+    }
+
+    fn unrest_of_routes(
+        &self,
+        service: ServiceId,
+        routed: bool,
+        instances: &[&InstanceRow],
+    ) -> Option<String> {
+        for edge in &self.edges {
+            let shall: BTreeSet<InstanceId> = instances
+                .iter()
+                .filter(|i| routed && i.region == edge.region)
+                .map(|i| i.id)
+                .collect();
+            let running = edge.edge.as_ref()?;
+            if running.keeps_route_of(service) {
+                continue;
+            }
+            let pool = running.table.service(service).cloned();
+            let is: BTreeSet<InstanceId> = pool
+                .iter()
+                .flat_map(|pool| pool.endpoints())
+                .map(|endpoint| endpoint.spec.instance_id)
+                .collect();
+            if is != shall {
+                let index = edge.index;
+                return Some(format!(
+                    "edge {index} routes {service} to {is:?}, not {shall:?}"
+                ));
+            }
+        }
+        None
+    }
+
+    fn unrest_of_nodes(&self) -> Option<String> {
+        for (id, peer) in &self.peers {
+            for feed in self.feeds_of(*peer) {
+                let applied = self.applied(*peer, &feed).map(|commit| commit.position());
+                let head = self.tables.position(&feed);
+                if applied != Some(head) {
+                    return Some(format!("{peer:?} has {applied:?} of {feed}, not {head}"));
+                }
+            }
+            let row = self.tables.nodes.get(id)?;
+            if row.is_late() {
+                return Some(format!("{peer:?} is late"));
+            }
+        }
+        None
+    }
+
+    /// A container that runs is in the plan, or is reported as an orphan.
+    fn unrest_of_containers(&self) -> Option<String> {
+        for node in &self.nodes {
+            for container in node.containers.values() {
+                let id = container.seen.labels.instance;
+                let planned = self.tables.instances.get(&id).filter(|row| !row.stopped);
+                let orphan = self.tables.orphans.contains_key(&(node.id, id));
+                if planned.is_none() && !orphan {
+                    let peer = Peer::Agent(node.index);
+                    return Some(format!("{id} is left on {peer:?}"));
+                }
+            }
+        }
+        None
+    }
+
+    /// Nothing that was acknowledged, and that the database has not lost, is missing.
+    fn check_intents(&mut self) {
+        let mut newest: BTreeMap<ServiceId, DeploymentId> = BTreeMap::new();
+        let mut lost = None;
+        let mut scales: BTreeMap<ServiceId, &BTreeMap<Name, u32>> = BTreeMap::new();
+        for intent in self.intents.kept() {
+            match intent {
+                Intent::Deploy(service, id) => {
+                    newest.insert(*service, *id);
+                    let step = self.step_of(*id);
+                    if !step.is_some_and(Step::is_final) {
+                        lost = Some(format!("{id} was acknowledged and is {step:?}"));
+                    }
+                }
+                Intent::Scale(service, regions) => {
+                    scales.insert(*service, regions);
+                }
+                Intent::Delete(service) => {
+                    let row = self.tables.services.get(service);
+                    if row.is_some_and(|row| !row.deleted) {
+                        lost = Some(format!("the deletion of {service} is forgotten"));
+                    }
+                }
+                Intent::Down(_) => {}
+            }
+        }
+        for (service, id) in newest {
+            if self.step_of(id) == Some(Step::Superseded) {
+                lost = Some(format!(
+                    "{id} is the newest of {service} and was superseded"
+                ));
+            }
+            let row = self.tables.services.get(&service);
+            let is_live = self.step_of(id) == Some(Step::Live);
+            if is_live && row.is_some_and(|row| row.current != Some(id)) {
+                lost = Some(format!("{id} is live and not current of {service}"));
+            }
+        }
+        for (service, regions) in scales {
+            let row = self.tables.services.get(&service);
+            if row.is_some_and(|row| row.spec.scale.regions != *regions) {
+                lost = Some(format!("the scale of {service} is forgotten"));
+            }
+        }
+        if let Some(what) = lost {
+            self.checker.broken(Invariant::Intent, what);
+        }
+    }
+}

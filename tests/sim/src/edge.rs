@@ -1,0 +1,233 @@
+//! An edge: two feeds on disk, the real route table, confirmations by agents, probes, and an
+//! acknowledgement that comes when all of that is done.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use control_plane::feed::route::service_item_id;
+use domain::{
+    id::{InstanceId, NodeId, ServiceId},
+    name::Name,
+};
+use edge_proxy::{
+    decide::{ConnInfo, Decision, RequestHead, TlsInfo, decide},
+    feeds::SETTLE,
+    route::RouteTable,
+    upstream::{counters::Counters, endpoint::Endpoint, pool::ServicePool},
+};
+use link::follow::{Standing, State};
+use protocol::{
+    feed::{Commit, signature::FeedKeys},
+    item::{GlobalRouteItem, RegionRouteItem},
+    report::{EdgeReport, RoleReport, Traffic},
+};
+
+use crate::{
+    clock::{self, Millis},
+    feeds,
+    follow::{Disk, Followed},
+};
+
+/// A machine with an edge.
+#[derive(Debug)]
+pub struct EdgeNode {
+    pub id: NodeId,
+    pub index: usize,
+    pub region: Name,
+    pub address: SocketAddr,
+    pub global_disk: Disk,
+    pub region_disk: Disk,
+    pub edge: Option<Edge>,
+    boots: u64,
+}
+
+/// A running edge.
+#[derive(Debug)]
+pub struct Edge {
+    pub boot: u64,
+    pub sequence: u64,
+    pub global: Followed<GlobalRouteItem>,
+    pub routes: Followed<RegionRouteItem>,
+    pub table: Arc<RouteTable>,
+    counters: Counters,
+    /// The commits that the table is made from.
+    newest: (Option<Commit>, Option<Commit>),
+    /// The commits that are acknowledged.
+    pub acknowledged: (Option<Commit>, Option<Commit>),
+    /// The newest table waits for its endpoints to be judged.
+    settling: bool,
+    /// When it will look at its endpoints again.
+    pub look: Option<Millis>,
+}
+
+impl EdgeNode {
+    /// A machine that has never run an edge.
+    #[must_use]
+    pub fn new(id: NodeId, index: usize, region: Name) -> Self {
+        let low = u8::try_from(index).unwrap_or_default();
+        Self {
+            id,
+            index,
+            region,
+            address: SocketAddr::from(([10, 2, 0, low], 7443)),
+            global_disk: Disk::default(),
+            region_disk: Disk::default(),
+            edge: None,
+            boots: 0,
+        }
+    }
+
+    /// Starts the edge from its disk.
+    pub fn start(&mut self, keys: &FeedKeys, now: Millis) {
+        self.boots += 1;
+        let mut edge = Edge {
+            boot: self.boots,
+            sequence: 0,
+            global: Followed::load(feeds::global(), &self.global_disk, keys.clone()),
+            routes: Followed::load(
+                feeds::of_region(&self.region),
+                &self.region_disk,
+                keys.clone(),
+            ),
+            table: Arc::default(),
+            counters: Counters::default(),
+            newest: (None, None),
+            acknowledged: (None, None),
+            settling: false,
+            look: None,
+        };
+        edge.apply(now);
+        self.edge = Some(edge);
+    }
+}
+
+impl Edge {
+    /// Compiles the newest states and swaps them in.
+    pub fn apply(&mut self, now: Millis) {
+        let (global, region) = (self.global.state(), self.routes.state());
+        let global_items: Vec<&GlobalRouteItem> = items(&global);
+        let region_items: Vec<&RegionRouteItem> = items(&region);
+        self.table = Arc::new(RouteTable::build_at(
+            &global_items,
+            &region_items,
+            &self.table,
+            &self.counters,
+            clock::instant(now),
+        ));
+        self.newest = (global.commit.clone(), region.commit.clone());
+        self.settling = true;
+    }
+
+    /// Endpoints in an order of their own, with their pools.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<(Arc<ServicePool>, Arc<Endpoint>)> {
+        let mut all = self.table.endpoints();
+        all.sort_unstable_by_key(|(_, endpoint)| endpoint.spec.instance_id);
+        all
+    }
+
+    /// Whether the feed's newest routes lead to an instance.
+    #[must_use]
+    pub fn routes_to(&self, service: ServiceId, instance: InstanceId) -> bool {
+        let pool = self.table.service(service);
+        let leads = |pool: &&Arc<ServicePool>| {
+            let mut endpoints = pool.endpoints().iter();
+            endpoints.any(|endpoint| endpoint.spec.instance_id == instance)
+        };
+        pool.filter(leads).is_some()
+    }
+
+    /// Whether it has a service's route although the newest document lacks it (brake, epoch).
+    #[must_use]
+    pub fn keeps_route_of(&self, service: ServiceId) -> bool {
+        let state = self.routes.state();
+        let entry = state.items.get(service_item_id(service).as_str());
+        entry.is_some_and(|entry| entry.standing != Standing::Current)
+    }
+
+    /// Once every endpoint was judged: the commits to acknowledge, if they are new.
+    pub fn settle(&mut self, now: Millis) -> bool {
+        let instant = clock::instant(now);
+        let settled = || {
+            self.table
+                .services()
+                .all(|pool| pool.is_settled(SETTLE, instant))
+        };
+        if !self.settling || !settled() {
+            return false;
+        }
+        self.settling = false;
+        let is_new = self.acknowledged != self.newest;
+        self.acknowledged = self.newest.clone();
+        is_new
+    }
+
+    /// Whether a table waits to be acknowledged.
+    #[must_use]
+    pub const fn is_settling(&self) -> bool {
+        self.settling
+    }
+
+    /// What the real edge decides about a request for a host.
+    #[must_use]
+    pub fn decide(&self, host: &str) -> Decision {
+        let head = RequestHead {
+            authority: Some(host),
+            path_and_query: "/",
+            content_length: None,
+            hops: 0,
+        };
+        let connection = ConnInfo {
+            peer: [127, 0, 0, 1].into(),
+            tls: Some(TlsInfo {
+                server_name: host.into(),
+                names: Arc::from([host.to_owned()]),
+                version: "TLSv1_3",
+            }),
+            via: None,
+        };
+        decide(&head, &connection, &self.table)
+    }
+
+    /// Every endpoint that the real choice may fall on before the ones of the next tier, sorted.
+    #[must_use]
+    pub fn choices(
+        &self,
+        service: ServiceId,
+        tried: &[InstanceId],
+        now: Millis,
+    ) -> Vec<Arc<Endpoint>> {
+        let Some(pool) = self.table.service(service) else {
+            return Vec::new();
+        };
+        let in_feed =
+            |endpoint: &Endpoint| pool.endpoints().iter().any(|e| e.spec == endpoint.spec);
+        let (mut tried, mut all) = (tried.to_vec(), Vec::new());
+        while let Some(endpoint) = pool.choose(&tried, clock::instant(now)) {
+            let first_tier = all
+                .first()
+                .is_none_or(|first: &Arc<Endpoint>| in_feed(first) == in_feed(&endpoint));
+            if !first_tier {
+                break;
+            }
+            tried.push(endpoint.spec.instance_id);
+            all.push(endpoint);
+        }
+        all.sort_unstable_by_key(|endpoint| endpoint.spec.instance_id);
+        all
+    }
+}
+
+/// What an edge's report says beside its feeds.
+#[must_use]
+pub fn role_report(node: &EdgeNode) -> RoleReport {
+    RoleReport::Edge(EdgeReport {
+        forward_address: node.address,
+        public_address: node.address,
+        deployments: std::collections::BTreeMap::new(),
+        traffic: Traffic::default(),
+    })
+}
+
+fn items<T>(state: &State<T>) -> Vec<&T> {
+    state.items.values().map(|entry| &entry.item).collect()
+}

@@ -1,0 +1,28 @@
+//! Mistakes that can be planted. Each is made by an adapter of the simulation around production code,
+//! exactly where a change of production code could make it; a checker that misses one is no checker.
+
+/// A planted mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// A node reports a commit as applied when its bytes are verified, before it works by it.
+    AcknowledgeBeforeApply,
+    /// An instance is told to stop without waiting for the edges.
+    DrainBeforeAcknowledge,
+    /// A reconciler that once had its lease writes without comparing what it read.
+    LeaseWithoutEpoch,
+    /// Room on a node is judged by what was read, not in the statement that reserves it.
+    CapacityOutsideCompareAndSet,
+    /// A reader takes the generation that it has for a newer one.
+    SameGenerationIsNewer,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::AcknowledgeBeforeApply,
+        Self::DrainBeforeAcknowledge,
+        Self::LeaseWithoutEpoch,
+        Self::CapacityOutsideCompareAndSet,
+        Self::SameGenerationIsNewer,
+    ];
+}

@@ -1,0 +1,118 @@
+//! A node's end of one feed: the real ledger (reader, brake, view) over a disk in memory, and a
+//! connection that comes and goes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use link::{
+    follow::{Error, Ledger, Received, State},
+    identity::DenyList,
+    snapshot::{self, Record, Storage, Stored},
+};
+use protocol::{
+    feed::{Commit, FeedName, SecretFrame, SecretRef, signature::FeedKeys},
+    item::Item,
+};
+use zeroize::Zeroizing;
+
+/// What a node's disk has of a feed; outlives the node's process.
+#[derive(Debug, Clone, Default)]
+pub struct Disk(Arc<Mutex<Stored>>);
+
+impl Disk {
+    fn stored(&self) -> Stored {
+        let stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.clone()
+    }
+
+    /// The disk is replaced by an empty one.
+    pub fn wipe(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Stored::default();
+    }
+}
+
+impl Storage for Disk {
+    fn save(&mut self, _: Record, after: &Stored) -> Result<(), snapshot::Error> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = after.clone();
+        Ok(())
+    }
+
+    fn put_secrets(&self, _: &[SecretFrame]) -> Result<(), snapshot::Error> {
+        Ok(())
+    }
+
+    fn secret(&self, _: &SecretRef) -> Result<Option<Zeroizing<String>>, snapshot::Error> {
+        Ok(None)
+    }
+
+    fn retain_secrets(
+        &self,
+        _: &mut dyn Iterator<Item = &SecretRef>,
+    ) -> Result<(), snapshot::Error> {
+        Ok(())
+    }
+}
+
+/// A connection of one feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection {
+    /// With this replica.
+    pub replica: usize,
+    /// No other connection has it: what still comes for an older one is not heard.
+    pub id: u64,
+}
+
+/// One feed as a running node follows it.
+#[derive(Debug)]
+pub struct Followed<T> {
+    /// Asked for or open.
+    pub connection: Option<Connection>,
+    ledger: Ledger<T>,
+    keys: FeedKeys,
+}
+
+impl<T: Item> Followed<T> {
+    /// Goes on from the disk.
+    #[must_use]
+    pub fn load(feed: FeedName, disk: &Disk, keys: FeedKeys) -> Self {
+        let ledger = Ledger::resume(
+            feed,
+            Box::new(disk.clone()),
+            disk.stored(),
+            keys.clone(),
+            Arc::default(),
+            DenyList::default(),
+        );
+        Self {
+            connection: None,
+            ledger,
+            keys,
+        }
+    }
+
+    /// A new connection begins.
+    pub fn connected(&mut self) {
+        self.ledger.connected(self.keys.clone());
+    }
+
+    /// Takes a piece of the stream.
+    ///
+    /// # Errors
+    /// When the ledger refuses it.
+    pub fn receive(&mut self, bytes: &str) -> Result<Received, Error> {
+        self.ledger.receive(bytes.as_bytes())
+    }
+
+    /// The newest commit on disk.
+    #[must_use]
+    pub fn applied(&self) -> Option<&Commit> {
+        self.ledger.applied()
+    }
+
+    /// The last good state.
+    #[must_use]
+    pub fn state(&self) -> Arc<State<T>> {
+        let state = self.ledger.state();
+        let state = state.borrow();
+        Arc::clone(&state)
+    }
+}

@@ -1,0 +1,191 @@
+//! What must hold whatever happens. A checker is told facts as they happen and says which promise was
+//! broken; it decides nothing and changes nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use domain::{
+    deployment::machine::Step,
+    generation::{Epoch, Position},
+    id::{DeploymentId, InstanceId, NodeId},
+};
+use protocol::feed::{Commit, FeedName};
+use scheduler::Amount;
+
+use crate::{clock::Millis, table::Tables};
+
+/// A promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Invariant {
+    /// No node is promised more than it has, and what is given back is given back once.
+    Capacity,
+    /// No edge routes to an instance that the plan has stopped.
+    Route,
+    /// No request reaches another service's container.
+    Foreign,
+    /// Nothing is stopped without a cause that was written.
+    Cause,
+    /// An acknowledgement is of the very document that the control plane has.
+    Acknowledgement,
+    /// A deployment never goes back, and what has ended stays ended.
+    Steps,
+    /// Nothing that a tenant was told is kept gets lost.
+    Intent,
+    /// A service that was ready is reachable while nothing but deployments happens.
+    Availability,
+    /// Two versions of a service that must be alone never run at once.
+    Alone,
+    /// When all is mended, everything comes to rest as it was asked for.
+    Convergence,
+}
+
+/// A broken promise.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    pub invariant: Invariant,
+    pub at: Millis,
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, millis) = (self.at / 1_000, self.at % 1_000);
+        write!(
+            f,
+            "{:?} at {seconds}.{millis:03} s: {}",
+            self.invariant, self.what
+        )
+    }
+}
+
+/// Remembers what it was told, and the first promise that was broken.
+#[derive(Debug, Default)]
+pub struct Checker {
+    pub now: Millis,
+    first: Option<Violation>,
+    /// Digest of every position of this database's history.
+    written: BTreeMap<FeedName, BTreeMap<Position, String>>,
+    /// Instances that some history of the database has told to stop.
+    told: BTreeSet<InstanceId>,
+    /// Told although late edges had not acknowledged, as the design allows after ten minutes.
+    tolerated: BTreeSet<InstanceId>,
+    /// The last moment at which history may have been cut, or was taken up anew.
+    disaster: Option<Millis>,
+}
+
+impl Checker {
+    /// A promise is broken; only the first one counts.
+    pub fn broken(&mut self, invariant: Invariant, what: String) {
+        let at = self.now;
+        self.first.get_or_insert(Violation {
+            invariant,
+            at,
+            what,
+        });
+    }
+
+    /// The first broken promise.
+    #[must_use]
+    pub const fn violation(&self) -> Option<&Violation> {
+        self.first.as_ref()
+    }
+
+    /// A node's reservation has changed.
+    pub fn placed(&mut self, tables: &Tables, node: NodeId) {
+        let Some(row) = tables.nodes.get(&node) else {
+            return;
+        };
+        let held = tables.instances.values();
+        let held = held.filter(|instance| instance.node == node && !instance.stopped);
+        let sum = held.fold(Amount::default(), |sum, instance| sum.plus(instance.amount));
+        if sum != row.reserved {
+            let what = format!(
+                "{node} has {:?} reserved for instances of {sum:?}",
+                row.reserved
+            );
+            self.broken(Invariant::Capacity, what);
+        }
+        let capacity = row.status.as_ref().map(|status| status.capacity);
+        if capacity.is_some_and(|capacity| !capacity.holds(sum)) {
+            let what = format!("{node} has {capacity:?} and is promised {sum:?}");
+            self.broken(Invariant::Capacity, what);
+        }
+    }
+
+    /// A feed has a new generation.
+    pub fn feed_written(&mut self, tables: &Tables, feed: &FeedName) {
+        let Some(row) = tables.feeds.get(feed) else {
+            return;
+        };
+        let history = self.written.entry(feed.clone()).or_default();
+        history.insert(tables.position(feed), row.digest.clone());
+    }
+
+    /// History was cut: positions beyond the tables' are no part of it any more.
+    pub fn history_cut(&mut self, tables: &Tables, now: Millis) {
+        for (feed, history) in &mut self.written {
+            let head = tables.position(feed);
+            history.retain(|position, _| *position <= head);
+        }
+        self.disaster = Some(now);
+    }
+
+    /// A new epoch begins.
+    pub fn epoch_began(&mut self, now: Millis) {
+        self.disaster = Some(now);
+    }
+
+    /// When history was cut or taken up anew last.
+    #[must_use]
+    pub const fn disaster(&self) -> Option<Millis> {
+        self.disaster
+    }
+
+    /// Acknowledgements were stored. Those of earlier epochs let nobody go on.
+    pub fn acknowledged(&mut self, epoch: Epoch, commits: &[Commit]) {
+        for commit in commits.iter().filter(|commit| commit.epoch == epoch) {
+            let history = self.written.get(&commit.feed);
+            let digest = history.and_then(|history| history.get(&commit.position()));
+            if digest.is_some_and(|digest| *digest != commit.digest) {
+                let what = format!(
+                    "an acknowledgement of other content was taken for {} of {}",
+                    commit.position(),
+                    commit.feed
+                );
+                self.broken(Invariant::Acknowledgement, what);
+            }
+        }
+    }
+
+    /// A deployment is in another step.
+    pub fn stepped(&mut self, id: DeploymentId, before: Step, after: Step) {
+        if before.is_final() || after < before {
+            let what = format!("{id} went from {} to {}", before.as_str(), after.as_str());
+            self.broken(Invariant::Steps, what);
+        }
+    }
+
+    /// A replica has told an instance to stop, or forgotten it.
+    pub fn told(&mut self, id: InstanceId) {
+        self.told.insert(id);
+    }
+
+    /// Whether any history has told it to stop.
+    #[must_use]
+    pub fn was_told(&self, id: InstanceId) -> bool {
+        self.told.contains(&id)
+    }
+
+    /// It is told although a late edge may still use it.
+    pub fn tolerated_late_edges(&mut self, id: InstanceId) {
+        self.tolerated.insert(id);
+    }
+
+    /// Whether a late edge may still use it.
+    #[must_use]
+    pub fn is_tolerated(&self, id: InstanceId) -> bool {
+        self.tolerated.contains(&id)
+    }
+}

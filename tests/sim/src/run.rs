@@ -1,0 +1,102 @@
+//! One history from its seed, and what is said about it.
+
+use std::fmt;
+
+use crate::{
+    chaos::Climate,
+    clock::{MINUTE, Millis},
+    fault::Fault,
+    invariant::Violation,
+    trace::LINES,
+    world::World,
+};
+
+/// No history lasts longer.
+const END: Millis = 120 * MINUTE;
+
+/// Everything that a history follows from.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    pub seed: u64,
+    pub climate: Climate,
+    pub fault: Option<Fault>,
+    pub replicas: usize,
+    pub nodes_per_region: usize,
+    pub services: usize,
+    /// Things may break for this long; then everything is mended.
+    pub trouble_for: Millis,
+    /// How much of what happened is told.
+    pub lines: usize,
+}
+
+impl Scenario {
+    /// The history of a seed, at full size: 3 regions of 50 nodes and two edges, three replicas.
+    #[must_use]
+    pub fn of_seed(seed: u64) -> Self {
+        Self {
+            seed,
+            climate: Climate::of_seed(seed),
+            fault: None,
+            replicas: 3,
+            nodes_per_region: 50,
+            services: 12,
+            trouble_for: 5 * MINUTE,
+            lines: LINES,
+        }
+    }
+}
+
+/// What came of a history.
+#[derive(Debug)]
+pub struct Outcome {
+    pub seed: u64,
+    /// Of everything that happened.
+    pub hash: u64,
+    pub notes: u64,
+    pub violation: Option<Violation>,
+    /// The last things that happened.
+    pub tail: String,
+    /// From the mending to the rest.
+    pub rested_after: Option<Millis>,
+    pub answered: u64,
+    pub failed: u64,
+}
+
+/// Runs a history to its rest, or to the first broken promise.
+#[must_use]
+pub fn run(scenario: &Scenario) -> Outcome {
+    let mut world = World::new(scenario);
+    while world.step(END) {}
+    Outcome {
+        seed: scenario.seed,
+        hash: world.trace.hash(),
+        notes: world.trace.count(),
+        violation: world.checker.violation().cloned(),
+        tail: world.trace.to_string(),
+        rested_after: world.rested.zip(world.healed).map(|(at, from)| at - from),
+        answered: world.answered,
+        failed: world.failed,
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seed = self.seed;
+        match &self.violation {
+            None => write!(
+                f,
+                "seed {seed}: {} notes, hash {:016x}, at rest after {:?} ms, {} of {} requests failed",
+                self.notes,
+                self.hash,
+                self.rested_after,
+                self.failed,
+                self.answered + self.failed
+            ),
+            Some(violation) => write!(
+                f,
+                "seed {seed} breaks a promise: {violation}\n{}replay: SIM_SEED={seed} cargo nextest run --workspace -E 'package(sim) and test(replay)' --no-capture",
+                self.tail
+            ),
+        }
+    }
+}

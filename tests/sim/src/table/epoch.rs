@@ -1,0 +1,36 @@
+//! The epoch: raised only when the database's history may have been cut.
+
+use domain::generation::{Epoch, Position};
+use protocol::feed::FeedName;
+
+use super::Tables;
+
+impl Tables {
+    /// Remembers the highest position that was shown.
+    pub fn show(&mut self, feed: &FeedName, position: Position) {
+        let shown = self.platform.shown.as_ref().map(|(_, shown)| *shown);
+        if shown < Some(position) {
+            self.platform.shown = Some((feed.clone(), position));
+        }
+    }
+
+    /// An operator has said that this database is the true one.
+    pub fn restored(&mut self) -> Epoch {
+        let shown = self.platform.shown.take();
+        let shown = shown.map_or(self.platform.epoch, |(_, position)| position.epoch);
+        self.platform.epoch = Epoch(self.platform.epoch.max(shown).0 + 1);
+        self.platform.epoch
+    }
+
+    /// A changed timeline raises the epoch, unless a node has shown something higher.
+    pub fn follow_timeline(&mut self, timeline: u32) -> Option<Epoch> {
+        let stored = self.platform.timeline;
+        if stored == Some(timeline) || self.platform.shown.is_some() {
+            return None;
+        }
+        self.platform.timeline = Some(timeline);
+        stored?;
+        self.platform.epoch.0 += 1;
+        Some(self.platform.epoch)
+    }
+}

@@ -1,0 +1,139 @@
+//! A node's report into the columns of observation.
+
+use domain::{deployment::machine::Failure, id::NodeId};
+use protocol::{
+    feed::Commit,
+    report::{AgentReport, InstanceReport, Report, RoleReport},
+};
+use scheduler::Amount;
+
+use super::{NodeStatus, Status, Tables};
+use crate::clock::Millis;
+
+/// What a report has changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Noticed {
+    pub capacity: bool,
+    pub address: bool,
+    pub applied: bool,
+    pub instances: bool,
+}
+
+impl Tables {
+    /// Stores a report; none when a newer one of this boot, or one of a newer boot, is stored already.
+    pub fn store_report(&mut self, node: NodeId, report: &Report, now: Millis) -> Option<Noticed> {
+        let mut noticed = self.store_status(node, report, now)?;
+        noticed.applied = self.store_commits(node, &report.feeds);
+        if let RoleReport::Agent(agent) = &report.role {
+            self.store_orphans(node, agent);
+            noticed.instances = self.store_instances(node, &agent.instances, now);
+        }
+        Some(noticed)
+    }
+
+    fn store_status(&mut self, node: NodeId, report: &Report, now: Millis) -> Option<Noticed> {
+        let row = self.nodes.get_mut(&node)?;
+        let (capacity, address) = match &report.role {
+            RoleReport::Agent(agent) => {
+                let capacity = Amount {
+                    cpu: agent.capacity.cpu,
+                    memory: agent.capacity.memory,
+                };
+                (capacity, agent.address)
+            }
+            RoleReport::Edge(edge) => (Amount::default(), edge.forward_address),
+        };
+        let before = row.status.as_ref();
+        let is_newer = before.is_none_or(|status| {
+            if status.boot_id == report.boot_id {
+                status.sequence < report.sequence
+            } else {
+                status.previous_boot_id.as_ref() != Some(&report.boot_id)
+            }
+        });
+        if !is_newer {
+            return None;
+        }
+        let noticed = Noticed {
+            capacity: before.is_none_or(|s| s.late_since.is_some() || s.capacity != capacity),
+            address: before.is_none_or(|s| s.address != address),
+            ..Noticed::default()
+        };
+        let previous_boot_id = before.and_then(|status| {
+            if status.boot_id == report.boot_id {
+                status.previous_boot_id.clone()
+            } else {
+                Some(status.boot_id.clone())
+            }
+        });
+        row.status = Some(NodeStatus {
+            boot_id: report.boot_id.clone(),
+            previous_boot_id,
+            sequence: report.sequence,
+            capacity,
+            address,
+            reported_at: now,
+            late_since: None,
+        });
+        Some(noticed)
+    }
+
+    fn store_commits(&mut self, node: NodeId, commits: &[Commit]) -> bool {
+        let mut changed = false;
+        for commit in commits {
+            let key = (node, commit.feed.clone());
+            let before = self.node_feeds.insert(key, commit.position());
+            changed |= before != Some(commit.position());
+        }
+        changed
+    }
+
+    fn store_orphans(&mut self, node: NodeId, agent: &AgentReport) {
+        let reported = || agent.instances.iter().filter(|instance| instance.orphaned);
+        self.orphans.retain(|(of, instance), _| {
+            *of != node || reported().any(|report| report.id == *instance)
+        });
+        for report in reported() {
+            if !self.instances.contains_key(&report.id) {
+                self.orphans.insert((node, report.id), report.service_id);
+            }
+        }
+    }
+
+    /// Only instances that the plan has on this node are touched, and a state never goes back.
+    fn store_instances(&mut self, node: NodeId, reports: &[InstanceReport], now: Millis) -> bool {
+        let mut changed = false;
+        for report in reports {
+            let Some(row) = self.instances.get_mut(&report.id) else {
+                continue;
+            };
+            if row.node != node || row.status.state > report.state {
+                continue;
+            }
+            let next = Status {
+                reported_at: row.status.reported_at,
+                ..status_of(report)
+            };
+            changed |= next != row.status;
+            row.status = Status {
+                reported_at: Some(now),
+                ..next
+            };
+        }
+        changed
+    }
+}
+
+fn status_of(report: &InstanceReport) -> Status {
+    let problem = report.problem.as_ref();
+    Status {
+        state: report.state,
+        ready: report.ready,
+        restarts: report.restarts,
+        address: report.address,
+        digest: report.image_digest.clone(),
+        exit_code: report.exit_code,
+        problem: problem.map(|problem| Failure::new(&problem.code, problem.message.clone())),
+        reported_at: None,
+    }
+}

@@ -1,0 +1,129 @@
+//! What routes are made of, and since when no route leads to an instance.
+
+use control_plane::{
+    feed::route::service_item_id,
+    store::route::{Positions, Routed},
+};
+use domain::{
+    deployment::acknowledgement::Follower,
+    id::{DeploymentId, InstanceId, ServiceId},
+    instance::State,
+};
+use protocol::{feed::FeedName, item::Endpoint};
+
+use super::{InstanceRow, Tables};
+use crate::{clock::Millis, feeds};
+
+impl Tables {
+    /// The instances of the routed deployment that shall stay.
+    #[must_use]
+    pub fn routed(&self, service: ServiceId) -> Vec<Routed> {
+        let Some(deployment) = self.services.get(&service).and_then(|row| row.routed) else {
+            return Vec::new();
+        };
+        let stays = |row: &&InstanceRow| {
+            row.deployment == deployment && row.stop_cause.is_none() && !row.stopped
+        };
+        let rows = self.instances.values().filter(stays);
+        rows.map(|row| Routed {
+            region: row.region.clone(),
+            endpoint: row
+                .status
+                .address
+                .filter(|_| row.status.ready && row.status.state == State::Running)
+                .map(|address| Endpoint {
+                    instance_id: row.id,
+                    node_id: row.node,
+                    address,
+                }),
+            instance: row.id,
+        })
+        .collect()
+    }
+
+    /// The items that a service has in routes now.
+    #[must_use]
+    pub fn existing_routes(&self, service: ServiceId) -> Vec<(FeedName, String)> {
+        let id = service_item_id(service);
+        let has = |feed: &FeedName, id: &str| {
+            let row = self.feeds.get(feed);
+            row.is_some_and(|row| row.document.get(id).is_some())
+        };
+        let regions = self.regions.iter().map(feeds::of_region);
+        let regions = regions.map(|feed| (feed, id.clone()));
+        let hostname = self.services.get(&service).map(|row| &row.hostname);
+        let hostname = hostname.map(|host| (feeds::global(), format!("hostname/{host}")));
+        let mut existing: Vec<_> = regions.chain(hostname).collect();
+        existing.retain(|(feed, id)| has(feed, id));
+        existing
+    }
+
+    /// Remembers since when no route leads to the service's other instances; those that are routed
+    /// (again) lose the mark.
+    pub fn mark_unrouted(
+        &mut self,
+        service: ServiceId,
+        routed: &[InstanceId],
+        positions: &Positions,
+        now: Millis,
+    ) {
+        let of_service = |row: &&mut InstanceRow| row.service == service && !row.stopped;
+        for row in self.instances.values_mut().filter(of_service) {
+            let is_routed = routed.contains(&row.id);
+            if row.unrouted.is_some() == is_routed {
+                row.unrouted = (!is_routed).then(|| positions.clone());
+                row.unrouted_at = (!is_routed).then_some(now);
+            }
+        }
+    }
+
+    /// The time that late edges have begins now, for instances that are about to go.
+    pub fn begin_late_time(&mut self, service: ServiceId, now: Millis) {
+        let about_to_go = |row: &&mut InstanceRow| {
+            row.service == service
+                && row.unrouted.is_some()
+                && row.stop_cause.is_none()
+                && !row.stopped
+        };
+        for row in self.instances.values_mut().filter(about_to_go) {
+            row.unrouted_at = Some(now);
+        }
+    }
+
+    /// Makes edges use this deployment's instances from the next routes on.
+    pub fn point_to(&mut self, service: ServiceId, deployment: Option<DeploymentId>) {
+        if let Some(row) = self.services.get_mut(&service) {
+            row.routed = deployment;
+        }
+    }
+
+    /// Each edge that follows one of these feeds, and whether it has applied the position.
+    #[must_use]
+    pub fn followers(&self, positions: &Positions) -> Vec<Follower> {
+        let edges = || self.nodes.values().filter(|node| node.is_edge);
+        let mut followers = Vec::new();
+        for (feed, position) in positions {
+            let region = feeds::region_of(feed);
+            let follows = |node: &&super::NodeRow| region.is_none_or(|of| node.region == *of);
+            followers.extend(edges().filter(follows).map(|node| {
+                let applied = self.node_feeds.get(&(node.id, feed.clone()));
+                Follower {
+                    applied: applied.is_some_and(|applied| applied >= position),
+                    late: node.is_late(),
+                }
+            }));
+        }
+        followers
+    }
+
+    /// Instances of other deployments of the service that have not ended.
+    #[must_use]
+    pub fn older_instances(&self, deployment: DeploymentId) -> Vec<&InstanceRow> {
+        let service = self.deployments.get(&deployment).map(|row| row.service);
+        let rows = self.instances.values();
+        rows.filter(|row| {
+            Some(row.service) == service && row.deployment != deployment && !row.stopped
+        })
+        .collect()
+    }
+}

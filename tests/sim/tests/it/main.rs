@@ -1,0 +1,4 @@
+//! Histories by the hundred, and a proof that the checker can see.
+
+mod planted;
+mod seeds;

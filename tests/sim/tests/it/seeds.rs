@@ -1,0 +1,94 @@
+//! Seeds from `SIM_FIRST_SEED` (0) on, `SIM_SEEDS` (200) of them; one again with `SIM_SEED`, and more of
+//! what happened in it with `SIM_LINES`.
+
+#![allow(clippy::print_stdout, reason = "a history is told to people")]
+
+use std::{
+    env,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use sim::{Outcome, Scenario, run};
+
+fn number(name: &str) -> Option<u64> {
+    let text = env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+    )
+}
+
+fn run_all(seeds: std::ops::Range<u64>) -> Vec<Outcome> {
+    let next = AtomicU64::new(seeds.start);
+    let outcomes = Mutex::new(Vec::new());
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let outcome = run(&Scenario::of_seed(seed));
+                    outcomes.lock().unwrap().push(outcome);
+                }
+            });
+        }
+    });
+    outcomes.into_inner().unwrap()
+}
+
+#[test]
+fn every_seed_keeps_every_promise() {
+    let first = number("SIM_FIRST_SEED").unwrap_or(0);
+    let outcomes = run_all(first..first + number("SIM_SEEDS").unwrap_or(200));
+    let broken: Vec<String> = outcomes
+        .iter()
+        .filter(|outcome| outcome.violation.is_some() || outcome.rested_after.is_none())
+        .map(ToString::to_string)
+        .collect();
+    let rested: Vec<u64> = outcomes.iter().filter_map(|o| o.rested_after).collect();
+    let slowest = rested.iter().max().copied().unwrap_or_default();
+    let answered: u64 = outcomes.iter().map(|o| o.answered).sum();
+    let failed: u64 = outcomes.iter().map(|o| o.failed).sum();
+    println!(
+        "{} seeds, {} broken; slowest at rest after {slowest} ms; {failed} of {} requests failed",
+        outcomes.len(),
+        broken.len(),
+        answered + failed
+    );
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}
+
+#[test]
+fn the_same_seed_is_the_same_history() {
+    for seed in [0, 7, 15] {
+        let (first, again) = (run(&Scenario::of_seed(seed)), run(&Scenario::of_seed(seed)));
+        assert_eq!(
+            (first.hash, first.notes),
+            (again.hash, again.notes),
+            "seed {seed}"
+        );
+        assert_ne!(first.hash, run(&Scenario::of_seed(seed + 1)).hash);
+    }
+}
+
+#[test]
+fn replay() {
+    let seed = number("SIM_SEED").unwrap_or(7);
+    let mut scenario = Scenario::of_seed(seed);
+    if let Some(lines) = number("SIM_LINES") {
+        scenario.lines = usize::try_from(lines).unwrap();
+    }
+    let outcome = run(&scenario);
+    println!("{outcome}");
+    if number("SIM_LINES").is_some() {
+        println!("{}", outcome.tail);
+    }
+    assert!(outcome.violation.is_none(), "{outcome}");
+}
