@@ -25,7 +25,7 @@ async fn an_edge_cut_off_from_the_control_plane_serves_through_three_redeploys()
     let fixture = deployed(&platform).await?;
     let load = load(&platform, &fixture);
     let edge = Party::Process("eu-west-edge");
-    let cut = Partition::begin(&platform, edge, Way::Both, 1.0).await?;
+    let mut cut = Partition::begin(&platform, edge, Way::Both, 1.0).await?;
 
     let mut deployments = Vec::new();
     for _ in 0..REDEPLOYS {

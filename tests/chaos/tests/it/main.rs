@@ -2,9 +2,7 @@
 //! A tenth of the counts unless `RAILHEAD_CHAOS` is `full`.
 
 mod cut_off;
+mod faults;
 mod kills;
-mod partitions;
-mod paused;
 mod ready;
-mod slow;
 mod support;

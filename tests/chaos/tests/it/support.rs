@@ -34,6 +34,8 @@ pub const LIGHT: [Rate; 3] = [
 pub fn small(platform: &Platform) -> Value {
     let mut spec = hello(platform);
     spec["scale"]["resources"] = json!({ "cpu": 0.1 });
+    // Nothing that it is asked lasts longer.
+    spec["deploy"]["draining"] = json!("5s");
     spec
 }
 

@@ -1,11 +1,13 @@
-//! What goes wrong with networks, done to the running platform: in its own namespaces only, and undone
-//! when the value that stands for it is dropped.
+//! What goes wrong with networks and disks, done to the running platform: in its own namespaces and folders
+//! only, and undone when the value that stands for it is dropped.
 
 mod detour;
 mod partition;
 mod rules;
+mod small_disk;
 
 pub use detour::Detour;
 pub use partition::{Partition, Party, Way};
 pub use rules::{Rule, Rules, remove_leftovers};
-pub use testkit::chaos_proxy::{ChaosProxy, Conditions, Direction};
+pub use small_disk::{SMALL_DISK, remove_small_disks};
+pub use testkit::chaos_proxy::{ChaosProxy, Conditions, Direction, Observed};

@@ -31,7 +31,7 @@ pub enum Way {
 /// A partition that is there; dropping this heals it.
 #[derive(Debug)]
 pub struct Partition {
-    rules: Rules,
+    rules: Option<Rules>,
 }
 
 impl Partition {
@@ -51,18 +51,13 @@ impl Partition {
             Party::Process(name) => &platform.region_of(name)?.netns,
         };
         Ok(Self {
-            rules: Rules::set(netns, &rules)?,
+            rules: Some(Rules::set(netns, &rules)?),
         })
     }
 
-    /// How many packets it has swallowed.
-    pub fn lost(&self) -> Result<u64> {
-        self.rules.packets()
-    }
-
     /// Ends it; how many packets it has swallowed.
-    pub fn heal(self) -> Result<u64> {
-        self.lost()
+    pub fn heal(&mut self) -> Result<u64> {
+        self.rules.take().map_or(Ok(0), |rules| rules.packets())
     }
 }
 

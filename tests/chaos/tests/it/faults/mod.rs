@@ -1,0 +1,236 @@
+//! Networks, disks and processes that go wrong without ending. While a fault lasts, users are served and a
+//! change that was asked for does no harm; when it is over, all converges.
+
+mod bad_line;
+mod full_disk;
+mod paused;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use api::deployment::{Deployment, DeploymentSource, DeploymentState};
+use chaos::{
+    history::{History, Kill},
+    judge::{self, Demands},
+    report,
+    scale::{self, Scale},
+};
+use chrono::Utc;
+use e2e::{
+    fault::{Partition, Party, Way},
+    platform::{Fixture, Platform},
+};
+use rand::seq::IndexedRandom as _;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use self::{bad_line::BadLine, full_disk::FullDisk, paused::Paused};
+use crate::support::{converged, deployed, load};
+
+/// Longer than a silent line is taken for alive, shorter than a node is taken for late.
+const LASTS: Duration = Duration::from_secs(25);
+const FLAP: Duration = Duration::from_secs(3);
+const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// Somebody does not reach the control plane.
+    CutOff(Party<'static>, Way),
+    /// So, and then again, and so on.
+    Flapping(Party<'static>),
+    /// A tenth of the packets is lost.
+    Lossy(Party<'static>),
+    /// 300 ms each way, give or take 100.
+    SlowLine(&'static str),
+    /// Every connection is reset every few seconds.
+    BreakingLine(&'static str),
+    /// A process stands still for longer than its leases.
+    Paused(&'static str),
+    /// A process can't write, is killed, and can't write.
+    FullDisk(&'static str),
+}
+
+use Fault::{BreakingLine, CutOff, Flapping, Lossy, SlowLine};
+
+const AGENT: Party<'static> = Party::Process("us-east-agent");
+const EDGE: Party<'static> = Party::Process("us-east-edge");
+const REGION: Party<'static> = Party::Region("eu-west");
+
+const FAULTS: [Fault; 16] = [
+    CutOff(AGENT, Way::Both),
+    CutOff(AGENT, Way::In),
+    CutOff(AGENT, Way::Out),
+    CutOff(EDGE, Way::Both),
+    CutOff(EDGE, Way::In),
+    CutOff(EDGE, Way::Out),
+    CutOff(REGION, Way::Both),
+    CutOff(REGION, Way::In),
+    CutOff(REGION, Way::Out),
+    Flapping(REGION),
+    Lossy(REGION),
+    SlowLine("eu-west"),
+    BreakingLine("eu-west"),
+    Fault::Paused("control-plane"),
+    Fault::FullDisk("eu-west-agent"),
+    Fault::FullDisk("eu-west-edge"),
+];
+
+/// A fault that is there.
+enum Active {
+    Partition(Partition),
+    Flapping(Option<Partition>),
+    Line(BadLine),
+    Paused(Paused),
+    Disk(FullDisk),
+}
+
+#[tokio::test]
+async fn users_are_served_during_each_fault_and_all_converges_after_it() -> Result<()> {
+    let seed = scale::seed();
+    println!("RAILHEAD_CHAOS_SEED={seed}");
+    let platform = Platform::running().await?;
+    let fixture = deployed(&platform).await?;
+    let count = Scale::of_this_run().of(FAULTS.len());
+    let mut report = Vec::new();
+    for fault in FAULTS.sample(&mut scale::choices(seed), count) {
+        println!("{fault:?}");
+        let outcome = Box::pin(suffer(&platform, &fixture, *fault)).await;
+        report.push(outcome.with_context(|| format!("{fault:?}"))?);
+    }
+    report::write(
+        "faults",
+        &json!({ "seed": seed.to_string(), "faults": report }),
+    )?;
+    platform.delete(&fixture).await
+}
+
+async fn suffer(platform: &Platform, fixture: &Fixture, fault: Fault) -> Result<Value> {
+    let mut history = History::default();
+    let mut active = fault.begin(platform).await?;
+    let load = load(platform, fixture);
+    let source = Some(DeploymentSource::Current);
+    let change = platform.begin(fixture.service.id, source).await?;
+    active.last(platform, fault, &mut history.kills).await?;
+    active.heal().await?;
+    let healed = Utc::now();
+    let took = converged(platform, fixture, CONVERGED_WITHIN).await?;
+    history.requests = load.stop().await.records;
+    active.put_away(platform).await?;
+
+    let change = platform.deployment(&change).await?;
+    ensure!(
+        change.state == DeploymentState::Live,
+        "the change is {:?}: {:?}",
+        change.state,
+        change.error
+    );
+    let went_on = change.finished_at.is_some_and(|at| at < healed);
+    ensure!(
+        went_on || !fault.lets_changes_through(),
+        "the change waited until the fault was over"
+    );
+    judge_requests(&history)?;
+    Ok(json!({
+        "fault": format!("{fault:?}"),
+        "converged_seconds": took.as_secs_f64(),
+        "change_seconds": seconds(&change),
+        "requests": history.requests.len(),
+        "requests_failed_with_their_edge": judge::excused(&history),
+    }))
+}
+
+fn judge_requests(history: &History) -> Result<()> {
+    let demands = Demands {
+        requests: 200,
+        deployments: 0,
+        live: 0,
+        kills: history.kills.len(),
+    };
+    let verdict = judge::judge(history, &chaos::world::World::default(), &demands);
+    ensure!(verdict.is_pass(), "{verdict}");
+    Ok(())
+}
+
+fn seconds(deployment: &Deployment) -> Option<f64> {
+    let took = deployment.finished_at? - deployment.created_at;
+    Some(took.as_seconds_f64())
+}
+
+impl Fault {
+    async fn begin(self, platform: &Platform) -> Result<Active> {
+        let partition = async |party, way, loss| Partition::begin(platform, party, way, loss).await;
+        Ok(match self {
+            CutOff(party, way) => Active::Partition(partition(party, way, 1.0).await?),
+            Flapping(party) => Active::Flapping(Some(partition(party, Way::Both, 1.0).await?)),
+            Lossy(party) => Active::Partition(partition(party, Way::Both, 0.1).await?),
+            SlowLine(region) => Active::Line(BadLine::slow(platform, region).await?),
+            BreakingLine(region) => Active::Line(BadLine::breaking(platform, region).await?),
+            Self::Paused(name) => Active::Paused(Paused::new(platform, name)?),
+            Self::FullDisk(name) => Active::Disk(FullDisk::under(platform, name).await?),
+        })
+    }
+
+    /// Whether a change can be carried through while it lasts.
+    fn lets_changes_through(self) -> bool {
+        matches!(self, Lossy(_) | SlowLine(_) | BreakingLine(_))
+    }
+}
+
+impl Active {
+    /// Lets it last.
+    async fn last(
+        &mut self,
+        platform: &Platform,
+        fault: Fault,
+        kills: &mut Vec<Kill>,
+    ) -> Result<()> {
+        match self {
+            Self::Partition(_) => sleep(LASTS).await,
+            Self::Flapping(partition) => flap(platform, fault, partition).await?,
+            Self::Line(line) => line.last(LASTS).await,
+            Self::Paused(paused) => paused.stand_still().await?,
+            Self::Disk(disk) => disk.kill_and_come_back(platform, LASTS, kills).await?,
+        }
+        Ok(())
+    }
+
+    /// Ends it, and insists that it was there.
+    async fn heal(&mut self) -> Result<()> {
+        match self {
+            Self::Partition(partition) => {
+                ensure!(partition.heal()? > 0, "an invalid run: no packet was lost");
+            }
+            Self::Flapping(partition) => drop(partition.take()),
+            Self::Line(line) => line.heal()?,
+            Self::Paused(paused) => paused.go_on()?,
+            Self::Disk(disk) => disk.make_room()?,
+        }
+        Ok(())
+    }
+
+    /// Takes away what it needed.
+    async fn put_away(self, platform: &Platform) -> Result<()> {
+        match self {
+            Self::Disk(disk) => disk.put_away(platform).await,
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Heals and begins again, and again.
+async fn flap(platform: &Platform, fault: Fault, partition: &mut Option<Partition>) -> Result<()> {
+    let mut lost = 0;
+    for _ in 0..LASTS.as_secs() / (2 * FLAP.as_secs()) {
+        sleep(FLAP).await;
+        if let Some(mut ended) = partition.take() {
+            lost += ended.heal()?;
+        }
+        sleep(FLAP).await;
+        if let Active::Flapping(next) = Box::pin(fault.begin(platform)).await? {
+            *partition = next;
+        }
+    }
+    ensure!(lost > 0, "an invalid run: no packet was lost");
+    Ok(())
+}
