@@ -67,6 +67,8 @@ pub struct Event {
 /// What a probe found out about one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
+    /// The startup probe does not pass; it is tried again.
+    Starting(Problem),
     /// The startup probe has passed.
     Started,
     /// Requests may come.
@@ -112,12 +114,20 @@ impl Watcher {
         };
         let limit = probe.interval.duration() * probe.failures.max(1);
         let deadline = Instant::now() + limit;
+        let mut told = None;
         loop {
             let next = Instant::now() + probe.interval.duration();
             match self.prober.check(probe, target).await {
                 Ok(()) => return Ok(()),
                 Err(failure) if next > deadline => return Err(startup_failed(&failure, limit)),
-                Err(_) => tokio::time::sleep_until(next).await,
+                Err(failure) => {
+                    if told.as_ref() != Some(&failure) {
+                        self.tell(Verdict::Starting(startup_failing(&failure)))
+                            .await;
+                        told = Some(failure);
+                    }
+                    tokio::time::sleep_until(next).await;
+                }
             }
         }
     }
@@ -201,19 +211,29 @@ impl Row {
 }
 
 fn startup_failed(failure: &Failure, limit: Duration) -> Problem {
-    let advice = match failure {
+    let message = format!(
+        "the startup probe did not pass within {} s: {failure}; {}",
+        limit.as_secs(),
+        advice(failure)
+    );
+    problem("startup_probe_failed", message)
+}
+
+fn startup_failing(failure: &Failure) -> Problem {
+    let message = format!(
+        "the startup probe does not pass: {failure}; {}",
+        advice(failure)
+    );
+    problem("startup_probe_failing", message)
+}
+
+fn advice(failure: &Failure) -> String {
+    match failure {
         Failure::Refused { port } => format!(
             "make the program listen on 0.0.0.0:$PORT (PORT is {port}), or set network.port to the port it listens on"
         ),
         _ => "see the service's logs; deploy.startup sets path and timeout".to_owned(),
-    };
-    problem(
-        "startup_probe_failed",
-        format!(
-            "the startup probe did not pass within {} s: {failure}; {advice}",
-            limit.as_secs()
-        ),
-    )
+    }
 }
 
 fn not_ready(failure: &Failure, probe: &Probe) -> Problem {
@@ -252,6 +272,38 @@ mod tests {
         expected[5] = Some(false);
         expected[7] = Some(true);
         assert_eq!(changes, expected);
+    }
+
+    #[tokio::test]
+    async fn what_keeps_a_run_from_starting_is_told_once_while_it_is_tried_again() {
+        telemetry::init_crypto();
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = closed.local_addr().unwrap();
+        drop(closed);
+        let startup = Probe {
+            path: None,
+            interval: "20ms".parse().unwrap(),
+            timeout: "1s".parse().unwrap(),
+            failures: 5,
+        };
+        let run = Run {
+            instance: InstanceId::new(),
+            since: Utc::now(),
+            target: Some(target),
+            startup: Some(startup),
+            readiness: None,
+            liveness: None,
+            started: false,
+            ready: false,
+        };
+        let (events, mut told) = mpsc::channel(8);
+        let _watch = watch(Arc::new(Prober::new().unwrap()), run, events);
+        let codes =
+            [told.recv().await, told.recv().await].map(|event| match event.unwrap().verdict {
+                Verdict::Starting(problem) | Verdict::Dead(problem) => problem.code,
+                other => panic!("{other:?} of a port that nobody listens on"),
+            });
+        assert_eq!(codes, ["startup_probe_failing", "startup_probe_failed"]);
     }
 
     #[test]

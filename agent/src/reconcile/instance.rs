@@ -245,6 +245,7 @@ impl Instance {
             return;
         }
         match verdict {
+            Verdict::Starting(problem) => self.still_starting(problem),
             Verdict::Started => {
                 self.record.passed = Some(since);
                 self.record.problem = None;
@@ -263,6 +264,14 @@ impl Instance {
                 self.record.problem = Some(problem.clone());
                 self.dead = Some(problem);
             }
+        }
+    }
+
+    /// Why the run before has ended says more than that this one is not up yet.
+    fn still_starting(&mut self, problem: Problem) {
+        let known = self.record.problem.as_ref();
+        if known.is_none_or(|known| known.code == problem.code) {
+            self.record.problem = Some(problem);
         }
     }
 
@@ -372,6 +381,7 @@ impl Instance {
             problem: self.record.problem.clone(),
             usage: Usage::default(),
             orphaned: self.orphaned || !self.record.documented,
+            item: None,
         }
     }
 }

@@ -79,6 +79,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Lost),
         1 => Just(Step::AgentRestarts),
         2 => any::<bool>().prop_map(Step::Probe),
+        1 => Just(Step::StartupFails),
         1 => any::<bool>().prop_map(Step::EngineRefuses),
     ];
     proptest::collection::vec(step, 0..40)
@@ -157,6 +158,20 @@ fn a_crash_loop_is_reported_with_its_exit_code_and_waits() {
     assert!(matches!(model.phase(), Some(Phase::Ended { .. })));
     model.take(&Step::Wait(30));
     assert!(matches!(model.phase(), Some(Phase::Running { .. })));
+}
+
+#[test]
+fn a_run_that_is_not_up_yet_says_so_unless_the_end_of_the_one_before_says_more() {
+    let mut model = Model::new(service(), false);
+    let code = |model: &mut Model| model.report().problem.map(|problem| problem.code);
+    model.take(&Step::StartupFails);
+    let starting = Some("startup_probe_failing".to_owned());
+    assert_eq!(code(&mut model), starting);
+    model.take(&Step::Exit(1));
+    model.take(&Step::StartupFails);
+    assert_eq!(code(&mut model).as_deref(), Some("exited"));
+    model.take(&Step::Probe(true));
+    assert_eq!(code(&mut model), None);
 }
 
 #[test]

@@ -14,6 +14,8 @@ pub(super) enum Step {
     /// The agent starts again and has only what the disk remembers.
     AgentRestarts,
     Probe(bool),
+    /// The startup probe does not pass yet.
+    StartupFails,
     /// The engine refuses actions from now on, or takes them.
     EngineRefuses(bool),
 }
@@ -82,7 +84,11 @@ impl Model {
                 let record = self.instance().record.clone();
                 *self.instance() = Instance::new(record);
             }
-            Step::Probe(passes) => self.probe(*passes),
+            Step::Probe(true) => self.probe(&[Verdict::Started, Verdict::Ready]),
+            Step::Probe(false) => self.probe(&[Verdict::Dead(problem("liveness_probe_failed"))]),
+            Step::StartupFails => {
+                self.probe(&[Verdict::Starting(problem("startup_probe_failing"))])
+            }
             Step::EngineRefuses(refuses) => self.refuses = *refuses,
         }
         self.settle();
@@ -93,17 +99,12 @@ impl Model {
         self.clock.wall += TimeDelta::seconds(seconds.into());
     }
 
-    fn probe(&mut self, passes: bool) {
+    fn probe(&mut self, verdicts: &[Verdict]) {
         let Some(Phase::Running { since }) = self.phase() else {
             return;
         };
-        let verdicts = if passes {
-            vec![Verdict::Started, Verdict::Ready]
-        } else {
-            vec![Verdict::Dead(problem("liveness_probe_failed"))]
-        };
         for verdict in verdicts {
-            self.instance().judge(since, verdict);
+            self.instance().judge(since, verdict.clone());
         }
     }
 
