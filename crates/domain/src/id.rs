@@ -130,6 +130,8 @@ ids! {
     EvaluationId = "evl", "evaluation";
     /// A background job.
     JobId = "job", "job";
+    /// A workflow.
+    WorkflowId = "wfl", "workflow";
     /// A row of the event stream.
     EventId = "evt", "event";
     /// A row of the audit log.

@@ -14,4 +14,5 @@ pub mod name;
 mod openapi;
 pub mod quantity;
 pub mod reference;
+pub mod ring;
 pub mod spec;

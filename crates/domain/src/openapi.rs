@@ -15,6 +15,7 @@ use crate::{
     id,
     name::{NAME_MAX, Name, VariableName},
     quantity::{Bytes, MilliCpu, Span},
+    ring::Ring,
 };
 
 macro_rules! text {
@@ -53,7 +54,7 @@ macro_rules! ids {
 ids! {
     OrganizationId UserId SessionId ApiTokenId ProjectId EnvironmentId ServiceId VariableId ReleaseId
     DeploymentId BuildId InstanceId DomainId CertificateId RegionId NodeId JoinTokenId EvaluationId
-    JobId EventId AuditEventId ArchiveId DeployKeyId
+    JobId WorkflowId EventId AuditEventId ArchiveId DeployKeyId
 }
 
 text!(
@@ -86,6 +87,24 @@ text!(
     "^[0-9]+(ms|s|m|h|d|y)?$",
     "30s"
 );
+
+impl PartialSchema for Ring {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .description(Some(
+                "The edges that get a platform-made change together, first canary, then region, then all.",
+            ))
+            .enum_values(Some(Ring::ORDER.map(Ring::as_str)))
+            .into()
+    }
+}
+
+impl ToSchema for Ring {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("Ring")
+    }
+}
 
 impl PartialSchema for MilliCpu {
     fn schema() -> RefOr<Schema> {

@@ -117,6 +117,7 @@ pub fn count(kept: &KeptItems, why: Why) -> usize {
 #[cfg(test)]
 mod tests {
     use domain::generation::{Epoch, Generation};
+    use domain::ring::Ring;
     use proptest::prelude::*;
     use protocol::feed::{Commit, DropCause, FeedName};
 
@@ -124,7 +125,7 @@ mod tests {
 
     fn commit(epoch: i64, generation: i64) -> Commit {
         Commit {
-            feed: FeedName::GlobalRoutes,
+            feed: FeedName::GlobalRoutes(Ring::All),
             epoch: Epoch(epoch),
             generation: Generation(generation),
             digest: String::new(),

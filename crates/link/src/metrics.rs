@@ -103,7 +103,7 @@ impl Metrics {
 
     fn update(&self) {
         for feed in &self.feeds {
-            let (status, name) = (feed.status(), feed.name().to_string());
+            let (status, name) = (feed.status(), feed.tier().to_string());
             let label = &[name.as_str()];
             for (gauge, value) in &self.gauges {
                 let value = i64::try_from(value(&status)).unwrap_or(i64::MAX);

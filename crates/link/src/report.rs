@@ -142,11 +142,11 @@ impl Reporter {
             let status = feed.status();
             let kept = status.held + status.orphaned;
             feeds.extend(match &self.acknowledge {
-                Some(acknowledge) => acknowledge(feed.name()),
+                Some(acknowledge) => acknowledge(feed.tier()),
                 None => status.commit,
             });
             if kept > 0 {
-                held.insert(feed.name().clone(), u64::try_from(kept).unwrap_or(u64::MAX));
+                held.insert(feed.name(), u64::try_from(kept).unwrap_or(u64::MAX));
             }
         }
         Report {
@@ -162,12 +162,16 @@ impl Reporter {
     fn heed(&mut self, answer: &ReportAnswer) {
         self.interval = Duration::from_millis(answer.interval_ms).clamp(INTERVAL_MIN, INTERVAL_MAX);
         for feed in &self.feeds {
-            if let Some(position) = answer.release.get(feed.name()) {
+            let name = feed.name();
+            if let Some(position) = answer.release.get(&name) {
                 feed.release(*position);
             }
             let applied = feed.status().commit.map(|commit| commit.position());
-            if answer.feeds.get(feed.name()).copied() > applied {
+            if answer.feeds.get(&name).copied() > applied {
                 feed.hurry();
+            }
+            if let Some(ring) = answer.ring {
+                feed.set_ring(ring);
             }
         }
     }

@@ -1,16 +1,20 @@
 //! `POST /node/v1/report`: a node's whole observed state. It is the heartbeat (every 5 s) and is
 //! also sent within 100 ms of a changed instance state or applied generation.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use domain::{
     generation::Position,
-    id::{BuildId, DeploymentId, InstanceId, ReleaseId, ServiceId},
+    id::{BuildId, DeploymentId, EnvironmentId, InstanceId, ReleaseId, ServiceId},
     instance::State,
     quantity::{Bytes, MilliCpu},
+    ring::Ring,
 };
 
 use crate::feed::{Commit, FeedName};
@@ -56,6 +60,18 @@ pub struct AgentReport {
     pub instances: Vec<InstanceReport>,
     /// Every build of the feed.
     pub builds: Vec<BuildReport>,
+    /// What it keeps of services; absent from agents of the version before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// What of a tenant's is on a node: what is in neither list is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Kept {
+    /// With a container, or an image that was pulled for it.
+    pub services: BTreeSet<ServiceId>,
+    /// With a network.
+    pub environments: BTreeSet<EnvironmentId>,
 }
 
 /// What a node offers.
@@ -126,6 +142,18 @@ pub struct InstanceReport {
     /// The item is not in the newest document but the container runs on (DESIGN §5, epoch).
     #[serde(default)]
     pub orphaned: bool,
+    /// Of an orphan: the item that it runs by, as once received, so that it can be adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<StoredItem>,
+}
+
+/// An item as a node has it stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredItem {
+    /// Its bytes as they were rendered.
+    pub json: String,
+    /// Their SHA-256, hexadecimal, as the commit's digest covered it.
+    pub sha256: String,
 }
 
 /// Something that keeps work from going on, for people and programs.
@@ -208,6 +236,22 @@ pub struct EdgeReport {
     pub public_address: SocketAddr,
     /// Requests since the edge's start, per deployment whose endpoints served them; bounded by what is routed.
     pub deployments: BTreeMap<DeploymentId, RequestCounts>,
+    /// How it fares as a whole: a platform-made change goes on to the next ring by it.
+    #[serde(default)]
+    pub traffic: Traffic,
+}
+
+/// How an edge fares, since its start (`boot_id`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Requests, whoever they were for.
+    pub requests: u64,
+    /// Of these: answered by the edge with a 5xx of its own, or cut.
+    pub failed: u64,
+    /// Of these: for a host that it has no route or certificate for.
+    pub unrouted: u64,
+    /// Items of its routes that it can't use at the moment.
+    pub items_refused: u64,
 }
 
 /// Requests of one deployment through one edge since the edge's start (`boot_id`).
@@ -229,6 +273,9 @@ pub struct ReportAnswer {
     /// An operator's override of the brake: drops held up to this position are let go.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub release: BTreeMap<FeedName, Position>,
+    /// The ring whose routes an edge shall follow from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<Ring>,
 }
 
 #[cfg(test)]

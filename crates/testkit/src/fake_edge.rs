@@ -1,9 +1,10 @@
 //! An edge without traffic: it follows the routes of its region and acknowledges them.
 
+use domain::ring::Ring;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use domain::id::{DeploymentId, NodeId};
@@ -12,12 +13,19 @@ use protocol::{
     feed::FeedName,
     item::{GlobalRouteItem, RegionRouteItem},
     join::Role,
-    report::{EdgeReport, RequestCounts, RoleReport},
+    report::{EdgeReport, RequestCounts, RoleReport, Traffic},
 };
 use reqwest::Url;
 use tokio::sync::watch;
 
 use crate::fake_node::FakeNode;
+
+/// What it says to have served.
+#[derive(Debug, Clone, Default)]
+struct Counts {
+    deployments: BTreeMap<DeploymentId, RequestCounts>,
+    traffic: Traffic,
+}
 
 /// A joined edge; it is gone, without a word, when dropped.
 #[derive(Debug)]
@@ -25,7 +33,7 @@ pub struct FakeEdge {
     node: FakeNode,
     global: watch::Receiver<Arc<State<GlobalRouteItem>>>,
     region: watch::Receiver<Arc<State<RegionRouteItem>>>,
-    counts: Arc<Mutex<BTreeMap<DeploymentId, RequestCounts>>>,
+    counts: Arc<Mutex<Counts>>,
     poke: Poke,
 }
 
@@ -37,18 +45,17 @@ impl FakeEdge {
     pub async fn join(control_plane: Url, token: &str, name: &str) -> anyhow::Result<Self> {
         let mut node = FakeNode::join(control_plane, token, name, Role::Edge).await?;
         let region = node.link.identity().region();
-        let global = node.follow(FeedName::GlobalRoutes)?;
-        let region = node.follow(FeedName::RegionRoutes(region))?;
-        let counts = Arc::<Mutex<BTreeMap<_, _>>>::default();
+        let global = node.follow(FeedName::GlobalRoutes(Ring::All))?;
+        let region = node.follow(FeedName::RegionRoutes(region, Ring::All))?;
+        let counts = Arc::<Mutex<Counts>>::default();
         let counted = counts.clone();
         let poke = node.report(move || {
+            let counts = lock(&counted).clone();
             RoleReport::Edge(EdgeReport {
                 forward_address: SocketAddr::from(([127, 0, 0, 1], 7_443)),
                 public_address: SocketAddr::from(([127, 0, 0, 1], 443)),
-                deployments: counted
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone(),
+                deployments: counts.deployments,
+                traffic: counts.traffic,
             })
         });
         Ok(Self {
@@ -80,10 +87,17 @@ impl FakeEdge {
 
     /// What it says to have served, from the next report on (which is sent now).
     pub fn set_requests(&self, deployment: DeploymentId, counts: RequestCounts) {
-        self.counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(deployment, counts);
+        lock(&self.counts).deployments.insert(deployment, counts);
         self.poke.now();
     }
+
+    /// How it says to fare, from the next report on (which is sent now).
+    pub fn set_traffic(&self, traffic: Traffic) {
+        lock(&self.counts).traffic = traffic;
+        self.poke.now();
+    }
+}
+
+fn lock(counts: &Mutex<Counts>) -> MutexGuard<'_, Counts> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }

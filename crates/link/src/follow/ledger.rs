@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use domain::generation::Position;
+use domain::{generation::Position, ring::Ring};
 use protocol::{
     feed::{
         Commit, FeedName, SecretFrame, SecretRef,
@@ -24,13 +24,13 @@ use crate::{
     brake::{self, KeptItems, Why},
     identity::DenyList,
     node_key::NodeKey,
-    snapshot::{Record, Store, Stored},
+    snapshot::{Damage, Record, Storage, Store, Stored},
 };
 
 /// What a piece of the stream led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Received {
-    /// A whole line was understood: the connection is good.
+    /// An idle frame came, or a change that is stored: the connection is good.
     pub alive: bool,
     /// A secret is missing and a full document may bring it.
     pub wants_full: bool,
@@ -48,7 +48,7 @@ pub struct Ledger<T> {
     /// Secrets that may lie on the disk, once that was looked at.
     stored_secrets: Option<BTreeSet<SecretRef>>,
     missing_secrets: BTreeSet<SecretRef>,
-    store: Store,
+    store: Box<dyn Storage>,
     state: watch::Sender<Arc<State<T>>>,
     status: Arc<watch::Sender<Status>>,
     denied: DenyList,
@@ -57,6 +57,9 @@ pub struct Ledger<T> {
 
 impl<T: Item> Ledger<T> {
     /// Loads the last good state from disk and shows it.
+    ///
+    /// # Errors
+    /// When the folder can't be used.
     pub fn load(
         feed: FeedName,
         state_dir: &Path,
@@ -65,12 +68,25 @@ impl<T: Item> Ledger<T> {
         status: Arc<watch::Sender<Status>>,
         denied: DenyList,
     ) -> Result<Self, Error> {
-        let limits = Limits::default();
         let (store, stored, damage) = Store::open(state_dir, &feed, node_key)?;
         if let Some(damage) = &damage {
-            tracing::error!(%feed, %damage, "a part of the feed's snapshot is lost");
-            status.send_modify(|status| status.damaged = true);
+            report_damage(&feed, damage, &status);
         }
+        let store = Box::new(store);
+        Ok(Self::resume(feed, store, stored, keys, status, denied))
+    }
+
+    /// Goes on from a stored state, and shows it.
+    #[must_use]
+    pub fn resume(
+        feed: FeedName,
+        store: Box<dyn Storage>,
+        stored: Stored,
+        keys: FeedKeys,
+        status: Arc<watch::Sender<Status>>,
+        denied: DenyList,
+    ) -> Self {
+        let limits = Limits::default();
         let name = feed.clone();
         let reader = resume(feed, keys, limits, &stored);
         let mut ledger = Self {
@@ -88,20 +104,35 @@ impl<T: Item> Ledger<T> {
             feed: name,
         };
         ledger.show_loaded();
-        Ok(ledger)
+        ledger
     }
 
     /// What consumers watch.
+    #[must_use]
     pub fn state(&self) -> watch::Receiver<Arc<State<T>>> {
         self.state.subscribe()
     }
 
     /// The newest commit of the document.
+    #[must_use]
     pub fn applied(&self) -> Option<&Commit> {
         self.reader.applied()
     }
 
+    /// What to ask for: changes after this position.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.reader.position()
+    }
+
+    /// Goes over to another ring's routes.
+    pub fn follow(&mut self, ring: Ring) {
+        self.reader.follow(ring);
+        self.stored_reader.follow(ring);
+    }
+
     /// Whether everything should be sent again.
+    #[must_use]
     pub fn wants_full(&self) -> bool {
         !self.missing_secrets.is_empty()
     }
@@ -114,17 +145,24 @@ impl<T: Item> Ledger<T> {
     }
 
     /// Takes a piece of the stream; what becomes whole by it is verified, stored and shown.
+    ///
+    /// # Errors
+    /// When it is refused or can't be stored; the last good state stays.
     pub fn receive(&mut self, bytes: &[u8]) -> Result<Received, Error> {
         self.lines.push(bytes);
         let mut received = Received::default();
         while let Some(line) = self.lines.next_line()? {
-            let outcome = self.reader.read_line(line)?;
-            received.alive = true;
-            if let Outcome::Commit(set) = outcome {
-                let is_full = set.full;
-                self.apply(*set)?;
-                received.wants_full = self.wants_full() && !is_full;
+            match self.reader.read_line(line)? {
+                // It may still be refused, again and again.
+                Outcome::Pending => continue,
+                Outcome::Idle => {}
+                Outcome::Commit(set) => {
+                    let is_full = set.full;
+                    self.apply(*set)?;
+                    received.wants_full = self.wants_full() && !is_full;
+                }
             }
+            received.alive = true;
         }
         Ok(received)
     }
@@ -171,6 +209,9 @@ impl<T: Item> Ledger<T> {
     }
 
     /// Lets go of what the brake holds since `position` or before.
+    ///
+    /// # Errors
+    /// When that can't be stored; then it is held on.
     pub fn release(&mut self, position: Position) -> Result<(), Error> {
         let kept = brake::plan_release(&self.kept, position);
         let Some(commit) = self.reader.applied().cloned().filter(|_| kept != self.kept) else {
@@ -234,7 +275,7 @@ impl<T: Item> Ledger<T> {
     fn erase_secrets_but(&mut self, wanted: BTreeSet<SecretRef>) {
         let is_known = |stored: &BTreeSet<SecretRef>| stored.is_subset(&wanted);
         if !self.stored_secrets.as_ref().is_some_and(is_known)
-            && let Err(error) = self.store.retain_secrets(wanted.iter())
+            && let Err(error) = self.store.retain_secrets(&mut wanted.iter())
         {
             tracing::error!(%error, "secrets that are no longer needed could not be erased");
             self.stored_secrets = None;
@@ -294,11 +335,18 @@ impl<T: Item> Ledger<T> {
     }
 }
 
+fn report_damage(feed: &FeedName, damage: &Damage, status: &watch::Sender<Status>) {
+    tracing::error!(%feed, %damage, "a part of the feed's snapshot is lost");
+    status.send_modify(|status| status.damaged = true);
+}
+
+/// In the ring whose document was stored.
 fn resume(feed: FeedName, keys: FeedKeys, limits: Limits, stored: &Stored) -> Reader {
     let fresh = Reader::new(feed.clone(), keys.clone(), limits);
     let Some(commit) = stored.commit.clone() else {
         return fresh;
     };
+    let feed = feed.with_ring(commit.feed.ring().unwrap_or_default());
     Reader::resume(feed.clone(), keys, limits, stored.document.clone(), commit).unwrap_or_else(
         |error| {
             tracing::error!(%feed, %error, "the feed's snapshot is not what its commit says; starting without it");

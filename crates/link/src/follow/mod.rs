@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use domain::generation::Position;
+use domain::{generation::Position, ring::Ring};
 use protocol::{
     feed::{Commit, FeedName, lines, reader},
     item::Item,
@@ -28,8 +28,8 @@ use crate::{
     node_key::NodeKey,
     snapshot,
 };
-use ledger::{Ledger, Received};
 
+pub use ledger::{Ledger, Received};
 pub use state::{Entry, Items, Secrets, Standing, State};
 
 /// The control plane says `idle` every 10 s: longer silence is a broken line.
@@ -65,6 +65,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the control plane was not reached: then it is worth another try as soon as it was. What can't
+    /// be stored or is refused will be so again.
+    const fn is_of_the_way(&self) -> bool {
+        matches!(self, Self::Client(_) | Self::Silent)
+    }
+
     /// Stable, snake_case.
     fn code(&self) -> &str {
         match self {
@@ -102,26 +108,43 @@ pub struct Status {
 /// A feed whatever its items are. Clones are the same feed.
 #[derive(Debug, Clone)]
 pub struct Feed {
-    name: FeedName,
+    tier: FeedName,
+    ring: Arc<watch::Sender<Ring>>,
     status: Arc<watch::Sender<Status>>,
     release: Arc<watch::Sender<Position>>,
     reconnect: Arc<Notify>,
 }
 
 impl Feed {
-    fn new(name: FeedName) -> Self {
+    fn new(name: &FeedName) -> Self {
         Self {
-            name,
+            tier: name.tier(),
+            ring: Arc::new(watch::Sender::new(name.ring().unwrap_or_default())),
             status: Arc::default(),
             release: Arc::default(),
             reconnect: Arc::default(),
         }
     }
 
-    /// Its name.
+    /// Its name, with the ring that is followed now.
     #[must_use]
-    pub const fn name(&self) -> &FeedName {
-        &self.name
+    pub fn name(&self) -> FeedName {
+        self.tier.with_ring(*self.ring.borrow())
+    }
+
+    /// Its name whatever the ring.
+    #[must_use]
+    pub const fn tier(&self) -> &FeedName {
+        &self.tier
+    }
+
+    /// Follows this ring's routes from now on; the last good ones stay until these have come whole.
+    pub fn set_ring(&self, ring: Ring) {
+        self.ring.send_if_modified(|current| {
+            let changed = *current != ring;
+            *current = ring;
+            changed
+        });
     }
 
     /// How it stands.
@@ -184,10 +207,13 @@ impl<T: Item> Follower<T> {
         identity: Identity,
         client: Client,
     ) -> Result<Self, Error> {
-        let feed = Feed::new(name.clone());
+        let feed = Feed::new(&name);
         let keys = identity.credentials().feed_keys.clone();
         let (status, denied) = (feed.status.clone(), identity.denied().clone());
         let ledger = Ledger::load(name, state_dir, node_key, keys, status, denied)?;
+        if let Some(ring) = ledger.applied().and_then(|commit| commit.feed.ring()) {
+            feed.set_ring(ring);
+        }
         Ok(Self {
             released: feed.release.subscribe(),
             feed,
@@ -214,9 +240,15 @@ impl<T: Item> Follower<T> {
     pub async fn run(self) {
         let mut backoff = Backoff::default();
         let mut released = self.released.clone();
+        let mut rings = self.feed.ring.subscribe();
         loop {
+            rings.mark_unchanged();
             let ended = tokio::select! {
                 ended = self.stream(&mut backoff) => ended,
+                ring = next(&mut rings) => {
+                    tracing::info!(feed = %self.feed.tier, %ring, "another ring's routes are followed from now on");
+                    Ok(())
+                }
                 position = next(&mut released) => {
                     let done = self.release(position).await;
                     if done.is_err() {
@@ -231,9 +263,10 @@ impl<T: Item> Follower<T> {
                     .status
                     .send_modify(|status| status.interruptions += 1);
                 tracing::warn!(feed = %self.feed.name(), code = error.code(), %error, "the feed is interrupted; the last good state goes on");
+                let pause = tokio::time::sleep(backoff.next_delay());
                 tokio::select! {
-                    () = tokio::time::sleep(backoff.next_delay()) => {}
-                    () = self.feed.reconnect.notified() => {}
+                    () = pause => {}
+                    () = self.feed.reconnect.notified(), if error.is_of_the_way() => {}
                 }
             }
         }
@@ -258,7 +291,7 @@ impl<T: Item> Follower<T> {
                 backoff.reset();
             }
             if received.wants_full {
-                tracing::warn!(feed = %self.feed.name, "secrets are missing: asking for the whole document");
+                tracing::warn!(feed = %self.feed.name(), "secrets are missing: asking for the whole document");
                 return Ok(());
             }
         }
@@ -280,15 +313,17 @@ impl<T: Item> Follower<T> {
     }
 
     fn request(&self) -> Result<(Pairs, Pairs), Error> {
-        let ledger = lock(&self.ledger);
-        let mut query = vec![("feed", self.feed.name.to_string())];
+        let mut ledger = lock(&self.ledger);
+        let ring = *self.feed.ring.borrow();
+        ledger.follow(ring);
+        let mut query = vec![("feed", self.feed.tier.with_ring(ring).to_string())];
         let mut headers = Vec::new();
         if let Some(commit) = ledger.applied() {
             headers.push((COMMITS_HEADER, serde_json::to_string(&[commit])?));
-            if !ledger.wants_full() {
-                query.push(("epoch", commit.epoch.0.to_string()));
-                query.push(("after", commit.generation.0.to_string()));
-            }
+        }
+        if let Some(position) = ledger.position().filter(|_| !ledger.wants_full()) {
+            query.push(("epoch", position.epoch.0.to_string()));
+            query.push(("after", position.generation.0.to_string()));
         }
         Ok((query, headers))
     }
@@ -299,9 +334,10 @@ fn lock<T>(ledger: &Mutex<Ledger<T>>) -> MutexGuard<'_, Ledger<T>> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn next(released: &mut watch::Receiver<Position>) -> Position {
-    if released.changed().await.is_err() {
+/// The next value that is set.
+async fn next<V: Copy>(values: &mut watch::Receiver<V>) -> V {
+    if values.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
-    *released.borrow_and_update()
+    *values.borrow_and_update()
 }

@@ -6,6 +6,7 @@ use protocol::feed::{
     Commit, SecretFrame, SecretRef,
     digest::{Rendered, Sha},
 };
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::brake::Why;
@@ -88,6 +89,15 @@ impl<T> State<T> {
             items: items.into_iter().map(entry).collect(),
             secrets: known,
         }
+    }
+}
+
+impl<T: Serialize> Entry<T> {
+    /// Its bytes as they were received; none when this build does not know all that is in them.
+    #[must_use]
+    pub fn rendered(&self) -> Option<Rendered> {
+        let rendered = Rendered::of(&self.item).ok()?;
+        (*rendered.sha256() == self.sha256).then_some(rendered)
     }
 }
 

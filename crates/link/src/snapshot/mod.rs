@@ -6,6 +6,7 @@ mod base;
 mod journal;
 mod record;
 mod secrets;
+mod storage;
 
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use protocol::feed::{Commit, FeedName, SecretFrame, SecretRef, digest::Document}
 use zeroize::Zeroizing;
 
 pub use record::Record;
+pub use storage::Storage;
 
 use crate::{
     brake::KeptItems,
@@ -84,7 +86,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens a feed's folder and reads the last good state.
+    /// Opens a feed's folder and reads the last good state; whatever the ring, it is one folder.
     ///
     /// # Errors
     /// When the folder can't be used. Damaged content is no error but told beside the state.
@@ -95,7 +97,7 @@ impl Store {
     ) -> Result<(Self, Stored, Option<Damage>), Error> {
         let dir = state_dir
             .join("feeds")
-            .join(feed.to_string().replace('/', "-"));
+            .join(feed.tier().to_string().replace('/', "-"));
         disk::make_dir(&dir)?;
         let base = dir.join("base");
         let (mut stored, base_bytes, base_damage) = base::read(&base)?;

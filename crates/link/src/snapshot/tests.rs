@@ -1,3 +1,4 @@
+use domain::ring::Ring;
 use std::fs;
 
 use domain::generation::Position;
@@ -7,7 +8,7 @@ use protocol::feed::{digest::Rendered, signature::Signer};
 use super::*;
 use crate::brake::{Kept, Why};
 
-const FEED: FeedName = FeedName::GlobalRoutes;
+const FEED: FeedName = FeedName::GlobalRoutes(Ring::All);
 
 /// A folder with a store in it that is filled change by change.
 struct Fixture {

@@ -1,5 +1,6 @@
 //! The control plane's node API as far as nodes see it, in memory.
 
+use domain::ring::Ring;
 use std::{
     collections::VecDeque,
     net::SocketAddr,
@@ -79,7 +80,7 @@ impl ControlPlane {
     pub async fn start(role: Role) -> Self {
         let (sender, reports) = mpsc::channel(1_000);
         let key = protocol::feed::signature::Signer::generate_pkcs8().unwrap();
-        let publisher = Publisher::new(FeedName::GlobalRoutes, &key);
+        let publisher = Publisher::new(FeedName::GlobalRoutes(Ring::All), &key);
         let shared = Arc::new(Shared {
             pki: Pki::new(),
             feed_keys: vec![publisher.public_key()],
@@ -89,6 +90,7 @@ impl ControlPlane {
             streams: Mutex::default(),
             reports: sender,
             answer: Mutex::new(ReportAnswer {
+                ring: None,
                 interval_ms: 60_000,
                 feeds: [].into(),
                 release: [].into(),

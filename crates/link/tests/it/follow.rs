@@ -1,3 +1,4 @@
+use domain::ring::Ring;
 use std::{sync::Arc, time::Duration};
 
 use domain::id::NodeId;
@@ -12,7 +13,7 @@ use protocol::{
 };
 use tempfile::tempdir;
 use testkit::{
-    chaos_proxy::{ChaosProxy, Fault},
+    chaos_proxy::{ChaosProxy, Conditions},
     publisher::Change,
     wait,
 };
@@ -29,7 +30,7 @@ struct Following {
 }
 
 fn follow(link: &Link) -> Following {
-    let follower = link.follow(FeedName::GlobalRoutes).unwrap();
+    let follower = link.follow(FeedName::GlobalRoutes(Ring::All)).unwrap();
     Following {
         feed: follower.feed(),
         state: follower.state(),
@@ -84,7 +85,7 @@ async fn changes_arrive_and_a_restart_needs_no_control_plane() {
     drop((following, control_plane));
 
     let follower = link
-        .follow::<GlobalRouteItem>(FeedName::GlobalRoutes)
+        .follow::<GlobalRouteItem>(FeedName::GlobalRoutes(Ring::All))
         .unwrap();
     assert_eq!(follower.state().borrow().items.len(), 2);
     assert!(!follower.feed().status().connected);
@@ -101,11 +102,11 @@ async fn a_cut_connection_is_opened_again_where_it_was() {
     control_plane.publish(put("a"));
     following.holds(1).await;
 
-    proxy.set(Fault::Cut);
+    proxy.cut();
     wait::until(SOON, async || !following.feed.status().connected).await;
     let opened = control_plane.streams().len();
     assert_eq!(following.state.borrow().items.len(), 1);
-    proxy.set(Fault::None);
+    proxy.set(Conditions::default());
     wait::until(SOON, async || control_plane.streams().len() > opened).await;
     let (wanted, shown) = control_plane.streams().pop().unwrap();
     assert_eq!((wanted.epoch, wanted.after), (Some(1), Some(1)));
@@ -125,14 +126,14 @@ async fn a_line_that_died_without_a_word_is_given_up() {
     let following = follow(&link);
     control_plane.publish(put("a"));
     following.holds(1).await;
-    proxy.set(Fault::HalfOpen);
+    proxy.set(Conditions::stalled());
     control_plane.publish(put("b"));
     wait::until(Duration::from_secs(30), async || {
         !following.feed.status().connected
     })
     .await;
     assert_eq!(following.state.borrow().items.len(), 1);
-    proxy.set(Fault::None);
+    proxy.set(Conditions::default());
     following.holds(2).await;
 }
 
@@ -158,7 +159,7 @@ async fn an_expelled_node_is_refused_from_the_commit_on_and_after_a_restart() {
     };
     let started = Link::open(config).await.unwrap();
     let _follower = started
-        .follow::<GlobalRouteItem>(FeedName::GlobalRoutes)
+        .follow::<GlobalRouteItem>(FeedName::GlobalRoutes(Ring::All))
         .unwrap();
     assert!(started.identity().denied().contains(node_id));
 }

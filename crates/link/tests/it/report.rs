@@ -1,3 +1,4 @@
+use domain::ring::Ring;
 use std::time::{Duration, Instant};
 
 use domain::generation::Position;
@@ -9,8 +10,8 @@ use protocol::{
     report::{EdgeReport, Report, RoleReport},
 };
 use tempfile::tempdir;
-use testkit::publisher::Change;
-use tokio::time::timeout;
+use testkit::{publisher::Change, wait};
+use tokio::time::{timeout, timeout_at};
 
 use super::control_plane::ControlPlane;
 
@@ -21,6 +22,7 @@ fn edge_report() -> RoleReport {
         forward_address: ([127, 0, 0, 1], 1).into(),
         public_address: ([127, 0, 0, 1], 2).into(),
         deployments: [].into(),
+        traffic: protocol::report::Traffic::default(),
     })
 }
 
@@ -73,7 +75,7 @@ async fn applied_commits_and_held_drops_are_reported_and_an_override_lets_go() {
     let dir = tempdir().unwrap();
     let link = control_plane.join(dir.path()).await;
     let follower = link
-        .follow::<GlobalRouteItem>(FeedName::GlobalRoutes)
+        .follow::<GlobalRouteItem>(FeedName::GlobalRoutes(Ring::All))
         .unwrap();
     let state = follower.state();
     let reporter = Reporter::new(&link, "1.0".to_owned(), vec![follower.feed()]);
@@ -99,18 +101,61 @@ async fn applied_commits_and_held_drops_are_reported_and_an_override_lets_go() {
     };
     control_plane.send(full);
     let report = until_applied(&mut control_plane).await;
-    assert_eq!(report.held.get(&FeedName::GlobalRoutes), Some(&4));
+    assert_eq!(
+        report.held.get(&FeedName::GlobalRoutes(Ring::All)),
+        Some(&4)
+    );
     assert_eq!(state.borrow().items.len(), 4);
 
     let position = control_plane.position();
     {
         let mut answer = control_plane.shared.answer.lock().unwrap();
         answer.interval_ms = 100;
-        answer.release = [(FeedName::GlobalRoutes, position)].into();
+        answer.release = [(FeedName::GlobalRoutes(Ring::All), position)].into();
     }
     control_plane.publish(Change::default());
     while !next(&mut control_plane).await.held.is_empty() {}
     assert_eq!(state.borrow().items.len(), 0);
+    running.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// The node of a full disk must not ask at full speed for what it can't keep, however new that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_stored_is_asked_for_again_after_pauses() {
+    const WINDOW: Duration = Duration::from_secs(3);
+    let mut control_plane = ControlPlane::start(Role::Edge).await;
+    let dir = tempdir().unwrap();
+    let link = control_plane.join(dir.path()).await;
+    let name = FeedName::GlobalRoutes(Ring::All);
+    let follower = link.follow::<GlobalRouteItem>(name.clone()).unwrap();
+    let feed = follower.feed();
+    let reporter = Reporter::new(&link, "1.0".to_owned(), vec![feed.clone()]);
+    let running = [
+        tokio::spawn(follower.run()),
+        tokio::spawn(reporter.run(edge_report)),
+    ];
+    control_plane.publish(Change::default());
+    until_applied(&mut control_plane).await;
+
+    let feeds = dir.path().join("state/feeds");
+    std::fs::remove_dir_all(&feeds).unwrap();
+    std::fs::write(&feeds, "no folder any more").unwrap();
+    control_plane.publish(Change::default());
+    {
+        let position = control_plane.position();
+        let mut answer = control_plane.shared.answer.lock().unwrap();
+        answer.interval_ms = 100;
+        answer.feeds = [(name, position)].into();
+    }
+    wait::until(SOON, async || feed.status().interruptions > 0).await;
+    let before = feed.status().interruptions;
+    let window = tokio::time::Instant::now() + WINDOW;
+    while timeout_at(window, control_plane.reports.recv())
+        .await
+        .is_ok()
+    {}
+    let tries = feed.status().interruptions - before;
+    assert!((1..8).contains(&tries), "{tries} tries in {WINDOW:?}");
     running.iter().for_each(tokio::task::JoinHandle::abort);
 }
 

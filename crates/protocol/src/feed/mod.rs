@@ -17,6 +17,7 @@ use domain::{
     generation::{Epoch, Generation, Position},
     id::NodeId,
     name::Name,
+    ring::Ring,
 };
 
 /// The name of a feed, as in `?feed=` and in the control plane's tables.
@@ -25,24 +26,58 @@ pub enum FeedName {
     /// `node/<id>`: what one agent runs. Items are [`crate::item::NodeItem`].
     Node(NodeId),
     /// `routes/global`: hostnames, certificates, peer edges. Items are [`crate::item::GlobalRouteItem`].
-    GlobalRoutes,
+    GlobalRoutes(Ring),
     /// `routes/region/<region>`: services' endpoints. Items are [`crate::item::RegionRouteItem`].
-    RegionRoutes(Name),
+    RegionRoutes(Name, Ring),
+}
+
+impl FeedName {
+    /// Whose document it is; only routes have rings.
+    #[must_use]
+    pub const fn ring(&self) -> Option<Ring> {
+        match self {
+            Self::Node(_) => None,
+            Self::GlobalRoutes(ring) | Self::RegionRoutes(_, ring) => Some(*ring),
+        }
+    }
+
+    /// The same kind of document for another ring.
+    #[must_use]
+    pub fn with_ring(&self, ring: Ring) -> Self {
+        match self {
+            Self::Node(id) => Self::Node(*id),
+            Self::GlobalRoutes(_) => Self::GlobalRoutes(ring),
+            Self::RegionRoutes(region, _) => Self::RegionRoutes(region.clone(), ring),
+        }
+    }
+
+    /// What kind of document it is, whatever the ring: what nodes name folders and metrics by.
+    #[must_use]
+    pub fn tier(&self) -> Self {
+        self.with_ring(Ring::All)
+    }
 }
 
 impl std::fmt::Display for FeedName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Node(id) => write!(f, "node/{id}"),
-            Self::GlobalRoutes => f.write_str("routes/global"),
-            Self::RegionRoutes(region) => write!(f, "routes/region/{region}"),
+            Self::Node(id) => write!(f, "node/{id}")?,
+            Self::GlobalRoutes(_) => f.write_str("routes/global")?,
+            Self::RegionRoutes(region, _) => write!(f, "routes/region/{region}")?,
+        }
+        // Without a ring: as nodes of the version before rings know it.
+        match self.ring() {
+            None | Some(Ring::All) => Ok(()),
+            Some(ring) => write!(f, "@{ring}"),
         }
     }
 }
 
 /// A text that names no feed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no feed: expected node/<id>, routes/global or routes/region/<region>")]
+#[error(
+    "\"{0}\" is no feed: expected node/<id>, routes/global[@<ring>] or routes/region/<region>[@<ring>]"
+)]
 pub struct UnknownFeed(String);
 
 impl std::str::FromStr for FeedName {
@@ -50,15 +85,17 @@ impl std::str::FromStr for FeedName {
 
     fn from_str(text: &str) -> Result<Self, UnknownFeed> {
         let unknown = || UnknownFeed(text.chars().take(100).collect());
-        match text.split_once('/') {
-            Some(("node", id)) => id.parse().map(Self::Node).map_err(|_| unknown()),
-            Some(("routes", "global")) => Ok(Self::GlobalRoutes),
+        let (tier, ring) = match text.split_once('@') {
+            Some((tier, ring)) => (tier, ring.parse().map_err(|_| unknown())?),
+            None => (text, Ring::All),
+        };
+        match tier.split_once('/') {
+            Some(("node", id)) if tier == text => id.parse().map(Self::Node).map_err(|_| unknown()),
+            Some(("routes", "global")) => Ok(Self::GlobalRoutes(ring)),
             Some(("routes", rest)) => {
                 let region = rest.strip_prefix("region/").ok_or_else(unknown)?;
-                region
-                    .parse()
-                    .map(Self::RegionRoutes)
-                    .map_err(|_| unknown())
+                let region = region.parse().map_err(|_| unknown())?;
+                Ok(Self::RegionRoutes(region, ring))
             }
             _ => Err(unknown()),
         }
@@ -206,5 +243,40 @@ impl Commit {
             self.feed, self.epoch.0, self.generation.0, self.digest, self.count
         )
         .into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_is_named_with_its_ring_and_without_one_as_before_there_were_rings() {
+        let region: Name = "eu-west".parse().unwrap();
+        for (name, text) in [
+            (FeedName::GlobalRoutes(Ring::All), "routes/global"),
+            (FeedName::GlobalRoutes(Ring::Canary), "routes/global@canary"),
+            (
+                FeedName::RegionRoutes(region.clone(), Ring::All),
+                "routes/region/eu-west",
+            ),
+            (
+                FeedName::RegionRoutes(region, Ring::Region),
+                "routes/region/eu-west@region",
+            ),
+        ] {
+            assert_eq!(name.to_string(), text);
+            assert_eq!(text.parse::<FeedName>().unwrap(), name);
+        }
+        let node = FeedName::Node(NodeId::new());
+        assert_eq!(node.to_string().parse::<FeedName>().unwrap(), node);
+        for text in [
+            format!("{node}@canary"),
+            "routes/global@".into(),
+            "routes/global@some".into(),
+            "routes/region/@all".into(),
+        ] {
+            assert!(text.parse::<FeedName>().is_err(), "{text}");
+        }
     }
 }

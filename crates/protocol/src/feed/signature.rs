@@ -123,6 +123,7 @@ impl FeedKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::ring::Ring;
 
     fn signer() -> Signer {
         Signer::from_pkcs8(&Signer::generate_pkcs8().unwrap()).unwrap()
@@ -133,14 +134,19 @@ mod tests {
         let signer = signer();
         let keys =
             FeedKeys::from_base64(&[self::signer().public_key(), signer.public_key()]).unwrap();
-        let commit = signer.commit(FeedName::GlobalRoutes, Position::default(), "ab".into(), 3);
+        let commit = signer.commit(
+            FeedName::GlobalRoutes(Ring::All),
+            Position::default(),
+            "ab".into(),
+            3,
+        );
         keys.verify(&commit).unwrap();
 
         let mut other = commit.clone();
         other.count = 4;
         assert!(matches!(keys.verify(&other), Err(Error::Forged { .. })));
         let mut other = commit.clone();
-        other.feed = FeedName::RegionRoutes("eu".parse().unwrap());
+        other.feed = FeedName::RegionRoutes("eu".parse().unwrap(), Ring::All);
         assert!(matches!(keys.verify(&other), Err(Error::Forged { .. })));
         let stranger = FeedKeys::from_base64(&[self::signer().public_key()]).unwrap();
         assert!(matches!(

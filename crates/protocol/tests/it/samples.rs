@@ -1,3 +1,4 @@
+use domain::ring::Ring;
 use std::{fs, path::PathBuf};
 
 use protocol::{
@@ -61,7 +62,7 @@ fn check<T: DeserializeOwned + Serialize>(name: &str) {
 
 #[test]
 fn every_sample_reads_as_it_was_meant() {
-    let checks: [(&str, Check); 12] = [
+    let checks: [(&str, Check); 14] = [
         ("confirmation.json", check::<Confirmation>),
         ("global_route_item.json", check::<GlobalRouteItem>),
         ("identity.json", check::<Identity>),
@@ -74,6 +75,8 @@ fn every_sample_reads_as_it_was_meant() {
         ("renew_request.json", check::<RenewRequest>),
         ("report.json", check::<Report>),
         ("report_answer.json", check::<ReportAnswer>),
+        ("report_answer_with_ring.json", check::<ReportAnswer>),
+        ("report_with_traffic.json", check::<Report>),
     ];
     for (name, check) in checks {
         check(name);
@@ -91,7 +94,7 @@ fn every_sample_reads_as_it_was_meant() {
 fn a_feed_written_by_another_implementation_is_read() {
     let identity: Vec<Identity> = serde_json::from_str(&sample("identity.json")).unwrap();
     let keys = FeedKeys::from_base64(&identity[0].feed_keys).unwrap();
-    let mut reader = Reader::new(FeedName::GlobalRoutes, keys, Limits::default());
+    let mut reader = Reader::new(FeedName::GlobalRoutes(Ring::All), keys, Limits::default());
     let mut commits = Vec::new();
     for line in sample("feed.ndjson").lines() {
         if let Outcome::Commit(set) = reader.read_line(line.as_bytes()).unwrap() {

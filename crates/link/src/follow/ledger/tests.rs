@@ -1,4 +1,5 @@
 use domain::generation::{Epoch, Generation};
+use domain::ring::Ring;
 use protocol::feed::{DropCause, digest::Document, signature::Signer};
 use serde::{Deserialize, Serialize};
 use testkit::publisher::{Change, Publisher};
@@ -44,7 +45,10 @@ struct Pair {
 impl Pair {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let publisher = Publisher::new(FeedName::GlobalRoutes, &Signer::generate_pkcs8().unwrap());
+        let publisher = Publisher::new(
+            FeedName::GlobalRoutes(Ring::All),
+            &Signer::generate_pkcs8().unwrap(),
+        );
         let (ledger, status) = load(dir.path(), &publisher);
         Self {
             dir,
@@ -101,7 +105,7 @@ fn load(dir: &Path, publisher: &Publisher) -> (Ledger<Thing>, Arc<watch::Sender<
     let status = Arc::<watch::Sender<Status>>::default();
     let node_key = NodeKey::ensure(&dir.join("node.key")).unwrap();
     let keys = FeedKeys::from_base64(&[publisher.public_key()]).unwrap();
-    let feed = FeedName::GlobalRoutes;
+    let feed = FeedName::GlobalRoutes(Ring::All);
     let ledger = Ledger::load(
         feed,
         dir,
@@ -134,7 +138,10 @@ fn what_is_committed_is_shown_and_survives_a_restart() {
 #[test]
 fn a_forged_change_set_changes_nothing_here_or_on_disk() {
     let mut pair = Pair::holding(1);
-    let mut forger = Publisher::new(FeedName::GlobalRoutes, &Signer::generate_pkcs8().unwrap());
+    let mut forger = Publisher::new(
+        FeedName::GlobalRoutes(Ring::All),
+        &Signer::generate_pkcs8().unwrap(),
+    );
     forger.document = pair.publisher.document.clone();
     forger.position = pair.publisher.position;
     let lines = forger.publish(Change::default().put("i0", &thing(66)));
@@ -199,7 +206,10 @@ fn the_brake_holds_through_restarts_until_an_operator_lets_go() {
 #[test]
 fn a_new_epoch_stops_nothing_and_later_causes_let_go() {
     let mut pair = Pair::holding(2);
-    let epoch = Publisher::new(FeedName::GlobalRoutes, &Signer::generate_pkcs8().unwrap());
+    let epoch = Publisher::new(
+        FeedName::GlobalRoutes(Ring::All),
+        &Signer::generate_pkcs8().unwrap(),
+    );
     pair.publisher.position = Position {
         epoch: Epoch(2),
         generation: Generation(0),

@@ -4,7 +4,7 @@
 
 mod error;
 
-use domain::generation::Position;
+use domain::{generation::Position, ring::Ring};
 
 pub use error::Error;
 
@@ -140,10 +140,21 @@ impl Reader {
         self.applied.as_ref()
     }
 
-    /// What to ask for: changes after this position.
+    /// What to ask for: changes after this position. Another ring's feed has positions of its own.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
-        self.applied.as_ref().map(Commit::position)
+        let own = self
+            .applied
+            .as_ref()
+            .filter(|applied| applied.feed == self.feed);
+        own.map(Commit::position)
+    }
+
+    /// Goes over to the same kind of document of another ring. The last good one stays until a whole
+    /// one has come from there.
+    pub fn follow(&mut self, ring: Ring) {
+        self.feed = self.feed.with_ring(ring);
+        self.open = None;
     }
 
     /// The limits, for who splits the stream into lines.
@@ -224,7 +235,7 @@ impl Reader {
                 "before the commit of the change set before it",
             ));
         }
-        if !full && self.applied.is_none() {
+        if !full && self.position().is_none() {
             return Err(Error::NothingToChange);
         }
         if let Some(applied) = self.position().filter(|applied| offered < *applied) {
@@ -335,7 +346,9 @@ impl Reader {
     fn same_history(&self, commit: &Commit) -> Result<(), Error> {
         match &self.applied {
             Some(applied)
-                if applied.position() == commit.position() && applied.digest != commit.digest =>
+                if applied.feed == commit.feed
+                    && applied.position() == commit.position()
+                    && applied.digest != commit.digest =>
             {
                 Err(Error::Rewritten {
                     position: commit.position(),
