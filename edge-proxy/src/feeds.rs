@@ -109,8 +109,8 @@ impl Applier {
     fn apply(&mut self) -> Applied {
         let global = Arc::clone(&self.feeds.global.borrow_and_update());
         let region = Arc::clone(&self.feeds.region.borrow_and_update());
-        self.apply_certificates(&global);
-        self.apply_routes(&global, &region);
+        let refused = self.apply_certificates(&global) + self.apply_routes(&global, &region);
+        self.state.metrics.traffic.set_items_refused(refused);
         let newest = Applied {
             global: global.commit.clone(),
             region: region.commit.clone(),
@@ -119,8 +119,10 @@ impl Applier {
         newest
     }
 
-    fn apply_certificates(&mut self, global: &FeedState<GlobalRouteItem>) {
+    /// How many are refused.
+    fn apply_certificates(&mut self, global: &FeedState<GlobalRouteItem>) -> usize {
         let mut next = BTreeMap::new();
+        let mut refused = 0;
         for (id, entry) in &global.items {
             let GlobalRouteItem::Certificate(item) = &entry.item else {
                 continue;
@@ -131,14 +133,18 @@ impl Applier {
                 next.insert(Arc::clone(id), same.clone());
             } else if let Some(certificate) = self.load(item, global) {
                 next.insert(Arc::clone(id), (Arc::clone(entry), Arc::new(certificate)));
-            } else if let Some(last_good) = before {
-                next.insert(Arc::clone(id), last_good.clone());
+            } else {
+                refused += 1;
+                if let Some(last_good) = before {
+                    next.insert(Arc::clone(id), last_good.clone());
+                }
             }
         }
         self.certificates = next;
         let store = CertificateStore::build(self.certificates.values().map(|(_, c)| c));
         self.state.metrics.routed("certificate_names", store.len());
         self.state.certificates.store(Arc::new(store));
+        refused
     }
 
     fn load(
@@ -161,12 +167,14 @@ impl Applier {
         }
     }
 
+    /// How many are refused.
     fn apply_routes(
         &mut self,
         global: &FeedState<GlobalRouteItem>,
         region: &FeedState<RegionRouteItem>,
-    ) {
-        self.global = self.good_items(global);
+    ) -> usize {
+        let (good, refused) = self.good_items(global);
+        self.global = good;
         let global: Vec<_> = self.global.values().map(|entry| &entry.item).collect();
         let region: Vec<_> = region.items.values().map(|entry| &entry.item).collect();
         let before = self.state.routes.load_full();
@@ -181,10 +189,13 @@ impl Applier {
         self.state.routes.store(Arc::new(table));
         self.state.confirm_wanted.notify_one();
         self.state.probe_wanted.notify_one();
+        refused
     }
 
-    fn good_items(&self, global: &FeedState<GlobalRouteItem>) -> Good<GlobalRouteItem> {
+    /// What can be used, and how many can't.
+    fn good_items(&self, global: &FeedState<GlobalRouteItem>) -> (Good<GlobalRouteItem>, usize) {
         let mut good = BTreeMap::new();
+        let mut refused = 0;
         for (id, entry) in &global.items {
             if is_good(&entry.item) {
                 good.insert(Arc::clone(id), Arc::clone(entry));
@@ -192,11 +203,12 @@ impl Applier {
             }
             tracing::error!(item = %id, "a route is refused: its host name is none; the last good one serves on");
             self.state.metrics.item_refused("routes/global");
+            refused += 1;
             if let Some(last_good) = self.global.get(id) {
                 good.insert(Arc::clone(id), Arc::clone(last_good));
             }
         }
-        good
+        (good, refused)
     }
 
     fn measure(&self, applied: &Applied) {
@@ -253,10 +265,11 @@ async fn changed(feeds: &mut Feeds) -> bool {
 
 /// Waits until every endpoint of the feed has been judged: an acknowledgement lets the control plane
 /// end the old instances, so the new ones must be in use by then. One that can't be judged in time
-/// does not hold up the others.
+/// does not hold up the others. The longer it takes, the more seldom it looks.
 async fn settle(state: &State) {
+    let begun = Instant::now();
     while !is_settled(state) {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(LOOK.max(begun.elapsed() / 10)).await;
     }
 }
 

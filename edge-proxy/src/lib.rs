@@ -26,4 +26,5 @@ pub mod route;
 pub mod run;
 pub mod state;
 pub mod tls;
+pub mod traffic;
 pub mod upstream;

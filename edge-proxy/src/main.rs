@@ -1,5 +1,6 @@
 //! The edge's process: configuration, identity, feeds, ports, and an orderly end.
 
+use domain::ring::Ring;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
@@ -65,8 +66,8 @@ fn serve(arguments: &Arguments) -> Result<()> {
 
 async fn edge(config: Config) -> Result<()> {
     let link = open_link(&config).await?;
-    let region = FeedName::RegionRoutes(link.identity().region());
-    let global = link.follow::<GlobalRouteItem>(FeedName::GlobalRoutes)?;
+    let region = FeedName::RegionRoutes(link.identity().region(), Ring::All);
+    let global = link.follow::<GlobalRouteItem>(FeedName::GlobalRoutes(Ring::All))?;
     let region = link.follow::<RegionRouteItem>(region)?;
     let feeds = Feeds {
         global: global.state(),

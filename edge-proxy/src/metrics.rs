@@ -11,7 +11,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, core::Collector,
 };
 
-use crate::decide::Refusal;
+use crate::{decide::Refusal, traffic::Traffic};
 
 /// Services with a label of their own; the others share `other`.
 const SERVICES: usize = 500;
@@ -58,6 +58,8 @@ pub struct Metrics {
     items_refused: IntCounterVec,
     generation: IntGaugeVec,
     routes: IntGaugeVec,
+    /// The whole of it, for the report.
+    pub traffic: Traffic,
 }
 
 /// Counts something as open as long as it lives.
@@ -125,7 +127,7 @@ impl Metrics {
                 &["source", "class", "protocol"],
             )?,
             duration: to.histograms(
-                "railhead_edge_request_seconds",
+                "railhead_edge_request_duration_seconds",
                 "Duration of requests.",
                 &["source"],
             )?,
@@ -172,6 +174,7 @@ impl Metrics {
                 &["feed"],
             )?,
             routes: to.gauges("railhead_edge_routes", "What is routed.", &["kind"])?,
+            traffic: Traffic::default(),
         })
     }
 
@@ -304,5 +307,36 @@ mod tests {
         }
         assert_eq!(metrics.service_label(ServiceId::new()), "other");
         assert_eq!(metrics.service_label(first), first.to_string());
+    }
+
+    /// Dashboards and alerts are written against these.
+    #[test]
+    fn the_names_stay() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry).unwrap();
+        metrics.request(Source::Instance, 200, "h2", 0.1);
+        metrics.service_request(ServiceId::new(), 200);
+        metrics.refusal(Refusal::UnknownHost);
+        metrics.refused_connection("handshake");
+        metrics.upstream_failure("connect");
+        metrics.item_refused("routes/global");
+        metrics.applied("routes/global", 1);
+        metrics.routed("services", 1);
+        insta::assert_snapshot!(testkit::metrics::catalogue(&registry.gather()), @"
+        railhead_edge_access_log_dropped_total{} counter
+        railhead_edge_connections_refused_total{reason} counter
+        railhead_edge_connections{} gauge
+        railhead_edge_feed_generation{feed} gauge
+        railhead_edge_first_byte_seconds{} histogram
+        railhead_edge_items_refused_total{feed} counter
+        railhead_edge_refusals_total{code} counter
+        railhead_edge_request_duration_seconds{source} histogram
+        railhead_edge_requests_in_flight{} gauge
+        railhead_edge_requests_total{class,protocol,source} counter
+        railhead_edge_retries_total{} counter
+        railhead_edge_routes{kind} gauge
+        railhead_edge_service_requests_total{class,service} counter
+        railhead_edge_upstream_failures_total{kind} counter
+        ");
     }
 }

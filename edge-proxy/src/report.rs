@@ -17,11 +17,12 @@ pub fn spawn(link: &Link, config: &Config, running: &Running, feeds: Vec<Feed>) 
     let acknowledge = move |feed: &FeedName| -> Option<Commit> {
         let applied = applied.borrow();
         match feed {
-            FeedName::GlobalRoutes => applied.global.clone(),
-            FeedName::RegionRoutes(_) => applied.region.clone(),
+            FeedName::GlobalRoutes(_) => applied.global.clone(),
+            FeedName::RegionRoutes(..) => applied.region.clone(),
             FeedName::Node(_) => None,
         }
     };
+    let followed = feeds.clone();
     let reporter = Reporter::new(link, version, feeds).acknowledging(Arc::new(acknowledge));
     let poke = reporter.poke();
     let mut changes = running.applied.clone();
@@ -37,6 +38,10 @@ pub fn spawn(link: &Link, config: &Config, running: &Running, feeds: Vec<Feed>) 
             forward_address,
             public_address,
             deployments: state.counters.snapshot(),
+            traffic: {
+                let unread = followed.iter().map(|feed| feed.status().refused).sum();
+                state.metrics.traffic.snapshot(unread)
+            },
         })
     }));
 }

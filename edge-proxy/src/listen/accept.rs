@@ -19,6 +19,7 @@ use crate::{
     decide::{ConnInfo, TlsInfo},
     drain::Drain,
     state::State,
+    traffic::Outcome,
 };
 
 /// From the first byte of a TLS handshake to its end.
@@ -143,7 +144,13 @@ async fn serve_tls(tcp: TcpStream, peer: SocketAddr, front: &Front) {
             };
             serve(front, Box::new(stream), info, protocol).await;
         }
-        Err(error) => front.state.metrics.refused_connection(error.reason()),
+        Err(error) => {
+            let metrics = &front.state.metrics;
+            metrics.refused_connection(error.reason());
+            if error == Handshake::UnrecognizedName {
+                metrics.traffic.record(Outcome::Unrouted);
+            }
+        }
     }
 }
 

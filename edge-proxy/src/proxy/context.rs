@@ -17,6 +17,7 @@ use crate::{
     metrics::{Open, Source},
     observe::Observer,
     route::table::Route,
+    traffic::Outcome,
     upstream::{counters::Counter, endpoint::Endpoint, first_byte::Timer, pool::ServicePool},
 };
 
@@ -199,6 +200,17 @@ impl RequestCtx {
         }
         if let Some(service) = entry.service_id {
             metrics.service_request(service, entry.status);
+        }
+        // Cut before any answer: the user left.
+        let cut = entry.cut && entry.status != 0;
+        metrics.traffic.record(self.outcome(cut));
+    }
+
+    fn outcome(&self, cut: bool) -> Outcome {
+        match self.refusal {
+            Some(Refusal::UnknownHost | Refusal::Misdirected) => Outcome::Unrouted,
+            _ if self.has_failed(cut) => Outcome::Failed,
+            _ => Outcome::Answered,
         }
     }
 

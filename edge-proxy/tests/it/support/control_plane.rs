@@ -132,7 +132,7 @@ async fn desired(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>
     let documents = routes.map(move |routes| {
         let [global, region] = routes.changes();
         let (change, secrets) = match wanted.feed {
-            FeedName::GlobalRoutes => (global, routes.keys()),
+            FeedName::GlobalRoutes(_) => (global, routes.keys()),
             _ => (region, Change::default()),
         };
         let _ = publisher.publish(change);
@@ -150,5 +150,6 @@ async fn report(
         interval_ms: 500,
         feeds: [].into(),
         release: [].into(),
+        ring: None,
     })
 }

@@ -1,5 +1,6 @@
 //! An edge in this process, with feeds that the test writes.
 
+use domain::ring::Ring;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use domain::{
@@ -121,7 +122,7 @@ impl Routes {
         let items = items.map(|item| (region_id(item), item.clone()));
         let mut state = State::new(items, []);
         state.commit = Some(Commit {
-            feed: FeedName::RegionRoutes("us-east".parse().unwrap()),
+            feed: FeedName::RegionRoutes("us-east".parse().unwrap(), Ring::All),
             epoch: Epoch(1),
             generation: Generation(self.generation),
             digest: String::new(),
