@@ -4,8 +4,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use domain::id::{BuildId, InstanceId};
-use link::follow::{Standing, State};
-use protocol::item::{BuildItem, InstanceItem, NodeItem};
+use link::follow::{Entry, Standing, State};
+use protocol::{
+    item::{BuildItem, InstanceItem, NodeItem},
+    report::StoredItem,
+};
 use tokio::sync::watch;
 
 /// The newest document of the node's feed.
@@ -24,6 +27,8 @@ pub struct Wanted {
     pub item: Arc<InstanceItem>,
     /// The newest document lacks it without a cause: it runs on, and is reported so (DESIGN §5).
     pub orphaned: bool,
+    /// Of an orphan: the bytes that it runs by, so that the control plane can take it back.
+    pub stored: Option<StoredItem>,
 }
 
 impl Desired {
@@ -33,17 +38,21 @@ impl Desired {
         state.commit.as_ref()?;
         let mut desired = Self::default();
         for entry in state.items.values() {
-            let orphaned = matches!(entry.standing, Standing::Held | Standing::Orphaned);
-            desired.insert(&entry.item, orphaned);
+            desired.insert(entry);
         }
         Some(desired)
     }
 
-    fn insert(&mut self, item: &NodeItem, orphaned: bool) {
-        match item {
+    fn insert(&mut self, entry: &Entry<NodeItem>) {
+        match &entry.item {
             NodeItem::Instance(item) => {
-                let item = Arc::new(InstanceItem::clone(item));
-                self.instances.insert(item.id, Wanted { item, orphaned });
+                let orphaned = matches!(entry.standing, Standing::Held | Standing::Orphaned);
+                let wanted = Wanted {
+                    item: Arc::new(InstanceItem::clone(item)),
+                    orphaned,
+                    stored: orphaned.then(|| stored(entry)).flatten(),
+                };
+                self.instances.insert(item.id, wanted);
             }
             NodeItem::Build(item) => {
                 self.builds
@@ -53,6 +62,14 @@ impl Desired {
             NodeItem::Denied(_) => {}
         }
     }
+}
+
+fn stored(entry: &Entry<NodeItem>) -> Option<StoredItem> {
+    let rendered = entry.rendered()?;
+    Some(StoredItem {
+        json: rendered.json().to_owned(),
+        sha256: hex::encode(rendered.sha256()),
+    })
 }
 
 /// Follows the feed's state until the task is dropped.

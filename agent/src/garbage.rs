@@ -2,7 +2,7 @@
 //! refers to. Images that someone else brought here are not ours to remove.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -59,6 +59,12 @@ impl Images {
         let mut pulled = self.pulled();
         pulled.insert(image.to_owned(), used);
         disk::write(&self.path, &*pulled)
+    }
+
+    /// With an image here.
+    #[must_use]
+    pub fn services(&self) -> BTreeSet<ServiceId> {
+        self.pulled().values().map(|image| image.service).collect()
     }
 
     fn note_uses(&self, observed: &Observed, now: DateTime<Utc>) {
@@ -151,8 +157,6 @@ fn plan_removals(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use chrono::TimeDelta;
 
     use super::*;

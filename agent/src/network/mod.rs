@@ -60,6 +60,7 @@ pub struct Networks {
     runtime: Arc<dyn Runtime>,
     guard: Box<dyn Guard>,
     environments: Mutex<BTreeSet<EnvironmentId>>,
+    present: watch::Sender<Option<BTreeSet<EnvironmentId>>>,
 }
 
 impl Networks {
@@ -70,7 +71,14 @@ impl Networks {
             runtime,
             guard,
             environments: Mutex::default(),
+            present: watch::Sender::default(),
         }
+    }
+
+    /// Environments that have a network here, for reports; none before the engine was asked for all.
+    #[must_use]
+    pub fn present(&self) -> watch::Receiver<Option<BTreeSet<EnvironmentId>>> {
+        self.present.subscribe()
     }
 
     /// Before a container is started: its network is there and the rules are in force.
@@ -80,6 +88,11 @@ impl Networks {
     pub async fn ensure(&self, environment: EnvironmentId) -> Result<(), Error> {
         let mut environments = self.environments.lock().await;
         environments.insert(environment);
+        self.present.send_modify(|present| {
+            if let Some(all) = present {
+                all.insert(environment);
+            }
+        });
         self.runtime.ensure_network(environment).await?;
         Ok(self.guard.ensure(&environments).await?)
     }
@@ -103,12 +116,14 @@ impl Networks {
     /// When the engine refuses.
     pub async fn remove_unused(&self, in_use: &BTreeSet<EnvironmentId>) -> Result<(), Error> {
         let mut environments = self.environments.lock().await;
-        for environment in self.runtime.networks().await? {
-            if !in_use.contains(&environment) {
-                self.runtime.remove_network(environment).await?;
-                environments.remove(&environment);
-            }
+        let mut present: BTreeSet<_> = self.runtime.networks().await?.into_iter().collect();
+        let unused: Vec<_> = present.difference(in_use).copied().collect();
+        for environment in unused {
+            self.runtime.remove_network(environment).await?;
+            environments.remove(&environment);
+            present.remove(&environment);
         }
+        self.present.send_replace(Some(present));
         Ok(())
     }
 }

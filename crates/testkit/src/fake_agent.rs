@@ -12,14 +12,14 @@ use domain::{
     instance::{Desired, State as InstanceState},
     quantity::{Bytes, MilliCpu},
 };
-use link::follow::State;
+use link::follow::{Entry, Standing, State};
 use protocol::{
     feed::FeedName,
     item::{BuildItem, InstanceItem, NodeItem, RunMode},
     join::Role,
     report::{
         AgentReport, BuildReport, BuildResult, BuildState, Capacity, InstanceReport, RoleReport,
-        Usage,
+        StoredItem, Usage,
     },
 };
 use reqwest::Url;
@@ -133,13 +133,29 @@ impl FakeAgent {
     }
 }
 
+/// As an agent does it: with the bytes that it was once told.
+fn report_orphan(entry: &Entry<NodeItem>, report: &mut InstanceReport) {
+    if !matches!(entry.standing, Standing::Held | Standing::Orphaned) {
+        return;
+    }
+    report.orphaned = true;
+    report.item = entry.rendered().map(|rendered| StoredItem {
+        json: rendered.json().to_owned(),
+        sha256: hex::encode(rendered.sha256()),
+    });
+}
+
 impl Script {
     fn report(&mut self, state: &State<NodeItem>) -> AgentReport {
         let mut instances = Vec::new();
         let mut builds = Vec::new();
         for entry in state.items.values() {
             match &entry.item {
-                NodeItem::Instance(item) => instances.push(self.instance(item)),
+                NodeItem::Instance(item) => {
+                    let mut report = self.instance(item);
+                    report_orphan(entry, &mut report);
+                    instances.push(report);
+                }
                 NodeItem::Build(item) => builds.push(self.build(item)),
                 NodeItem::Denied(_) => {}
             }
@@ -150,6 +166,7 @@ impl Script {
             address: SocketAddr::from(([127, 0, 0, 1], 7_444)),
             instances,
             builds,
+            kept: None,
         }
     }
 
@@ -176,6 +193,7 @@ impl Script {
             problem: None,
             usage: Usage::default(),
             orphaned: false,
+            item: None,
         };
         (self.on_instance)(item, &mut report);
         report

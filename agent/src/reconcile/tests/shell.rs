@@ -114,6 +114,7 @@ impl Node {
         let wanted = |item: &&InstanceItem| desired::Wanted {
             item: Arc::new((*item).clone()),
             orphaned: false,
+            stored: None,
         };
         let instances = items.iter().map(|item| (item.id, wanted(item)));
         self.desired.send_replace(Some(Arc::new(Desired {
