@@ -1,7 +1,7 @@
 //! Nodes: machines that run agents, and edges.
 
 use api::{
-    node::{Node, NodeQuery, OverrideNode, UpdateNode},
+    node::{Node, NodeQuery, NodeRole, OverrideNode, UpdateNode},
     page::Page,
     problem::Code,
 };
@@ -42,10 +42,10 @@ pub async fn get(context: &Context, id: NodeId) -> Result<Node, Error> {
     found(&mut grant.read(context).await?, id).await
 }
 
-/// Cordons a node, or empties it.
+/// Cordons a node, empties it, or moves an edge to another ring.
 ///
 /// # Errors
-/// When not allowed, there is none, or the version is another one.
+/// When not allowed, there is none, it is no edge but shall have a ring, or the version is another one.
 pub async fn update(
     context: &Context,
     id: NodeId,
@@ -54,12 +54,19 @@ pub async fn update(
 ) -> Result<Node, Error> {
     let grant = authorize_platform(context, Action::NodeUpdate)?;
     let mut tx = grant.mutate(context).await?;
-    found(&mut tx, id).await?;
+    let role = found(&mut tx, id).await?.role;
+    if request.ring.is_some() && role == NodeRole::Agent {
+        return Err(Error::field("ring", "only an edge has one"));
+    }
     if !store::node_api::update(&mut tx, id, expected.version(), &request).await? {
         return Err(mismatch("node"));
     }
     let node = found(&mut tx, id).await?;
-    let detail = json!({ "schedulable": request.schedulable, "draining": request.draining });
+    let detail = json!({
+        "schedulable": request.schedulable,
+        "draining": request.draining,
+        "ring": request.ring,
+    });
     let entry = context.did_with(grant.action, id, detail);
     context.commit(tx, entry, &[Topic::Evaluations]).await?;
     Ok(node)

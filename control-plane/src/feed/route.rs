@@ -1,11 +1,15 @@
-//! The items of a service's routes, rendered from rows; and the changes that lead from the items
-//! that there are to these.
+//! The items of a service's routes, rendered from rows for every ring of edges; and the changes that
+//! lead from the items that there are to these. A tenant's change is in all rings at once, in each
+//! rendered in the version that the ring is at.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::name::Name;
+use domain::{name::Name, ring::Ring};
 use protocol::{
-    feed::{DropCause, FeedName, digest::Rendered},
+    feed::{
+        DropCause, FeedName,
+        digest::{self, Rendered},
+    },
     item::{GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
 };
 use serde::Serialize;
@@ -20,6 +24,61 @@ use crate::store::{
 /// Changes of several feeds.
 pub type Changes = BTreeMap<FeedName, Vec<Change>>;
 
+/// How a program renders the items of routes.
+#[derive(Debug, Clone, Copy)]
+pub struct Rendering {
+    /// The newest version that it knows. To be raised with every change of what edges read: the
+    /// change then goes from ring to ring (`reconcile::rollout`).
+    pub version: i32,
+    /// Renders in one version: this one, or an older one that a ring is still at.
+    pub render: fn(i32, &RouteItem) -> Result<Rendered, digest::Error>,
+}
+
+/// How this program does it.
+pub const RENDERING: Rendering = Rendering {
+    version: 1,
+    render: |_, item| Rendered::of(item),
+};
+
+/// An item of a ring's feeds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum RouteItem {
+    Global(GlobalRouteItem),
+    Region(RegionRouteItem),
+}
+
+/// The version that each ring is at, and what renders it. No ring changes its version before the end
+/// of the transaction that this was read in.
+#[derive(Debug, Clone)]
+pub struct Rings {
+    pub rendering: Rendering,
+    pub versions: BTreeMap<Ring, i32>,
+}
+
+impl Rings {
+    /// The item as edges of this ring get it.
+    ///
+    /// # Errors
+    /// When it can't be JSON.
+    pub fn render(&self, ring: Ring, item: &RouteItem) -> Result<Rendered, Error> {
+        let version = self.versions.get(&ring).copied().unwrap_or_default();
+        (self.rendering.render)(version, item).map_err(|error| Error::corrupt("item", error))
+    }
+
+    /// A put of an item that needs no secret.
+    ///
+    /// # Errors
+    /// When it can't be JSON.
+    pub fn put(&self, ring: Ring, id: String, item: &RouteItem) -> Result<Change, Error> {
+        Ok(Change::Put {
+            id,
+            item: self.render(ring, item)?,
+            secrets: Vec::new(),
+        })
+    }
+}
+
 /// What a service's routes are made of.
 pub struct View<'a> {
     pub service: &'a Service,
@@ -27,99 +86,91 @@ pub struct View<'a> {
     pub release: Option<&'a Release>,
     pub hostnames: &'a [String],
     pub instances: &'a [Routed],
-    /// Region feeds and hostname items that exist now.
-    pub existing: &'a (Vec<FeedName>, Vec<String>),
+    /// The items of the service that there are now.
+    pub existing: &'a [(FeedName, String)],
 }
 
 /// The changes that make the feeds say what the rows say. Every feed that the service has or had
 /// a part in is there, even when nothing changes in it.
-pub fn changes(view: &View<'_>) -> Result<Changes, Error> {
-    let mut changes = Changes::from([(FeedName::GlobalRoutes, Vec::new())]);
-    let regions = regions(view);
-    let (known_regions, known_hostnames) = view.existing;
-    for feed in known_regions {
-        changes.entry(feed.clone()).or_default();
-    }
-    for region in &regions {
-        if let Some(item) = service_item(view, region) {
-            let feed = FeedName::RegionRoutes(region.clone());
-            let item = put(service_id(view.service), &item)?;
-            changes.entry(feed).or_default().push(item);
+///
+/// # Errors
+/// When an item can't be JSON.
+pub fn changes(view: &View<'_>, rings: &Rings) -> Result<Changes, Error> {
+    let items = items(view);
+    let mut changes = Changes::new();
+    for ring in Ring::ORDER {
+        changes.entry(FeedName::GlobalRoutes(ring)).or_default();
+        for (tier, id, item) in &items {
+            let put = rings.put(ring, id.clone(), item)?;
+            changes.entry(tier.with_ring(ring)).or_default().push(put);
         }
     }
-    for (feed, changes) in &mut changes {
-        let gone = match feed {
-            FeedName::RegionRoutes(region) => !regions.contains(region),
-            FeedName::GlobalRoutes | FeedName::Node(_) => false,
-        };
-        if gone {
-            changes.push(delete(service_id(view.service), view));
+    for (feed, id) in view.existing {
+        let of_feed = changes.entry(feed.clone()).or_default();
+        if !of_feed.iter().any(|change| change.id() == id) {
+            of_feed.push(delete(id.clone(), view));
         }
     }
-    let global = changes.entry(FeedName::GlobalRoutes).or_default();
-    let mut wanted = BTreeSet::new();
-    for item in hostname_items(view, &regions) {
-        let id = format!("hostname/{}", item.hostname);
-        global.push(put(id.clone(), &GlobalRouteItem::Hostname(item))?);
-        wanted.insert(id);
-    }
-    let stale = known_hostnames.iter().filter(|id| !wanted.contains(*id));
-    global.extend(stale.map(|id| delete(id.clone(), view)));
     Ok(changes)
 }
 
-fn service_id(service: &Service) -> String {
-    format!("service/{}", service.id)
+/// The item of a service in the feeds of its regions.
+#[must_use]
+pub fn service_item_id(service: domain::id::ServiceId) -> String {
+    format!("service/{service}")
 }
 
-fn regions(view: &View<'_>) -> BTreeSet<Name> {
-    match view.release {
-        Some(_) => view.instances.iter().map(|i| i.region.clone()).collect(),
-        None => BTreeSet::new(),
+fn items(view: &View<'_>) -> Vec<(FeedName, String, RouteItem)> {
+    let Some(release) = view.release else {
+        return Vec::new();
+    };
+    let regions: BTreeSet<&Name> = view.instances.iter().map(|i| &i.region).collect();
+    let mut items = Vec::new();
+    for region in &regions {
+        let tier = FeedName::RegionRoutes((*region).clone(), Ring::All);
+        let item = RegionRouteItem::Service(service_item(view, release, region));
+        let id = service_item_id(view.service.id);
+        items.push((tier, id, RouteItem::Region(item)));
     }
+    for hostname in view.hostnames {
+        let item = hostname_item(view, release, &regions, hostname);
+        items.push((
+            FeedName::GlobalRoutes(Ring::All),
+            format!("hostname/{hostname}"),
+            RouteItem::Global(GlobalRouteItem::Hostname(item)),
+        ));
+    }
+    items
 }
 
-fn service_item(view: &View<'_>, region: &Name) -> Option<RegionRouteItem> {
-    let release = view.release?;
+fn service_item(view: &View<'_>, release: &Release, region: &Name) -> ServiceItem {
     let here = view.instances.iter().filter(|i| i.region == *region);
-    Some(RegionRouteItem::Service(ServiceItem {
+    ServiceItem {
         service_id: view.service.id,
         deployment_id: release.deployment,
         endpoints: here.filter_map(|i| i.endpoint).collect(),
         health_path: release.spec.deploy.readiness.path.clone(),
         traceparent: release.traceparent.clone(),
-    }))
+    }
 }
 
-fn hostname_items(view: &View<'_>, regions: &BTreeSet<Name>) -> Vec<HostnameItem> {
-    let Some(release) = view.release else {
-        return Vec::new();
-    };
+fn hostname_item(
+    view: &View<'_>,
+    release: &Release,
+    regions: &BTreeSet<&Name>,
+    hostname: &str,
+) -> HostnameItem {
     let network = &release.spec.network;
     let allowed =
-        |region: &&Name| network.residency.is_empty() || network.residency.contains(region);
-    let regions: Vec<Name> = regions.iter().filter(allowed).cloned().collect();
-    view.hostnames
-        .iter()
-        .map(|hostname| HostnameItem {
-            hostname: hostname.clone(),
-            service_id: view.service.id,
-            regions: regions.clone(),
-            https_redirect: network.https_redirect,
-            timeouts: network.timeouts,
-            max_body: network.max_body,
-        })
-        .collect()
-}
-
-/// A put of an item that needs no secret.
-pub fn put<T: Serialize>(id: String, item: &T) -> Result<Change, Error> {
-    let item = Rendered::of(item).map_err(|error| Error::corrupt("item", error))?;
-    Ok(Change::Put {
-        id,
-        item,
-        secrets: Vec::new(),
-    })
+        |region: &&Name| network.residency.is_empty() || network.residency.contains(*region);
+    HostnameItem {
+        hostname: hostname.to_owned(),
+        service_id: view.service.id,
+        regions: regions.iter().copied().filter(allowed).cloned().collect(),
+        https_redirect: network.https_redirect,
+        timeouts: network.timeouts,
+        max_body: network.max_body,
+    }
 }
 
 fn delete(id: String, view: &View<'_>) -> Change {

@@ -51,7 +51,8 @@ impl From<sqlx::Error> for Error {
             }
             crate::store::Error::Constraint { source, .. }
             | crate::store::Error::Statement(source) => Self::Statement(source),
-            other @ crate::store::Error::Corrupt { .. } => {
+            other @ (crate::store::Error::Corrupt { .. }
+            | crate::store::Error::NewerRendering { .. }) => {
                 Self::Statement(sqlx::Error::Protocol(other.to_string()))
             }
         }

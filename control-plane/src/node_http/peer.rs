@@ -2,7 +2,7 @@
 
 use axum::extract::FromRequestParts;
 use chrono::Utc;
-use domain::id::NodeId;
+use domain::{id::NodeId, ring::Ring};
 use http::request::Parts;
 use protocol::{
     PROTOCOL, PROTOCOL_HEADER,
@@ -24,18 +24,30 @@ pub struct Node {
     pub id: NodeId,
     pub region: domain::name::Name,
     pub role: Role,
+    /// Whose routes an edge shall follow.
+    pub ring: Ring,
     /// The version it speaks.
     pub protocol: i32,
 }
 
 impl Node {
-    /// The feeds it follows.
-    pub fn feeds(&self) -> Vec<FeedName> {
+    /// Whether it may follow a feed: an edge that of any ring, because an operator may move it.
+    pub fn may_follow(&self, feed: &FeedName) -> bool {
+        match (self.role, feed) {
+            (Role::Agent, FeedName::Node(id)) => *id == self.id,
+            (Role::Edge, FeedName::GlobalRoutes(_)) => true,
+            (Role::Edge, FeedName::RegionRoutes(region, _)) => *region == self.region,
+            _ => false,
+        }
+    }
+
+    /// The feeds that it follows when it has none yet.
+    pub fn first_feeds(&self) -> Vec<FeedName> {
         match self.role {
             Role::Agent => vec![FeedName::Node(self.id)],
             Role::Edge => vec![
-                FeedName::GlobalRoutes,
-                FeedName::RegionRoutes(self.region.clone()),
+                FeedName::GlobalRoutes(Ring::All),
+                FeedName::RegionRoutes(self.region.clone(), Ring::All),
             ],
         }
     }
@@ -47,6 +59,7 @@ pub(super) struct Renewing {
     pub spiffe_id: SpiffeId,
     /// `SubjectPublicKeyInfo`, DER.
     pub public_key: Vec<u8>,
+    ring: Ring,
     expired: bool,
 }
 
@@ -56,13 +69,14 @@ impl FromRequestParts<State> for Renewing {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
         let peer = parts.extensions.get::<Peer>().ok_or(Error::NoCertificate)?;
         let leaf = peer.certificates.first().ok_or(Error::NoCertificate)?;
-        let node = read(leaf)?;
+        let mut node = read(leaf)?;
         if node.spiffe_id.trust_domain != state.config.platform_domain {
             return Err(Error::ForeignCertificate(node.spiffe_id.to_string()));
         }
         let id = node.spiffe_id.node_id;
         let known = node_identity::find(&mut SystemTx::begin(&state.pools).await?, id).await?;
         let welcome = known.is_some_and(|known| {
+            node.ring = known.ring;
             !known.denied
                 && known.public_key == node.public_key
                 && known.role == node.spiffe_id.role
@@ -83,6 +97,7 @@ impl FromRequestParts<State> for Node {
         if node.expired {
             return Err(Error::ExpiredCertificate);
         }
+        let ring = node.ring;
         let SpiffeId {
             node_id,
             region,
@@ -93,6 +108,7 @@ impl FromRequestParts<State> for Node {
             id: node_id,
             region,
             role,
+            ring,
             protocol,
         })
     }
@@ -127,6 +143,7 @@ fn read(leaf: &[u8]) -> Result<Renewing, Error> {
     Ok(Renewing {
         spiffe_id,
         public_key: certificate.public_key().raw.to_vec(),
+        ring: Ring::default(),
         expired: certificate.validity().not_after.timestamp() < Utc::now().timestamp(),
     })
 }

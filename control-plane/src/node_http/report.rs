@@ -2,7 +2,11 @@
 //! the reconcilers.
 
 use axum::{Json, extract};
-use protocol::report::{Report, ReportAnswer, RoleReport};
+use protocol::{
+    feed::FeedName,
+    join::Role,
+    report::{Report, ReportAnswer, RoleReport},
+};
 
 use super::{Error, Node, guard};
 use crate::{
@@ -23,8 +27,7 @@ pub(super) async fn report(
 ) -> Result<Json<ReportAnswer>, Error> {
     let fits = matches!(
         (&report.role, node.role),
-        (RoleReport::Agent(_), protocol::join::Role::Agent)
-            | (RoleReport::Edge(_), protocol::join::Role::Edge)
+        (RoleReport::Agent(_), Role::Agent) | (RoleReport::Edge(_), Role::Edge)
     );
     if !fits {
         return Err(Error::Malformed(
@@ -36,7 +39,7 @@ pub(super) async fn report(
     let noticed = node_report::store(&mut tx, node.id, node.protocol, &report)
         .await?
         .ok_or(Error::StaleReport)?;
-    let feeds = feed::positions(&mut tx, &node.feeds()).await?;
+    let feeds = feed::positions(&mut tx, &followed(&node, &report)).await?;
     let release = node_report::overrides(&mut tx, node.id).await?;
     tx.commit().await?;
     wake(&state, noticed);
@@ -44,7 +47,20 @@ pub(super) async fn report(
         interval_ms: state.config.node.report_interval.as_millis(),
         feeds,
         release,
+        ring: (node.role == Role::Edge).then_some(node.ring),
     }))
+}
+
+/// The feeds that it names itself: one from before there were rings knows no other names.
+fn followed(node: &Node, report: &Report) -> Vec<FeedName> {
+    if report.feeds.is_empty() {
+        return node.first_feeds();
+    }
+    report
+        .feeds
+        .iter()
+        .map(|commit| commit.feed.clone())
+        .collect()
 }
 
 fn wake(state: &State, noticed: Noticed) {
@@ -55,7 +71,7 @@ fn wake(state: &State, noticed: Noticed) {
     if noticed.instances || noticed.address {
         state.waker.wake(Topic::Routes);
     }
-    if noticed.capacity {
+    if noticed.capacity || noticed.orphans {
         state.waker.wake(Topic::Evaluations);
     }
 }

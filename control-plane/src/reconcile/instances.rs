@@ -10,7 +10,10 @@ use protocol::{feed::FeedName, item::NodeItem};
 
 use super::{Context, Error, routes};
 use crate::{
-    feed::{instance::item_id, route::Changes},
+    feed::{
+        instance::item_id,
+        route::{Changes, Rendering},
+    },
     store::{
         self, evaluation, feed,
         instance::{self, Going},
@@ -31,7 +34,7 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
         let positions = going.unrouted.clone().unwrap_or_default();
         let followers = route::followers(&mut tx, &positions).await?;
         let action = decide(&going, &followers);
-        apply(&mut tx, &going, action).await?;
+        apply(&mut tx, context.state.rendering, &going, action).await?;
         tx.commit().await?;
         wake(&context, action);
     }
@@ -71,11 +74,16 @@ pub fn decide(going: &Going, followers: &[Follower]) -> Action {
     }
 }
 
-async fn apply(tx: &mut SystemTx, going: &Going, action: Action) -> Result<(), store::Error> {
+async fn apply(
+    tx: &mut SystemTx,
+    rendering: Rendering,
+    going: &Going,
+    action: Action,
+) -> Result<(), store::Error> {
     match action {
         Action::Wait => Ok(()),
         Action::Unroute => match placement::lock_service(tx, going.service).await? {
-            Some(service) => routes::apply(tx, &service).await.map(drop),
+            Some(service) => routes::apply(tx, rendering, &service).await.map(drop),
             None => Ok(()),
         },
         Action::Tell => tell(tx, going).await,
@@ -132,7 +140,8 @@ fn wake(context: &Context, action: Action) {
         Action::Forget => {
             waker.wake(Topic::Feeds);
             waker.wake(Topic::Evaluations);
-            waker.wake(Topic::Deletions);
+            waker.wake(Topic::Deployments);
+            waker.wake(Topic::Workflows);
         }
     }
     if action == Action::Unroute {

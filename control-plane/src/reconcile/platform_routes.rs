@@ -2,34 +2,43 @@
 
 use std::collections::BTreeSet;
 
+use domain::ring::Ring;
 use protocol::{
     feed::{DropCause, FeedName, digest::Rendered},
-    item::{CertificateItem, GlobalRouteItem, NodeItem, RegionRouteItem},
+    item::{CertificateItem, DeniedItem, GlobalRouteItem, NodeItem, RegionRouteItem},
 };
 
 use super::{Context, Error, certificates};
 use crate::{
     feed::{
-        route::{Changes, put},
+        route::{Changes, Rings, RouteItem},
         secrets::SecretKey,
     },
     store::{
         self,
         feed::{self, Change},
-        route,
+        ring, route,
         tx::SystemTx,
     },
     waker::Topic,
 };
 
 pub(super) async fn run(context: Context) -> Result<(), Error> {
+    certificates::ensure(&context.state).await?;
+    write(&context).await
+}
+
+/// Facts are in all rings at once: without them an edge serves wrongly.
+pub(super) async fn write(context: &Context) -> Result<(), Error> {
     let state = &context.state;
-    certificates::ensure(state).await?;
     let mut tx = SystemTx::begin(&state.pools).await?;
+    let rings = ring::rings(&mut tx, state.rendering).await?;
     let mut changes = Changes::new();
-    global(&mut tx, &mut changes).await?;
-    agents(&mut tx, &mut changes).await?;
-    denied(&mut tx, &mut changes).await?;
+    for ring in Ring::ORDER {
+        global(&mut tx, &rings, ring, &mut changes).await?;
+        agents(&mut tx, &rings, ring, &mut changes).await?;
+    }
+    denied(&mut tx, &rings, &mut changes).await?;
     let feeds: Vec<FeedName> = changes.keys().cloned().collect();
     let before = feed::positions(&mut tx, &feeds).await?;
     let after = feed::write(&mut tx, changes).await?;
@@ -40,35 +49,47 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     Ok(())
 }
 
-async fn global(tx: &mut SystemTx, changes: &mut Changes) -> Result<(), store::Error> {
-    let feed = FeedName::GlobalRoutes;
+async fn global(
+    tx: &mut SystemTx,
+    rings: &Rings,
+    ring: Ring,
+    changes: &mut Changes,
+) -> Result<(), store::Error> {
+    let feed = FeedName::GlobalRoutes(ring);
     let mut wanted = Vec::new();
     for edge in route::edges(tx).await? {
         let id = format!("edge/{}", edge.node_id);
-        wanted.push(put(id, &GlobalRouteItem::Edge(edge))?);
+        let item = RouteItem::Global(GlobalRouteItem::Edge(edge));
+        wanted.push(rings.put(ring, id, &item)?);
     }
     replace(tx, changes, &feed, "edge/", wanted).await?;
     let mut wanted = Vec::new();
     for certificate in route::certificates(tx).await? {
-        wanted.push(certificate_change(certificate)?);
+        wanted.push(certificate_change(rings, ring, certificate)?);
     }
     replace(tx, changes, &feed, "certificate/", wanted).await
 }
 
-async fn agents(tx: &mut SystemTx, changes: &mut Changes) -> Result<(), store::Error> {
+async fn agents(
+    tx: &mut SystemTx,
+    rings: &Rings,
+    ring: Ring,
+    changes: &mut Changes,
+) -> Result<(), store::Error> {
     let agents = route::agents(tx).await?;
     for region in route::regions(tx).await? {
         let here = agents.iter().filter(|(of, _)| *of == region);
         let wanted = here
             .map(|(_, agent)| {
                 let id = format!("agent/{}", agent.node_id);
-                put(id, &RegionRouteItem::Agent(agent.clone()))
+                let item = RouteItem::Region(RegionRouteItem::Agent(agent.clone()));
+                rings.put(ring, id, &item)
             })
             .collect::<Result<Vec<_>, _>>()?;
         replace(
             tx,
             changes,
-            &FeedName::RegionRoutes(region),
+            &FeedName::RegionRoutes(region, ring),
             "agent/",
             wanted,
         )
@@ -78,22 +99,28 @@ async fn agents(tx: &mut SystemTx, changes: &mut Changes) -> Result<(), store::E
 }
 
 /// Nodes refuse expelled ones by themselves, because certificates don't by expiring.
-async fn denied(tx: &mut SystemTx, changes: &mut Changes) -> Result<(), store::Error> {
+async fn denied(
+    tx: &mut SystemTx,
+    rings: &Rings,
+    changes: &mut Changes,
+) -> Result<(), store::Error> {
     let denied = route::denied(tx).await?;
-    let wanted = denied
-        .iter()
-        .map(|item| {
-            put(
-                format!("denied/{}", item.node_id),
-                &GlobalRouteItem::Denied(*item),
-            )
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    replace(tx, changes, &FeedName::GlobalRoutes, "denied/", wanted).await?;
+    let id = |item: &DeniedItem| format!("denied/{}", item.node_id);
+    for ring in Ring::ORDER {
+        let wanted = denied
+            .iter()
+            .map(|item| {
+                let route = RouteItem::Global(GlobalRouteItem::Denied(*item));
+                rings.put(ring, id(item), &route)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let feed = FeedName::GlobalRoutes(ring);
+        replace(tx, changes, &feed, "denied/", wanted).await?;
+    }
     for (_, agent) in route::agents(tx).await? {
         let wanted = denied
             .iter()
-            .map(|item| put(format!("denied/{}", item.node_id), &NodeItem::Denied(*item)))
+            .map(|item| node_put(id(item), &NodeItem::Denied(*item)))
             .collect::<Result<Vec<_>, _>>()?;
         replace(
             tx,
@@ -107,19 +134,31 @@ async fn denied(tx: &mut SystemTx, changes: &mut Changes) -> Result<(), store::E
     Ok(())
 }
 
-fn certificate_change(certificate: route::Certificate) -> Result<Change, store::Error> {
+fn node_put(id: String, item: &NodeItem) -> Result<Change, store::Error> {
+    let item = Rendered::of(item).map_err(|error| store::Error::corrupt("item", error))?;
+    Ok(Change::Put {
+        id,
+        item,
+        secrets: Vec::new(),
+    })
+}
+
+fn certificate_change(
+    rings: &Rings,
+    ring: Ring,
+    certificate: route::Certificate,
+) -> Result<Change, store::Error> {
     let key = SecretKey::Certificate(certificate.id).at(certificate.key_version);
     let id = format!("certificate/{}", certificate.id);
-    let item = GlobalRouteItem::Certificate(CertificateItem {
+    let item = RouteItem::Global(GlobalRouteItem::Certificate(CertificateItem {
         id: certificate.id,
         names: certificate.names,
         chain: certificate.chain_pem,
         key: key.clone(),
-    });
-    let item = Rendered::of(&item).map_err(|error| store::Error::corrupt("item", error))?;
+    }));
     Ok(Change::Put {
         id,
-        item,
+        item: rings.render(ring, &item)?,
         secrets: vec![key],
     })
 }

@@ -25,6 +25,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A newer program has begun to render this ring's routes in a way that this one does not know.
+    #[error(
+        "ring {ring} is rendered in version {version}, which this program does not know: leave it to the newer replicas"
+    )]
+    NewerRendering {
+        /// The ring.
+        ring: domain::ring::Ring,
+        /// Its version.
+        version: i32,
+    },
     /// Anything else: a fault of ours.
     #[error("a statement failed: {0}")]
     Statement(sqlx::Error),
@@ -48,7 +58,10 @@ impl Error {
     /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Contention(_))
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::Contention(_) | Self::NewerRendering { .. }
+        )
     }
 }
 

@@ -6,13 +6,14 @@ use sqlx::{PgConnection, postgres::PgRow};
 use uuid::Uuid;
 
 use api::{
-    node::{Node, NodeFeed, NodeResources, NodeStatus, UpdateNode},
+    node::{Node, NodeFeed, NodeResources, NodeRole, NodeStatus, UpdateNode},
     page::Page,
 };
 use domain::{
     id::NodeId,
     name::Name,
     quantity::{Bytes, MilliCpu},
+    ring::Ring,
 };
 
 use super::{
@@ -26,7 +27,7 @@ use super::{
 macro_rules! select_node {
     ($rest:literal) => {
         concat!(
-            "select n.id, n.name, r.name as region, n.role, n.schedulable, n.draining,
+            "select n.id, n.name, r.name as region, n.role, n.schedulable, n.draining, n.ring,
                  n.denied_at is not null as denied, n.certificate_not_after, n.reserved_cpu_millis,
                  n.reserved_memory_bytes, n.version, n.created_at, s.reported_at, s.late_since,
                  s.binary_version, s.cpu_millis, s.memory_bytes, s.used_cpu_millis,
@@ -39,14 +40,19 @@ macro_rules! select_node {
 }
 
 fn node(row: &PgRow) -> Result<Node, Error> {
+    let role = super::node_role(row.value("role")?)?;
     Ok(Node {
         id: row.id("id")?,
         name: row.parsed("name")?,
         region: row.parsed("region")?,
-        role: super::node_role(row.value("role")?)?,
+        role,
         schedulable: row.value("schedulable")?,
         draining: row.value("draining")?,
         denied: row.value("denied")?,
+        ring: match role {
+            NodeRole::Agent => None,
+            NodeRole::Edge => Some(row.parsed("ring")?),
+        },
         certificate_not_after: row.value("certificate_not_after")?,
         reserved: resources(row, "reserved_cpu_millis", "reserved_memory_bytes")?,
         status: status(row)?,
@@ -140,7 +146,7 @@ async fn add_feeds(connection: &mut PgConnection, nodes: &mut [Node]) -> Result<
     Ok(())
 }
 
-/// Cordons or drains; false when there is no such node, or the version is another one.
+/// Cordons, drains or moves to another ring; false when there is no such node, or the version is another one.
 ///
 /// # Errors
 /// When the database can't be reached.
@@ -152,13 +158,14 @@ pub async fn update(
 ) -> Result<bool, Error> {
     let query = sqlx::query(
         "update node set schedulable = coalesce($3, schedulable), draining = coalesce($4, draining),
-             version = version + 1
+             ring = coalesce($5, ring), version = version + 1
          where id = $1 and ($2::bigint is null or version = $2)",
     )
     .bind(id.uuid())
     .bind(version)
     .bind(change.schedulable)
-    .bind(change.draining);
+    .bind(change.draining)
+    .bind(change.ring.map(Ring::as_str));
     query::changed(tx, query).await
 }
 

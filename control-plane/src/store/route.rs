@@ -9,6 +9,7 @@ use domain::{
     id::{CertificateId, InstanceId, NodeId, ServiceId},
     instance::State,
     name::Name,
+    ring::Ring,
 };
 use protocol::{
     feed::FeedName,
@@ -89,29 +90,29 @@ pub async fn instances(tx: &mut SystemTx, service: &Service) -> Result<Vec<Route
         .collect()
 }
 
-/// The routes that a service has now: region feeds with an item of it, and its hostnames' items.
+/// The items that a service has in routes now, of every ring.
 pub async fn existing(
     tx: &mut SystemTx,
     service: ServiceId,
-) -> Result<(Vec<FeedName>, Vec<String>), Error> {
-    let regions: Vec<String> = sqlx::query_scalar(
-        "select feed from feed_item where id = $1 and feed like 'routes/region/%' order by feed",
+) -> Result<Vec<(FeedName, String)>, Error> {
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "select feed, id from feed_item where id = $1 and feed like 'routes/region/%'
+         union all
+         select feed, id from feed_item where feed like 'routes/global%'
+           and ((json::jsonb) ->> 'service_id') = $2 order by 1, 2",
     )
-    .bind(format!("service/{service}"))
-    .fetch_all(tx.executor())
-    .await?;
-    let hostnames = sqlx::query_scalar(
-        "select id from feed_item where feed = 'routes/global'
-           and ((json::jsonb) ->> 'service_id') = $1 order by id",
-    )
+    .bind(crate::feed::route::service_item_id(service))
     .bind(service.to_string())
     .fetch_all(tx.executor())
     .await?;
-    let regions = regions
-        .iter()
-        .map(|feed| feed.parse().map_err(|error| Error::corrupt("feed", error)))
-        .collect::<Result<_, _>>()?;
-    Ok((regions, hostnames))
+    rows.into_iter()
+        .map(|(feed, id)| {
+            let feed = feed
+                .parse()
+                .map_err(|error| Error::corrupt("feed", error))?;
+            Ok((feed, id))
+        })
+        .collect()
 }
 
 /// Remembers since when no route leads to the service's other instances; those that are routed
@@ -136,6 +137,18 @@ pub async fn mark_unrouted(
     Ok(())
 }
 
+/// The time that late edges have begins now, for instances that are about to go.
+pub async fn begin_late_time(tx: &mut SystemTx, service: ServiceId) -> Result<(), Error> {
+    sqlx::query(
+        "update instance set unrouted_at = now()
+         where service_id = $1 and unrouted is not null and stop_cause is null and stopped_at is null",
+    )
+    .bind(service.uuid())
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
 /// Makes edges use this deployment's instances from the next routes on.
 pub async fn point_to(
     tx: &mut SystemTx,
@@ -150,34 +163,52 @@ pub async fn point_to(
     Ok(())
 }
 
-/// Each edge that follows one of these feeds, and whether it has applied the position.
+/// Each edge that follows one of these documents, and whether it has applied the position of it in the
+/// ring that it follows.
 pub async fn followers(tx: &mut SystemTx, positions: &Positions) -> Result<Vec<Follower>, Error> {
-    let mut followers = Vec::new();
+    let mut tiers: BTreeMap<FeedName, Vec<(&FeedName, &Position)>> = BTreeMap::new();
     for (feed, position) in positions {
-        let region = match feed {
-            FeedName::RegionRoutes(region) => Some(region.as_str()),
-            FeedName::GlobalRoutes | FeedName::Node(_) => None,
-        };
-        let rows: Vec<(bool, bool)> = sqlx::query_as(
-            "select coalesce((f.epoch, f.generation) >= ($2, $3), false),
-                s.node_id is null or s.late_since is not null
-             from node n join region on region.id = n.region_id
-             left join node_feed f on f.node_id = n.id and f.feed = $1
-             left join node_status s on s.node_id = n.id
-             where n.role = 'edge' and n.denied_at is null and ($4::text is null or region.name = $4)",
-        )
-        .bind(feed.to_string())
-        .bind(position.epoch.0)
-        .bind(position.generation.0)
-        .bind(region)
-        .fetch_all(tx.executor())
-        .await?;
-        followers.extend(
-            rows.into_iter()
-                .map(|(applied, late)| Follower { applied, late }),
-        );
+        tiers.entry(feed.tier()).or_default().push((feed, position));
+    }
+    let mut followers = Vec::new();
+    for (tier, rings) in tiers {
+        followers.extend(followers_of(tx, &tier, &rings).await?);
     }
     Ok(followers)
+}
+
+async fn followers_of(
+    tx: &mut SystemTx,
+    tier: &FeedName,
+    rings: &[(&FeedName, &Position)],
+) -> Result<Vec<Follower>, Error> {
+    let region = match tier {
+        FeedName::RegionRoutes(region, _) => Some(region.as_str()),
+        FeedName::GlobalRoutes(_) | FeedName::Node(_) => None,
+    };
+    let feeds: Vec<String> = rings.iter().map(|(feed, _)| feed.to_string()).collect();
+    let epochs: Vec<i64> = rings.iter().map(|(_, at)| at.epoch.0).collect();
+    let generations: Vec<i64> = rings.iter().map(|(_, at)| at.generation.0).collect();
+    let rows: Vec<(bool, bool)> = sqlx::query_as(
+        "select exists (
+                select 1 from node_feed f
+                join unnest($1::text[], $2::bigint[], $3::bigint[]) as p (feed, epoch, generation) on p.feed = f.feed
+                where f.node_id = n.id and (f.epoch, f.generation) >= (p.epoch, p.generation)),
+            s.node_id is null or s.late_since is not null
+         from node n join region on region.id = n.region_id
+         left join node_status s on s.node_id = n.id
+         where n.role = 'edge' and n.denied_at is null and ($4::text is null or region.name = $4)",
+    )
+    .bind(feeds)
+    .bind(epochs)
+    .bind(generations)
+    .bind(region)
+    .fetch_all(tx.executor())
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(applied, late)| Follower { applied, late })
+        .collect())
 }
 
 /// Every welcome edge whose address is known.
@@ -246,6 +277,20 @@ pub async fn item_ids(
     .bind(prefix)
     .fetch_all(tx.executor())
     .await?)
+}
+
+/// Where all routes stand.
+pub async fn positions(tx: &mut SystemTx) -> Result<Positions, Error> {
+    let regions = regions(tx).await?;
+    let mut feeds = Vec::new();
+    for ring in Ring::ORDER {
+        feeds.push(FeedName::GlobalRoutes(ring));
+        let of_ring = regions
+            .iter()
+            .map(|region| FeedName::RegionRoutes(region.clone(), ring));
+        feeds.extend(of_ring);
+    }
+    super::feed::positions(tx, &feeds).await
 }
 
 /// Names of all regions.

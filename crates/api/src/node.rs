@@ -10,6 +10,7 @@ use domain::{
     id::NodeId,
     name::Name,
     quantity::{Bytes, MilliCpu},
+    ring::Ring,
 };
 
 /// A node.
@@ -29,6 +30,9 @@ pub struct Node {
     pub draining: bool,
     /// It was expelled: its certificate is refused.
     pub denied: bool,
+    /// Of an edge: when changes that the platform makes by itself reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<Ring>,
     /// When its certificate ends; it renews it long before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate_not_after: Option<DateTime<Utc>>,
@@ -115,6 +119,9 @@ pub struct UpdateNode {
     /// Empty it: its instances are replaced elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<bool>,
+    /// Of an edge: changes that the platform makes by itself reach it with this ring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<Ring>,
 }
 
 /// `POST /v1/nodes/{node_id}/override`: lets the drops go that the node's brake holds.

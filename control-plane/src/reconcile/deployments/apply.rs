@@ -6,7 +6,10 @@ use protocol::feed::{DropCause, FeedName};
 
 use super::{release, release_command};
 use crate::{
-    feed::{instance::item_id, route::Changes},
+    feed::{
+        instance::item_id,
+        route::{Changes, Rendering},
+    },
     reconcile::{Context, Error, routes},
     store::{
         self,
@@ -33,7 +36,8 @@ pub(super) async fn all(
             Effect::StartBuild => release::start_build(context, tx, service, deployment).await?,
             Effect::MakeRelease => release::make(context, tx, service, deployment).await?,
             effect => {
-                infallible(tx, service, deployment, std::slice::from_ref(effect)).await?;
+                let effect = std::slice::from_ref(effect);
+                infallible(context.state.rendering, tx, service, deployment, effect).await?;
                 Ok(())
             }
         };
@@ -46,6 +50,7 @@ pub(super) async fn all(
 
 /// Effects that can only fail with the database.
 pub(super) async fn infallible(
+    rendering: Rendering,
     tx: &mut SystemTx,
     service: &Service,
     deployment: &Deployment,
@@ -54,9 +59,9 @@ pub(super) async fn infallible(
     for effect in effects {
         match effect {
             Effect::Place => place(tx, service, deployment).await?,
-            Effect::Route => route(tx, service, deployment).await?,
+            Effect::Route => route(rendering, tx, service, deployment).await?,
             Effect::Adopt => adopt(tx, service, deployment).await?,
-            Effect::Abandon => abandon(tx, service, deployment).await?,
+            Effect::Abandon => abandon(rendering, tx, service, deployment).await?,
             Effect::StartBuild | Effect::MakeRelease => {}
         }
     }
@@ -74,11 +79,13 @@ async fn place(
 }
 
 async fn route(
+    rendering: Rendering,
     tx: &mut SystemTx,
     service: &Service,
     deployment: &Deployment,
 ) -> Result<(), store::Error> {
-    let positions = point_to(tx, service, Some(deployment)).await?;
+    route::point_to(tx, service.id, Some(deployment.id)).await?;
+    let positions = reroute(rendering, tx, service).await?;
     deployment::set_shift_positions(tx, deployment.id, &positions).await
 }
 
@@ -88,6 +95,7 @@ async fn adopt(
     deployment: &Deployment,
 ) -> Result<(), store::Error> {
     deployment::adopt(tx, deployment).await?;
+    route::begin_late_time(tx, service.id).await?;
     let_go_of_orphans(tx, service).await?;
     evaluation::request(tx, service.organization, service.id, "deployment").await
 }
@@ -110,6 +118,7 @@ async fn let_go_of_orphans(tx: &mut SystemTx, service: &Service) -> Result<(), s
 
 /// What served before serves on: routes go back first, the scheduler ends what is not wanted.
 async fn abandon(
+    rendering: Rendering,
     tx: &mut SystemTx,
     service: &Service,
     deployment: &Deployment,
@@ -118,23 +127,18 @@ async fn abandon(
     deployment::abandon(tx, deployment).await?;
     if service.routed == Some(deployment.id) {
         route::point_to(tx, service.id, service.current).await?;
-        reroute(tx, service).await?;
+        reroute(rendering, tx, service).await?;
     }
     evaluation::request(tx, service.organization, service.id, "deployment").await
 }
 
-async fn point_to(
+async fn reroute(
+    rendering: Rendering,
     tx: &mut SystemTx,
     service: &Service,
-    deployment: Option<&Deployment>,
 ) -> Result<route::Positions, store::Error> {
-    route::point_to(tx, service.id, deployment.map(|deployment| deployment.id)).await?;
-    reroute(tx, service).await
-}
-
-async fn reroute(tx: &mut SystemTx, service: &Service) -> Result<route::Positions, store::Error> {
     match placement::lock_service(tx, service.id).await? {
-        Some(service) => routes::apply(tx, &service).await,
+        Some(service) => routes::apply(tx, rendering, &service).await,
         None => Ok(route::Positions::new()),
     }
 }

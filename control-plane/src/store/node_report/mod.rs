@@ -15,6 +15,8 @@ use protocol::{
     report::{AgentReport, Report, RoleReport},
 };
 
+use uuid::Uuid;
+
 use super::{
     Error, orphan,
     tx::{Access as _, SystemTx},
@@ -33,9 +35,14 @@ pub struct Noticed {
     pub instances: bool,
     /// A build's state.
     pub builds: bool,
+    /// It runs what the plan does not know.
+    pub orphans: bool,
 }
 
-/// Stores a report; none when a newer one of this boot, or one of a newer boot, is stored already.
+/// Stores a report; none when a newer one of this boot, or one of a newer boot, is stored already. The
+/// last eight boots are known: a report may have lain in a replica that was stopped for a while. One of a
+/// boot that was over before it was known takes the row over; it is silent then, and the living one
+/// takes it back.
 pub async fn store(
     tx: &mut SystemTx,
     node: NodeId,
@@ -48,7 +55,7 @@ pub async fn store(
     noticed.applied = store_feeds(tx, node, report).await?;
     match &report.role {
         RoleReport::Agent(agent) => {
-            orphan::replace(tx, node, &agent.instances).await?;
+            noticed.orphans = orphan::replace(tx, node, &agent.instances).await?;
             noticed.instances = instances::store(tx, node, &agent.instances).await?;
             noticed.builds = builds::store(tx, node, &agent.builds).await?;
         }
@@ -75,17 +82,25 @@ async fn store_status(
     let offers = Offers::of(&report.role)?;
     let stored = sqlx::query(
         "insert into node_status as s (node_id, boot_id, sequence, protocol, binary_version, cpu_millis,
-            memory_bytes, used_cpu_millis, used_memory_bytes, address, public_address, reported_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, now())
+            memory_bytes, used_cpu_millis, used_memory_bytes, address, public_address, requests, failed_requests,
+            unrouted_requests, items_refused, kept_services, kept_environments, reported_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, now())
          on conflict (node_id) do update set
-            previous_boot_id = case when s.boot_id = excluded.boot_id then s.previous_boot_id else s.boot_id end,
+            previous_boot_id = case when s.boot_id = excluded.boot_id then s.previous_boot_id
+                else left(concat_ws(' ', s.boot_id, s.previous_boot_id), 263) end,
             boot_id = excluded.boot_id, sequence = excluded.sequence, protocol = excluded.protocol,
             binary_version = excluded.binary_version, cpu_millis = excluded.cpu_millis,
             memory_bytes = excluded.memory_bytes, used_cpu_millis = excluded.used_cpu_millis,
             used_memory_bytes = excluded.used_memory_bytes, address = excluded.address,
-            public_address = excluded.public_address, reported_at = now(), late_since = null
+            public_address = excluded.public_address, requests = excluded.requests,
+            failed_requests = excluded.failed_requests, unrouted_requests = excluded.unrouted_requests,
+            items_refused = excluded.items_refused,
+            kept_services = coalesce(excluded.kept_services, s.kept_services),
+            kept_environments = coalesce(excluded.kept_environments, s.kept_environments),
+            reported_at = now(), late_since = null
          where case when s.boot_id = excluded.boot_id then s.sequence < excluded.sequence
-                    else s.previous_boot_id is distinct from excluded.boot_id end",
+                    else strpos(coalesce(s.previous_boot_id, ''), excluded.boot_id) = 0
+                        or s.reported_at < now() - interval '30 seconds' end",
     )
     .bind(node.uuid())
     .bind(&report.boot_id)
@@ -98,6 +113,12 @@ async fn store_status(
     .bind(offers.used_memory)
     .bind(&offers.address)
     .bind(&offers.public_address)
+    .bind(offers.traffic[0])
+    .bind(offers.traffic[1])
+    .bind(offers.traffic[2])
+    .bind(offers.traffic[3])
+    .bind(offers.kept.as_ref().map(|(services, _)| services))
+    .bind(offers.kept.as_ref().map(|(_, environments)| environments))
     .execute(tx.executor())
     .await?;
     Ok((stored.rows_affected() == 1).then(|| offers.compared_with(previous)))
@@ -111,6 +132,8 @@ struct Offers {
     used_memory: i64,
     address: String,
     public_address: Option<String>,
+    traffic: [i64; 4],
+    kept: Option<(Vec<Uuid>, Vec<Uuid>)>,
 }
 
 impl Offers {
@@ -120,6 +143,7 @@ impl Offers {
                 capacity,
                 usage,
                 address,
+                kept,
                 ..
             }) => Self {
                 cpu: capacity.cpu.0.into(),
@@ -128,6 +152,13 @@ impl Offers {
                 used_memory: signed(usage.memory.0)?,
                 address: address.to_string(),
                 public_address: None,
+                traffic: [0; 4],
+                kept: kept.as_ref().map(|kept| {
+                    (
+                        kept.services.iter().map(|id| id.uuid()).collect(),
+                        kept.environments.iter().map(|id| id.uuid()).collect(),
+                    )
+                }),
             },
             RoleReport::Edge(edge) => Self {
                 cpu: 0,
@@ -136,6 +167,13 @@ impl Offers {
                 used_memory: 0,
                 address: edge.forward_address.to_string(),
                 public_address: Some(edge.public_address.to_string()),
+                traffic: [
+                    signed(edge.traffic.requests)?,
+                    signed(edge.traffic.failed)?,
+                    signed(edge.traffic.unrouted)?,
+                    signed(edge.traffic.items_refused)?,
+                ],
+                kept: None,
             },
         })
     }
@@ -182,7 +220,27 @@ async fn store_feeds(tx: &mut SystemTx, node: NodeId, report: &Report) -> Result
     .bind(rows.4)
     .execute(tx.executor())
     .await?;
+    forget_other_rings(tx, node, report).await?;
     Ok(changed.rows_affected() > 0)
+}
+
+/// An edge that has gone over to another ring does not follow the one before any more.
+async fn forget_other_rings(tx: &mut SystemTx, node: NodeId, report: &Report) -> Result<(), Error> {
+    let followed: Vec<String> = report.feeds.iter().map(|c| c.feed.to_string()).collect();
+    let tiers: Vec<String> = report
+        .feeds
+        .iter()
+        .map(|c| c.feed.tier().to_string())
+        .collect();
+    sqlx::query(
+        "delete from node_feed where node_id = $1 and feed <> all($2) and split_part(feed, '@', 1) = any($3)",
+    )
+    .bind(node.uuid())
+    .bind(followed)
+    .bind(tiers)
+    .execute(tx.executor())
+    .await?;
+    Ok(())
 }
 
 /// Up to which position an operator lets the node's brake go.

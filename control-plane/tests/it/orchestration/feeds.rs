@@ -7,7 +7,10 @@ use control_plane::store::{
     feed::{self, Change, Following},
     tx::SystemTx,
 };
-use domain::generation::{Epoch, Generation};
+use domain::{
+    generation::{Epoch, Generation},
+    ring::Ring,
+};
 use link::follow::Standing;
 use protocol::{
     feed::{
@@ -37,17 +40,17 @@ fn delete(id: &str) -> Change {
 
 async fn write(replica: &Replica, changes: Vec<Change>) -> Generation {
     let mut tx = SystemTx::begin(&replica.state.pools).await.unwrap();
-    let changes = BTreeMap::from([(FeedName::GlobalRoutes, changes)]);
+    let changes = BTreeMap::from([(FeedName::GlobalRoutes(Ring::All), changes)]);
     let positions = feed::write(&mut tx, changes).await.unwrap();
     tx.commit().await.unwrap();
-    positions[&FeedName::GlobalRoutes].generation
+    positions[&FeedName::GlobalRoutes(Ring::All)].generation
 }
 
 async fn read(replica: &Replica, after: Generation) -> feed::Changes {
     let mut tx = SystemTx::begin(&replica.state.pools).await.unwrap();
     let epoch = feed::epoch(&mut tx).await.unwrap();
     let following = Following { epoch, after };
-    feed::changes(&mut tx, &FeedName::GlobalRoutes, following)
+    feed::changes(&mut tx, &FeedName::GlobalRoutes(Ring::All), following)
         .await
         .unwrap()
 }

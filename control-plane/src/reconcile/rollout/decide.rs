@@ -1,0 +1,152 @@
+//! The next step of a rollout, from how rings and edges stand. Pure.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{quantity::Span, ring::Ring};
+
+use crate::store::rollout::{Counts, EdgeView, Progress, RingView, Rollout};
+
+/// An edge that is there has applied what its ring was rendered to after this long, or never will.
+const APPLY: TimeDelta = TimeDelta::minutes(15);
+
+/// So few bad requests say nothing about a version.
+const BAD_MIN: i64 = 10;
+
+/// A share of bad requests may be twice what it was, and this much more (1 %).
+const SHARE_MORE: f64 = 0.01;
+
+/// What a rollout is decided by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// The newest version that this program renders.
+    pub newest: i32,
+    pub rollout: Rollout,
+    /// In the order of the rollout.
+    pub rings: Vec<RingView>,
+    /// So long a ring's edges serve well before the next ring's turn.
+    pub soak: Span,
+    pub now: DateTime<Utc>,
+}
+
+/// A step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Begin to bring this program's version to the rings.
+    Start,
+    /// It is this ring's turn.
+    Advance(Ring),
+    /// Write the ring's items in the version that it is at.
+    Render(Ring),
+    /// The ring's edges serve by it: the soak time begins.
+    Soak(Ring),
+    /// Something is wrong with an edge that has it: go back, and wait for a person.
+    Stop(String),
+    /// Every ring has it.
+    Finish,
+}
+
+/// The next step; none while something is waited for, or when a newer program leads.
+#[must_use]
+pub fn decide(view: &View) -> Vec<Action> {
+    let led_by_newer = view.rings.iter().any(|ring| ring.version > view.newest);
+    if led_by_newer || view.rollout.version > view.newest {
+        return Vec::new();
+    }
+    if view.rollout.version < view.newest {
+        return vec![Action::Start];
+    }
+    let unwritten = view.rings.iter().find(|ring| ring.rendered_at.is_none());
+    match (unwritten, view.rollout.state) {
+        (Some(ring), _) => vec![Action::Render(ring.ring)],
+        (None, Progress::Running) => go_on(view),
+        (None, Progress::Done | Progress::Stopped) => Vec::new(),
+    }
+}
+
+/// The first ring that is not through decides.
+fn go_on(view: &View) -> Vec<Action> {
+    for ring in &view.rings {
+        if ring.version != view.rollout.version {
+            return vec![Action::Advance(ring.ring)];
+        }
+        match judge(ring, view) {
+            Verdict::Through => {}
+            Verdict::Serves => return vec![Action::Soak(ring.ring)],
+            Verdict::Waits => return Vec::new(),
+            Verdict::Bad(problem) => return vec![Action::Stop(problem)],
+        }
+    }
+    vec![Action::Finish]
+}
+
+enum Verdict {
+    /// Nothing stands in the next ring's way.
+    Through,
+    /// Its edges serve by the version from now on.
+    Serves,
+    /// Edges have to apply it, or the time is not over.
+    Waits,
+    Bad(String),
+}
+
+fn judge(ring: &RingView, view: &View) -> Verdict {
+    if let Some(problem) = ring.edges.iter().find_map(|edge| trouble(ring.ring, edge)) {
+        return Verdict::Bad(problem);
+    }
+    let present: Vec<&EdgeView> = ring.edges.iter().filter(|edge| !edge.late).collect();
+    let behind = present.iter().find(|edge| !edge.applied);
+    let waited = ring.rendered_at.map(|at| view.now - at);
+    match (behind, ring.soaking_since) {
+        _ if ring.edges.is_empty() => Verdict::Through,
+        (Some(edge), _) if waited > Some(APPLY) => Verdict::Bad(format!(
+            "edge {} of ring {} has not applied its routes for 15 minutes although it reports",
+            edge.name, ring.ring
+        )),
+        (Some(_), _) => Verdict::Waits,
+        (None, _) if present.is_empty() => Verdict::Waits,
+        (None, None) => Verdict::Serves,
+        (None, Some(since)) if view.now - since >= length(view.soak) => Verdict::Through,
+        (None, Some(_)) => Verdict::Waits,
+    }
+}
+
+fn length(span: Span) -> TimeDelta {
+    TimeDelta::milliseconds(i64::try_from(span.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// What an edge says against the version.
+fn trouble(ring: Ring, edge: &EdgeView) -> Option<String> {
+    let (before, after) = (edge.before, edge.after);
+    let name = &edge.name;
+    if after.items_refused > before.items_refused {
+        return Some(format!(
+            "edge {name} of ring {ring} can't use {} items of its routes, {} before",
+            after.items_refused, before.items_refused
+        ));
+    }
+    let worse = |bad: fn(Counts) -> i64| {
+        is_worse((bad(before), before.requests), (bad(after), after.requests))
+    };
+    let said = |what: &str, bad: i64| {
+        format!(
+            "edge {name} of ring {ring} {what} {bad} of {} requests, many more than before",
+            after.requests
+        )
+    };
+    if worse(|counts| counts.failed) {
+        return Some(said("failed", after.failed));
+    }
+    worse(|counts| counts.unrouted).then(|| said("knew no host for", after.unrouted))
+}
+
+/// Whether the share of bad ones has risen by more than chance and daily change explain.
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "shares are compared, not counts"
+)]
+fn is_worse(before: (i64, i64), after: (i64, i64)) -> bool {
+    let share = |(bad, all): (i64, i64)| bad as f64 / all.max(1) as f64;
+    after.0 >= BAD_MIN && share(after) > 2.0 * share(before) + SHARE_MORE
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,376 @@
+//! The rollout of a new version of rendering: where each ring stands, how its edges fare, and the
+//! steps, each a compare-and-set on the version that was seen.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use domain::{generation::Position, id::NodeId, ring::Ring};
+use protocol::feed::FeedName;
+use sqlx::{FromRow, types::Json};
+use uuid::Uuid;
+
+use super::{
+    Error, feed,
+    route::Positions,
+    tx::{Access, SystemTx, Write},
+};
+
+/// How far the newest version has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollout {
+    pub version: i32,
+    pub state: Progress,
+    pub problem: Option<String>,
+    pub since: DateTime<Utc>,
+}
+
+/// Whether it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    Running,
+    /// Every ring has it.
+    Done,
+    /// Something went wrong; until an operator or a newer version decides.
+    Stopped,
+}
+
+impl Progress {
+    /// As stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    fn of(word: &str) -> Result<Self, Error> {
+        [Self::Running, Self::Done, Self::Stopped]
+            .into_iter()
+            .find(|progress| progress.as_str() == word)
+            .ok_or_else(|| Error::corrupt("state of a rollout", word))
+    }
+}
+
+/// A ring and its edges.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RingView {
+    pub ring: Ring,
+    pub version: i32,
+    /// Since when every item is rendered in that version.
+    pub rendered_at: Option<DateTime<Utc>>,
+    /// Since when its edges serve by it.
+    pub soaking_since: Option<DateTime<Utc>>,
+    pub edges: Vec<EdgeView>,
+}
+
+/// An edge of a ring.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EdgeView {
+    pub node: NodeId,
+    pub name: String,
+    pub late: bool,
+    /// It serves by what its ring was rendered to.
+    pub applied: bool,
+    /// From its start until its ring's turn came.
+    pub before: Counts,
+    /// Since then.
+    pub after: Counts,
+}
+
+/// What an edge has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    pub requests: i64,
+    pub failed: i64,
+    pub unrouted: i64,
+    /// Not a count but how many there are at the end of the time.
+    pub items_refused: i64,
+}
+
+impl Counts {
+    fn since(self, before: Self) -> Self {
+        Self {
+            requests: self.requests - before.requests,
+            failed: self.failed - before.failed,
+            unrouted: self.unrouted - before.unrouted,
+            items_refused: self.items_refused,
+        }
+    }
+}
+
+pub async fn find(tx: &mut impl Access) -> Result<Rollout, Error> {
+    let (version, state, problem, since): (i32, String, Option<String>, DateTime<Utc>) =
+        sqlx::query_as("select version, state, problem, since from rollout")
+            .fetch_one(tx.executor())
+            .await?;
+    Ok(Rollout {
+        version,
+        state: Progress::of(&state)?,
+        problem,
+        since,
+    })
+}
+
+/// All rings, in the order of the rollout.
+pub async fn rings(tx: &mut impl Access) -> Result<Vec<RingView>, Error> {
+    type Row = (
+        String,
+        i32,
+        Option<DateTime<Utc>>,
+        Json<Positions>,
+        Option<DateTime<Utc>>,
+    );
+    let rows: Vec<Row> =
+        sqlx::query_as("select name, version, rendered_at, positions, soaking_since from ring")
+            .fetch_all(tx.executor())
+            .await?;
+    let mut rings = Vec::new();
+    for (name, version, rendered_at, Json(positions), soaking_since) in rows {
+        let ring = name.parse().map_err(|e| Error::corrupt("ring", e))?;
+        rings.push(RingView {
+            ring,
+            version,
+            rendered_at,
+            soaking_since,
+            edges: edges(tx, ring, &positions).await?,
+        });
+    }
+    rings.sort_by_key(|view: &RingView| view.ring);
+    Ok(rings)
+}
+
+#[derive(FromRow)]
+struct EdgeRow {
+    id: Uuid,
+    name: String,
+    region: String,
+    late: bool,
+    same_boot: bool,
+    requests: i64,
+    failed_requests: i64,
+    unrouted_requests: i64,
+    items_refused: i64,
+    before_requests: i64,
+    before_failed_requests: i64,
+    before_unrouted_requests: i64,
+    before_items_refused: i64,
+}
+
+async fn edges(
+    tx: &mut impl Access,
+    ring: Ring,
+    positions: &Positions,
+) -> Result<Vec<EdgeView>, Error> {
+    let rows: Vec<EdgeRow> = sqlx::query_as(
+        "select n.id, n.name, region.name as region, s.node_id is null or s.late_since is not null as late,
+            coalesce(b.boot_id = s.boot_id, false) as same_boot,
+            coalesce(s.requests, 0) as requests, coalesce(s.failed_requests, 0) as failed_requests,
+            coalesce(s.unrouted_requests, 0) as unrouted_requests, coalesce(s.items_refused, 0) as items_refused,
+            coalesce(b.requests, 0) as before_requests, coalesce(b.failed_requests, 0) as before_failed_requests,
+            coalesce(b.unrouted_requests, 0) as before_unrouted_requests,
+            coalesce(b.items_refused, 0) as before_items_refused
+         from node n join region on region.id = n.region_id
+         left join node_status s on s.node_id = n.id left join rollout_edge b on b.node_id = n.id
+         where n.role = 'edge' and n.denied_at is null and n.ring = $1 order by n.id",
+    )
+    .bind(ring.as_str())
+    .fetch_all(tx.executor())
+    .await?;
+    let mut edges = Vec::new();
+    for row in rows {
+        let applied = applied(tx, row.id, &row.region, positions).await?;
+        edges.push(row.view(applied));
+    }
+    Ok(edges)
+}
+
+impl EdgeRow {
+    fn view(self, applied: bool) -> EdgeView {
+        let before = Counts {
+            requests: self.before_requests,
+            failed: self.before_failed_requests,
+            unrouted: self.before_unrouted_requests,
+            items_refused: self.before_items_refused,
+        };
+        let now = Counts {
+            requests: self.requests,
+            failed: self.failed_requests,
+            unrouted: self.unrouted_requests,
+            items_refused: self.items_refused,
+        };
+        // A process that has started since counts from nothing.
+        let counted = if self.same_boot {
+            before
+        } else {
+            Counts::default()
+        };
+        EdgeView {
+            node: self.id.into(),
+            name: self.name,
+            late: self.late,
+            applied,
+            before,
+            after: now.since(counted),
+        }
+    }
+}
+
+/// Whether an edge has applied its feeds up to these positions.
+async fn applied(
+    tx: &mut impl Access,
+    edge: Uuid,
+    region: &str,
+    positions: &Positions,
+) -> Result<bool, Error> {
+    let own: Vec<(String, Position)> = positions
+        .iter()
+        .filter(|(feed, _)| match feed {
+            FeedName::RegionRoutes(of, _) => of.as_str() == region,
+            FeedName::GlobalRoutes(_) | FeedName::Node(_) => true,
+        })
+        .map(|(feed, position)| (feed.to_string(), *position))
+        .collect();
+    let feeds: Vec<&str> = own.iter().map(|(feed, _)| feed.as_str()).collect();
+    let epochs: Vec<i64> = own.iter().map(|(_, position)| position.epoch.0).collect();
+    let generations: Vec<i64> = own.iter().map(|(_, p)| p.generation.0).collect();
+    Ok(sqlx::query_scalar(
+        "select not exists (
+            select 1 from unnest($2::text[], $3::bigint[], $4::bigint[]) as p (feed, epoch, generation)
+            left join node_feed f on f.node_id = $1 and f.feed = p.feed
+            where coalesce((f.epoch, f.generation) < (p.epoch, p.generation), true))",
+    )
+    .bind(edge)
+    .bind(feeds)
+    .bind(epochs)
+    .bind(generations)
+    .fetch_one(tx.executor())
+    .await?)
+}
+
+/// A newer program is there: its version begins its way.
+pub async fn start(tx: &mut impl Write, version: i32) -> Result<(), Error> {
+    sqlx::query(
+        "update rollout set version = $1, state = 'running', problem = null, since = now()
+         where version < $1",
+    )
+    .bind(version)
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// It is a ring's turn: from the transaction's end on its feeds are written in this version.
+pub async fn advance(tx: &mut SystemTx, ring: Ring, from: i32, to: i32) -> Result<(), Error> {
+    let advanced = sqlx::query(
+        "update ring set previous = version, version = $3, rendered_at = null, soaking_since = null
+         where name = $1 and version = $2",
+    )
+    .bind(ring.as_str())
+    .bind(from)
+    .bind(to)
+    .execute(tx.executor())
+    .await?;
+    if advanced.rows_affected() == 0 {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into rollout_edge (node_id, boot_id, requests, failed_requests, unrouted_requests, items_refused)
+         select n.id, s.boot_id, s.requests, s.failed_requests, s.unrouted_requests, s.items_refused
+         from node n join node_status s on s.node_id = n.id where n.role = 'edge' and n.ring = $1
+         on conflict (node_id) do update set boot_id = excluded.boot_id, requests = excluded.requests,
+            failed_requests = excluded.failed_requests, unrouted_requests = excluded.unrouted_requests,
+            items_refused = excluded.items_refused",
+    )
+    .bind(ring.as_str())
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// Every item of the ring's feeds is rendered in this version.
+pub async fn rendered(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(), Error> {
+    let mut feeds = vec![FeedName::GlobalRoutes(ring)];
+    let regions = super::route::regions(tx).await?;
+    feeds.extend(
+        regions
+            .into_iter()
+            .map(|region| FeedName::RegionRoutes(region, ring)),
+    );
+    let positions: BTreeMap<FeedName, Position> = feed::positions(tx, &feeds).await?;
+    sqlx::query(
+        "update ring set rendered_at = now(), positions = $3
+         where name = $1 and version = $2 and rendered_at is null",
+    )
+    .bind(ring.as_str())
+    .bind(version)
+    .bind(Json(positions))
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// All edges of the ring serve by it.
+pub async fn soak(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(), Error> {
+    sqlx::query(
+        "update ring set soaking_since = now()
+         where name = $1 and version = $2 and rendered_at is not null and soaking_since is null",
+    )
+    .bind(ring.as_str())
+    .bind(version)
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// It goes no further, and the rings that have it go back; false when it was not at this version.
+pub async fn stop(tx: &mut impl Write, version: i32, problem: &str) -> Result<bool, Error> {
+    let stopped = sqlx::query(
+        "update rollout set state = 'stopped', problem = $2, since = now()
+         where version = $1 and state <> 'stopped'",
+    )
+    .bind(version)
+    .bind(problem)
+    .execute(tx.executor())
+    .await?;
+    if stopped.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query(
+        "update ring set version = previous, rendered_at = null, soaking_since = null
+         where version = $1 and previous < version",
+    )
+    .bind(version)
+    .execute(tx.executor())
+    .await?;
+    Ok(true)
+}
+
+/// A stopped one begins again with the first ring; false when it was not stopped.
+pub async fn resume(tx: &mut impl Write) -> Result<bool, Error> {
+    let resumed = sqlx::query(
+        "update rollout set state = 'running', problem = null, since = now() where state = 'stopped'",
+    )
+    .execute(tx.executor())
+    .await?;
+    Ok(resumed.rows_affected() == 1)
+}
+
+/// Every ring has it.
+pub async fn finish(tx: &mut SystemTx, version: i32) -> Result<(), Error> {
+    sqlx::query(
+        "update rollout set state = 'done', since = now() where version = $1 and state = 'running'",
+    )
+    .bind(version)
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// The database's time.
+pub async fn now(tx: &mut impl Access) -> Result<DateTime<Utc>, Error> {
+    Ok(sqlx::query_scalar("select now()")
+        .fetch_one(tx.executor())
+        .await?)
+}
