@@ -26,6 +26,7 @@ pub mod slots;
 pub mod state;
 pub mod store;
 pub mod waker;
+pub mod workflow;
 
 pub use config::Config;
 pub use state::State;

@@ -12,6 +12,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use crate::{
     Config, State, http, jobs, logs, node_http, reconcile,
     store::{self, tx::SystemTx},
+    workflow,
 };
 
 /// How often readiness is looked at again, and counted audit events are written.
@@ -39,6 +40,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     );
     tasks.spawn(reconcile::run(state.clone()));
     tasks.spawn(jobs::run(state.clone()));
+    tasks.spawn(workflow::run(state.clone()));
     tasks.spawn(logs::run(Arc::clone(&state.logs), state.shutdown.clone()));
     let readiness = Readiness::new(Mutex::new(Err("starting".to_owned())));
     tasks.spawn(keep_house(state.clone(), Arc::clone(&readiness)));
@@ -104,13 +106,19 @@ async fn keep_house(state: State, readiness: Readiness) {
 }
 
 async fn check_ready(state: &State) -> Result<(), String> {
-    let shown = async {
+    let known = state.rendering.version;
+    let seen = async {
         let mut tx = SystemTx::begin(&state.pools).await?;
-        store::epoch::shown(&mut tx).await
+        let newest = store::ring::newest_version(&mut tx).await?;
+        Ok::<_, store::Error>((store::epoch::shown(&mut tx).await?, newest))
     };
-    match shown.await {
-        Ok(None) => Ok(()),
-        Ok(Some(shown)) => Err(format!(
+    match seen.await {
+        Ok((None, newest)) if newest > known => Err(format!(
+            "routes are rendered in version {newest} and this program knows {known}: leave it to the newer \
+             program, or run `railhead rollout stop` there before going back to this one"
+        )),
+        Ok((None, _)) => Ok(()),
+        Ok((Some(shown), _)) => Err(format!(
             "a node has shown position {} of {}, which this database does not have: restore a newer \
              backup, or run `control-plane admin restored`",
             shown.position, shown.feed

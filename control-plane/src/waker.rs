@@ -38,8 +38,8 @@ pub enum Topic {
     Events,
     /// A job is due.
     Jobs,
-    /// Something was deleted.
-    Deletions,
+    /// A workflow can go on.
+    Workflows,
     /// A hostname waits for a look at its DNS.
     Domains,
 }
@@ -53,7 +53,7 @@ impl Topic {
         Self::Feeds,
         Self::Events,
         Self::Jobs,
-        Self::Deletions,
+        Self::Workflows,
         Self::Domains,
     ];
 
@@ -66,7 +66,7 @@ impl Topic {
             Self::Feeds => "feeds",
             Self::Events => "events",
             Self::Jobs => "jobs",
-            Self::Deletions => "deletions",
+            Self::Workflows => "workflows",
             Self::Domains => "domains",
         }
     }

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::{
     store::{self, event::NewEvent, page::Paging},
     waker::Topic,
+    workflow::deletion,
 };
 
 use super::{
@@ -103,12 +104,19 @@ pub async fn delete(context: &Context, id: EnvironmentId, expected: Expected) ->
     let resource = Resource::Environment(id);
     let grant = authorize(context, Action::EnvironmentDelete, resource).await?;
     let mut tx = grant.mutate(context).await?;
+    let found = store::environment::find(&mut tx, id).await?;
+    let name = found
+        .ok_or_else(|| Error::not_found("environment", id))?
+        .name;
     if !store::environment::delete(&mut tx, id, expected.version()).await? {
         return Err(mismatch("environment"));
     }
+    deletion::WORKFLOW
+        .begin(&mut tx, Some(grant.organization), &id, name.as_str())
+        .await?;
     tx.event(NewEvent::new("environment.deleted", id));
     let entry = context.did(grant.action, id);
-    context.commit(tx, entry, &[Topic::Deletions]).await
+    context.commit(tx, entry, &[Topic::Workflows]).await
 }
 
 fn taken(name: &Name) -> Error {

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::{
     store::{self, event::NewEvent, page::Paging},
     waker::Topic,
+    workflow::deletion,
 };
 
 use super::{
@@ -109,12 +110,17 @@ pub async fn update(
 pub async fn delete(context: &Context, id: ProjectId, expected: Expected) -> Result<(), Error> {
     let grant = authorize(context, Action::ProjectDelete, Resource::Project(id)).await?;
     let mut tx = grant.mutate(context).await?;
+    let found = store::project::find(&mut tx, id).await?;
+    let name = found.ok_or_else(|| Error::not_found("project", id))?.name;
     if !store::project::delete(&mut tx, id, expected.version()).await? {
         return Err(mismatch("project"));
     }
+    deletion::WORKFLOW
+        .begin(&mut tx, Some(grant.organization), &id, name.as_str())
+        .await?;
     tx.event(NewEvent::new("project.deleted", id));
     let entry = context.did(grant.action, id);
-    context.commit(tx, entry, &[Topic::Deletions]).await
+    context.commit(tx, entry, &[Topic::Workflows]).await
 }
 
 fn taken(name: &Name) -> Error {

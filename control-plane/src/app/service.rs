@@ -25,6 +25,7 @@ use crate::{
         tx::{Access, Write},
     },
     waker::Topic,
+    workflow::deletion,
 };
 
 use super::{
@@ -124,12 +125,17 @@ pub async fn update(
 pub async fn delete(context: &Context, id: ServiceId, expected: Expected) -> Result<(), Error> {
     let grant = authorize(context, Action::ServiceDelete, Resource::Service(id)).await?;
     let mut tx = grant.mutate(context).await?;
+    let found = store::service::find(&mut tx, id).await?;
+    let name = found.ok_or_else(|| Error::not_found("service", id))?.name;
     if !store::service::delete(&mut tx, id, expected.version()).await? {
         return Err(mismatch("service"));
     }
+    deletion::WORKFLOW
+        .begin(&mut tx, Some(grant.organization), &id, name.as_str())
+        .await?;
     tx.event(NewEvent::new("service.deleted", id));
     let entry = context.did(grant.action, id);
-    context.commit(tx, entry, &[Topic::Deletions]).await
+    context.commit(tx, entry, &[Topic::Workflows]).await
 }
 
 /// Changes how many instances run, at once and without a deployment.

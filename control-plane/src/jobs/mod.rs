@@ -3,7 +3,7 @@
 
 mod registry;
 
-pub use registry::DeleteImages;
+pub use registry::{DELETE_IMAGES, DeleteImages};
 
 use std::time::Duration;
 
@@ -64,12 +64,13 @@ async fn work(state: &State, holder: Uuid) -> Result<bool, store::Error> {
         }
     };
     tx.commit().await?;
+    state.waker.wake(Topic::Workflows);
     Ok(true)
 }
 
 async fn run_job(state: &State, claim: &job::Claim) -> anyhow::Result<()> {
     match claim.kind.as_str() {
-        "delete_images" => registry::delete_images(state, &claim.payload).await,
+        DELETE_IMAGES => registry::delete_images(state, &claim.payload).await,
         other => anyhow::bail!("this version knows no job \"{other}\""),
     }
 }

@@ -10,6 +10,9 @@ use crate::{
     registry::{Issuer, Registry},
 };
 
+/// The kind of job.
+pub const DELETE_IMAGES: &str = "delete_images";
+
 /// What a `delete_images` job is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DeleteImages {

@@ -97,3 +97,21 @@ pub async fn fail(
     .await?;
     Ok(failed.rows_affected() == 1)
 }
+
+/// The last error of each of these jobs that is not done; what was set aside is taken up again.
+pub async fn unfinished(tx: &mut SystemTx, jobs: &[JobId]) -> Result<Vec<Option<String>>, Error> {
+    let ids: Vec<Uuid> = jobs.iter().map(|id| id.uuid()).collect();
+    sqlx::query(
+        "update job set dead_at = null, attempt = 0, run_at = now() + interval '15 minutes'
+         where id = any($1) and dead_at is not null",
+    )
+    .bind(&ids)
+    .execute(tx.executor())
+    .await?;
+    Ok(
+        sqlx::query_scalar("select last_error from job where id = any($1) order by last_error")
+            .bind(&ids)
+            .fetch_all(tx.executor())
+            .await?,
+    )
+}

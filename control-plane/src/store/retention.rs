@@ -21,6 +21,7 @@ pub async fn sweep(tx: &mut SystemTx) -> Result<u64, Error> {
         "delete from instance where stopped_at < now() - interval '1 day'",
         "delete from join_token where expires_at < now() - interval '7 days'",
         "delete from job where dead_at < now() - interval '30 days'",
+        "delete from workflow where finished_at < now() - interval '7 days'",
     ];
     let mut removed = 0;
     for statement in statements {

@@ -1,33 +1,33 @@
 //! A platform for one test: a database of its own, replicas of the control plane in this process,
 //! fake nodes, and the intents that the API would write.
 
+mod intent;
+mod watch;
+
 use std::{path::PathBuf, sync::OnceLock, time::Duration};
 
 use control_plane::{
-    Config, State, ca, jobs, node_http, reconcile,
-    secrets::{Label, LocalKey, Sealer},
-    store::{self, Pools, evaluation, tx::SystemTx},
-    waker::Topic,
+    Config, State, ca,
+    feed::route::{RENDERING, Rendering},
+    jobs, node_http, reconcile,
+    secrets::{LocalKey, Sealer},
+    store::{self, Pools, tx::SystemTx},
+    workflow,
 };
-use domain::{
-    deployment::{Reason, Source},
-    id::{
-        DeploymentId, EnvironmentId, JoinTokenId, OrganizationId, ProjectId, RegionId, ReleaseId,
-        ServiceId, VariableId,
-    },
-    spec::ServiceSpec,
-};
+use domain::id::{EnvironmentId, JoinTokenId, OrganizationId, ProjectId, RegionId};
 use protocol::{join::Role, join_token::JoinToken};
 use sha2::{Digest as _, Sha256};
-use sqlx::{PgPool, types::Json};
+use sqlx::PgPool;
 use tempfile::TempDir;
 use testkit::{
     fake_agent::FakeAgent,
     fake_edge::FakeEdge,
     postgres::{Database, template},
-    wait::{until, until_some},
+    wait::until_some,
 };
 use tokio::{net::TcpListener, task::JoinSet};
+
+pub use watch::INSTANCES;
 
 /// Nothing here takes that long; a loaded machine may.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -135,14 +135,33 @@ impl Platform {
 
     /// Starts a control plane on this database.
     pub async fn replica(&self) -> Replica {
-        let state = State::connect(self.config.clone()).await.unwrap();
+        self.replica_rendering(RENDERING).await
+    }
+
+    /// One that renders routes in another way.
+    pub async fn replica_rendering(&self, rendering: Rendering) -> Replica {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.start(listener, rendering).await
+    }
+
+    /// One that nodes reach where they reached another.
+    pub async fn replica_at(&self, url: &reqwest::Url) -> Replica {
+        let address = ("127.0.0.1", url.port().unwrap());
+        // The killed one lets go of its port when its tasks are dropped.
+        let listener = until_some(DEADLINE, async || TcpListener::bind(address).await.ok()).await;
+        self.start(listener, RENDERING).await
+    }
+
+    async fn start(&self, listener: TcpListener, rendering: Rendering) -> Replica {
+        let config = self.config.clone();
+        let state = State::connect_rendering(config, rendering).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut tasks = JoinSet::new();
         let wakes = state.waker.clone();
         tasks.spawn(wakes.run(state.pools.listen_options(), state.shutdown.clone()));
         tasks.spawn(reconcile::run(state.clone()));
         tasks.spawn(jobs::run(state.clone()));
+        tasks.spawn(workflow::run(state.clone()));
         let node_api = state.clone();
         tasks.spawn(async move { node_http::serve(node_api, listener).await.unwrap() });
         Replica {
@@ -192,173 +211,7 @@ impl Platform {
             .await
             .unwrap()
     }
-
-    /// A web service with its default hostname.
-    pub async fn service(&self, name: &str, spec: &str) -> ServiceId {
-        let id = ServiceId::new();
-        let spec: ServiceSpec = serde_json::from_str(spec).unwrap();
-        sqlx::query(
-            "insert into service (id, organization_id, environment_id, name, spec) values ($1, $2, $3, $4, $5)",
-        )
-        .bind(id.uuid())
-        .bind(self.organization.uuid())
-        .bind(self.environment.uuid())
-        .bind(name)
-        .bind(Json(spec))
-        .execute(&self.pool)
-        .await
-        .unwrap();
-        sqlx::query(
-            "insert into domain (id, organization_id, service_id, hostname, kind) values ($1, $2, $3, $4, 'default')",
-        )
-        .bind(domain::id::DomainId::new().uuid())
-        .bind(self.organization.uuid())
-        .bind(id.uuid())
-        .bind(format!("{name}-shop.railhead.test"))
-        .execute(&self.pool)
-        .await
-        .unwrap();
-        id
-    }
-
-    pub async fn variable(&self, service: ServiceId, name: &str, value: &str) {
-        let label = Label::variable(self.organization, service, name, 1);
-        let sealed = self.sealer.seal(&label, value.as_bytes()).await.unwrap();
-        sqlx::query(
-            "insert into variable (id, organization_id, environment_id, service_id, name, ciphertext, wrapped_key)
-             values ($1, $2, $3, $4, $5, $6, $7)",
-        )
-        .bind(VariableId::new().uuid())
-        .bind(self.organization.uuid())
-        .bind(self.environment.uuid())
-        .bind(service.uuid())
-        .bind(name)
-        .bind(sealed.ciphertext)
-        .bind(sealed.wrapped_key)
-        .execute(&self.pool)
-        .await
-        .unwrap();
-    }
-
-    /// Asks for a deployment from a git repository.
-    pub async fn deploy(&self, replica: &Replica, service: ServiceId) -> DeploymentId {
-        let source = Source::Git {
-            repo: "https://git.example.com/acme/shop.git".into(),
-            reference: None,
-            root: "/".into(),
-            deploy_key: None,
-        };
-        self.deployment(replica, service, source, Reason::Deploy)
-            .await
-    }
-
-    pub async fn rollback(
-        &self,
-        replica: &Replica,
-        service: ServiceId,
-        release: ReleaseId,
-    ) -> DeploymentId {
-        let source = Source::Release { id: release };
-        self.deployment(replica, service, source, Reason::Rollback)
-            .await
-    }
-
-    async fn deployment(
-        &self,
-        replica: &Replica,
-        service: ServiceId,
-        source: Source,
-        reason: Reason,
-    ) -> DeploymentId {
-        let id = DeploymentId::new();
-        sqlx::query(
-            "insert into deployment (id, organization_id, service_id, number, source, spec, reason, state)
-             select $1, $2, $3, (select coalesce(max(number), 0) + 1 from deployment where service_id = $3),
-                $4, spec, $5, 'queued' from service where id = $3",
-        )
-        .bind(id.uuid())
-        .bind(self.organization.uuid())
-        .bind(service.uuid())
-        .bind(Json(source))
-        .bind(reason.as_str())
-        .execute(&self.pool)
-        .await
-        .unwrap();
-        replica.state.waker.wake(Topic::Deployments);
-        id
-    }
-
-    /// Changes the service's specification without a deployment.
-    pub async fn respec(&self, replica: &Replica, service: ServiceId, spec: &str) {
-        let spec: ServiceSpec = serde_json::from_str(spec).unwrap();
-        sqlx::query("update service set spec = $2 where id = $1")
-            .bind(service.uuid())
-            .bind(Json(spec))
-            .execute(&self.pool)
-            .await
-            .unwrap();
-        let mut tx = SystemTx::begin(&replica.state.pools).await.unwrap();
-        evaluation::request(&mut tx, self.organization, service, "scale")
-            .await
-            .unwrap();
-        tx.commit().await.unwrap();
-        replica.state.waker.wake(Topic::Evaluations);
-    }
-
-    pub async fn state_of(&self, deployment: DeploymentId) -> String {
-        sqlx::query_scalar("select state from deployment where id = $1")
-            .bind(deployment.uuid())
-            .fetch_one(&self.pool)
-            .await
-            .unwrap()
-    }
-
-    /// Waits until the deployment is in this state, and fails when it ends in another.
-    pub async fn reaches(&self, deployment: DeploymentId, state: &str) {
-        let seen = until_some(DEADLINE, async || {
-            let now = self.state_of(deployment).await;
-            let over = ["live", "failed", "canceled", "superseded"].contains(&now.as_str());
-            (now == state || over).then_some(now)
-        })
-        .await;
-        assert_eq!(seen, state, "{:?}", self.problem_of(deployment).await);
-    }
-
-    pub async fn problem_of(&self, deployment: DeploymentId) -> Option<(String, String)> {
-        let row: (Option<String>, Option<String>) =
-            sqlx::query_as("select error_code, error_message from deployment where id = $1")
-                .bind(deployment.uuid())
-                .fetch_one(&self.pool)
-                .await
-                .unwrap();
-        row.0.zip(row.1)
-    }
-
-    /// Waits until a count is this.
-    pub async fn counts(&self, sql: &'static str, service: ServiceId, wanted: i64) {
-        let mut last = -1;
-        let reached = tokio::time::timeout(
-            DEADLINE,
-            until(DEADLINE * 2, async || {
-                last = self.count(sql, service).await;
-                last == wanted
-            }),
-        );
-        let reached = reached.await.is_ok();
-        assert!(reached, "{sql}: {last} instead of {wanted}");
-    }
-
-    pub async fn count(&self, sql: &'static str, service: ServiceId) -> i64 {
-        sqlx::query_scalar(sql)
-            .bind(service.uuid())
-            .fetch_one(&self.pool)
-            .await
-            .unwrap()
-    }
 }
-
-/// Instances of a service ($1) that have not gone.
-pub const INSTANCES: &str = "select count(*) from instance where service_id = $1 and purpose = 'serve' and stopped_at is null";
 
 /// `RUST_LOG` says how much; shown when the test fails.
 fn show_logs() {
