@@ -81,6 +81,8 @@ actions! {
     EnvironmentUpdate = "environment.update";
     /// Deletes an environment and all in it.
     EnvironmentDelete = "environment.delete";
+    /// Lists what is being deleted.
+    DeletionList = "deletion.list";
     /// Lists deploy keys.
     DeployKeyList = "deploy_key.list";
     /// Makes a deploy key.
@@ -155,6 +157,18 @@ actions! {
     NodeDelete = "node.delete";
     /// Lets go the drops that a node's brake holds.
     NodeOverride = "node.override";
+    /// Lists instances that run without a plan.
+    OrphanList = "orphan.list";
+    /// Lets one go.
+    OrphanDelete = "orphan.delete";
+    /// Shows how the platform itself fares.
+    PlatformStatus = "platform.status";
+    /// Shows how far a change of the platform has come.
+    RolloutGet = "rollout.get";
+    /// Stops it.
+    RolloutStop = "rollout.stop";
+    /// Begins a stopped one again.
+    RolloutResume = "rollout.resume";
     /// Lists join tokens.
     JoinTokenList = "join_token.list";
     /// Makes a join token.

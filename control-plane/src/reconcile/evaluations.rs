@@ -3,18 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use domain::id::DeploymentId;
+use domain::{id::DeploymentId, name::Name};
 use protocol::feed::FeedName;
 use scheduler::{Amount, Evaluation, Goal, Placement, Plan, Snapshot};
 
-use super::{Context, Error, routes};
+use super::{Context, Error, orphans, routes};
 use crate::{
-    feed::{instance, route::Changes},
+    feed::{
+        instance,
+        route::{Changes, Rendering},
+    },
     store::{
-        self, deployment,
+        self, deployment, epoch,
         evaluation::{self, Claim, Shortage},
         event::{self, NewEvent},
         feed::{self, Change},
+        orphan,
         placement::{self, Purpose, Release, Service},
         route,
         tx::{Access as _, SystemTx},
@@ -28,6 +32,10 @@ const TURN_MAX: usize = 500;
 pub(super) async fn run(context: Context) -> Result<(), Error> {
     let pools = &context.state.pools;
     let mut tx = SystemTx::begin(pools).await?;
+    // After a restore agents say first what they run.
+    if epoch::is_settling(&mut tx).await? {
+        return Ok(());
+    }
     evaluation::revive(&mut tx, false).await?;
     tx.commit().await?;
     for _ in 0..TURN_MAX {
@@ -43,15 +51,31 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
 
 async fn answer(context: &Context, claim: &Claim) -> Result<(), Error> {
     let mut tx = SystemTx::begin(&context.state.pools).await?;
-    if let Some(service) = lock(&mut tx, claim).await? {
-        let releases = wanted(&mut tx, &service).await?;
-        let snapshot = Snapshot {
+    let rendering = context.state.rendering;
+    if let Some(service) = lock(&mut tx, rendering, claim).await? {
+        let mut releases = Vec::new();
+        for deployment in wanted(&service) {
+            releases.extend(placement::release_of(&mut tx, deployment).await?);
+        }
+        let mut snapshot = Snapshot {
             nodes: placement::nodes(&mut tx).await?,
             instances: placement::instances(&mut tx, service.id).await?,
         };
-        let question = question(&mut tx, &service, &releases).await?;
+        let replicas = placement::replicas(&mut tx, &service.spec).await?;
+        let view = orphans::View {
+            service: &service,
+            releases: &releases,
+            replicas: &replicas,
+            snapshot: &snapshot,
+            orphans: &orphan::candidates(&mut tx, service.id).await?,
+        };
+        // What runs already is not placed again.
+        if orphans::adopt(&mut tx, &view).await? > 0 {
+            snapshot.instances = placement::instances(&mut tx, service.id).await?;
+        }
+        let question = question(&service, &releases, &replicas);
         let plan = scheduler::plan(&snapshot, &question);
-        let shortages = apply(&mut tx, &service, &releases, &plan).await?;
+        let shortages = apply(&mut tx, rendering, &service, &releases, &plan).await?;
         evaluation::finish(&mut tx, claim, shortages).await?;
         let events = events(&service, &plan);
         event::append(tx.executor(), service.organization, &events).await?;
@@ -72,7 +96,11 @@ async fn answer(context: &Context, claim: &Claim) -> Result<(), Error> {
 }
 
 /// The service's row; one that was taken down loses its routes first.
-async fn lock(tx: &mut SystemTx, claim: &Claim) -> Result<Option<Service>, store::Error> {
+async fn lock(
+    tx: &mut SystemTx,
+    rendering: Rendering,
+    claim: &Claim,
+) -> Result<Option<Service>, store::Error> {
     let found = placement::lock_service(tx, claim.service).await?;
     if found.as_ref().is_none_or(|service| service.active) {
         return Ok(found);
@@ -80,30 +108,29 @@ async fn lock(tx: &mut SystemTx, claim: &Claim) -> Result<Option<Service>, store
     deployment::take_down(tx, claim.service).await?;
     let taken_down = placement::lock_service(tx, claim.service).await?;
     if let Some(service) = &taken_down {
-        routes::apply(tx, service).await?;
+        routes::apply(tx, rendering, service).await?;
     }
     Ok(taken_down)
 }
 
-/// The releases that shall run, oldest deployment first.
-async fn wanted(tx: &mut SystemTx, service: &Service) -> Result<Vec<Release>, store::Error> {
-    let mut releases = Vec::new();
+/// The deployments that shall run, oldest first.
+#[must_use]
+pub fn wanted(service: &Service) -> Vec<DeploymentId> {
     if !service.active || service.deleted {
-        return Ok(releases);
+        return Vec::new();
     }
-    for deployment in [service.current, service.target].into_iter().flatten() {
-        releases.extend(placement::release_of(tx, deployment).await?);
-    }
-    releases.dedup_by_key(|release| release.deployment);
-    Ok(releases)
+    let mut wanted: Vec<_> = service.current.into_iter().chain(service.target).collect();
+    wanted.dedup();
+    wanted
 }
 
-async fn question(
-    tx: &mut SystemTx,
+/// What the scheduler is asked: every release with the replicas of today's specification.
+#[must_use]
+pub fn question(
     service: &Service,
     releases: &[Release],
-) -> Result<Evaluation, store::Error> {
-    let replicas = placement::replicas(tx, &service.spec).await?;
+    replicas: &BTreeMap<Name, u32>,
+) -> Evaluation {
     let goals = releases.iter().map(|release| Goal {
         deployment_id: release.deployment,
         release_id: release.id,
@@ -111,10 +138,10 @@ async fn question(
         resources: needs(release),
         strategy: release.spec.deploy.strategy,
     });
-    Ok(Evaluation {
+    Evaluation {
         service_id: service.id,
         goals: goals.collect(),
-    })
+    }
 }
 
 /// What one replica of a release reserves.
@@ -128,6 +155,7 @@ pub(super) fn needs(release: &Release) -> Amount {
 
 async fn apply(
     tx: &mut SystemTx,
+    rendering: Rendering,
     service: &Service,
     releases: &[Release],
     plan: &Plan,
@@ -165,7 +193,7 @@ async fn apply(
         placement::stop(tx, stop.instance_id, stop.cause.as_str()).await?;
     }
     if !plan.stops.is_empty() {
-        routes::apply(tx, service).await?;
+        routes::apply(tx, rendering, service).await?;
     }
     Ok(plan.exhausted.iter().map(shortage).collect())
 }

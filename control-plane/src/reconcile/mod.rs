@@ -4,32 +4,36 @@
 
 mod builds;
 mod certificates;
-mod deletions;
-mod deployments;
+pub mod deployments;
 mod domains;
-mod evaluations;
-mod instances;
+pub mod evaluations;
+pub mod instances;
 mod metrics;
 mod nodes;
+pub mod orphans;
 mod platform_routes;
 mod retention;
-mod routes;
+pub mod rollout;
+pub(crate) mod routes;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
 use domain::name::InvalidName;
 use futures::{StreamExt as _, stream::FuturesUnordered};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 use uuid::Uuid;
 
 use crate::{
     State, ca, secrets,
-    store::{self, lease, tx::SystemTx},
+    store::{self, lease, platform_status, ring, tx::SystemTx},
     waker::Topic,
 };
 
 /// A holder that died is followed by another after this long.
 const LEASE: Duration = Duration::from_secs(10);
+
+/// How often a task that goes on as before says so.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What keeps a reconciler from doing its work; it tries again at its next turn.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +66,7 @@ struct Task {
     run: Run,
 }
 
-const TASKS: [Task; 10] = [
+const TASKS: [Task; 11] = [
     Task {
         name: "evaluations",
         period: Duration::from_secs(2),
@@ -94,6 +98,12 @@ const TASKS: [Task; 10] = [
         run: |context| Box::pin(platform_routes::run(context)),
     },
     Task {
+        name: "rollout",
+        period: Duration::from_secs(2),
+        woken_by: &[],
+        run: |context| Box::pin(rollout::run(context)),
+    },
+    Task {
         name: "instances",
         period: Duration::from_secs(2),
         woken_by: &[Topic::Instances],
@@ -106,10 +116,10 @@ const TASKS: [Task; 10] = [
         run: |context| Box::pin(nodes::run(context)),
     },
     Task {
-        name: "deletions",
+        name: "orphans",
         period: Duration::from_secs(5),
-        woken_by: &[Topic::Deletions],
-        run: |context| Box::pin(deletions::run(context)),
+        woken_by: &[Topic::Instances],
+        run: |context| Box::pin(orphans::run(context)),
     },
     Task {
         name: "domains",
@@ -149,6 +159,7 @@ async fn release(context: &Context) -> Result<(), Error> {
 }
 
 async fn keep_running(task: Task, context: Context) {
+    let mut told = Told::default();
     let waker = &context.state.waker;
     let mut wakes: Vec<_> = task
         .woken_by
@@ -156,7 +167,7 @@ async fn keep_running(task: Task, context: Context) {
         .map(|topic| waker.subscribe(*topic))
         .collect();
     loop {
-        if let Err(error) = run_once(&task, &context).await {
+        if let Err(error) = run_once(&task, &context, &mut told).await {
             match &error {
                 Error::Store(store) if store.is_retryable() => {
                     tracing::debug!(task = task.name, %error, "a reconciler waits for the database");
@@ -180,16 +191,57 @@ async fn wait(wakes: &mut [watch::Receiver<()>], period: Duration) {
     let _ = tokio::time::timeout(period, next).await;
 }
 
-async fn run_once(task: &Task, context: &Context) -> Result<(), Error> {
+/// What was last written about a task, so that a turn that changes nothing writes nothing.
+#[derive(Default)]
+struct Told {
+    at: Option<Instant>,
+    succeeded: bool,
+}
+
+impl Told {
+    fn is_stale(&self, succeeded: bool) -> bool {
+        self.succeeded != succeeded || self.at.is_none_or(|at| at.elapsed() > TELL_EVERY)
+    }
+}
+
+/// Notes how a turn went, for `railhead admin doctor`.
+async fn tell(
+    task: &Task,
+    context: &Context,
+    told: &mut Told,
+    result: &Result<(), Error>,
+) -> Result<(), Error> {
+    if !told.is_stale(result.is_ok()) {
+        return Ok(());
+    }
+    let error = result.as_ref().err().map(ToString::to_string);
+    let period = i64::try_from(task.period.as_secs()).unwrap_or(i64::MAX);
     let mut tx = SystemTx::begin(&context.state.pools).await?;
-    let name = format!("reconcile/{}", task.name);
+    platform_status::note_turn(&mut tx, task.name, context.holder, period, error.as_deref()).await?;
+    tx.commit().await?;
+    *told = Told {
+        at: Some(Instant::now()),
+        succeeded: result.is_ok(),
+    };
+    Ok(())
+}
+
+async fn run_once(task: &Task, context: &Context, told: &mut Told) -> Result<(), Error> {
+    let mut tx = SystemTx::begin(&context.state.pools).await?;
+    // A program that does not know how a ring is rendered leaves all to the newer ones.
+    if ring::newest_version(&mut tx).await? > context.state.rendering.version {
+        return Ok(());
+    }
+    // An older program does not keep a newer one from leading.
+    let name = format!("reconcile/{}@{}", task.name, context.state.rendering.version);
     let epoch = lease::take(&mut tx, &name, context.holder, LEASE).await?;
     tx.commit().await?;
     if epoch.is_none() {
         return Ok(());
     }
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let result = (task.run)(context.clone()).await;
     metrics::observe(task.name, began.elapsed(), result.is_ok());
+    tell(task, context, told, &result).await?;
     result
 }

@@ -50,7 +50,7 @@ pub async fn show(tx: &mut SystemTx, feed: &FeedName, position: Position) -> Res
 pub async fn restored(tx: &mut impl Write) -> Result<Epoch, Error> {
     let epoch = sqlx::query_scalar(
         "update platform set epoch = greatest(epoch, coalesce(shown_epoch, epoch)) + 1,
-            shown_epoch = null, shown_generation = null, shown_feed = null returning epoch",
+            epoch_since = now(), shown_epoch = null, shown_generation = null, shown_feed = null returning epoch",
     )
     .fetch_one(tx.executor())
     .await?;
@@ -66,7 +66,8 @@ pub async fn follow_timeline(tx: &mut SystemTx) -> Result<Option<Epoch>, Error> 
                    ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer as timeline
          ), before as (select system_identifier from platform)
          update platform p set system_identifier = n.system_identifier, timeline = n.timeline,
-            epoch = p.epoch + (p.system_identifier is not null)::integer
+            epoch = p.epoch + (p.system_identifier is not null)::integer,
+            epoch_since = case when p.system_identifier is null then p.epoch_since else now() end
          from now_is n, before
          where (p.system_identifier, p.timeline) is distinct from (n.system_identifier, n.timeline)
            and p.shown_epoch is null
@@ -76,4 +77,18 @@ pub async fn follow_timeline(tx: &mut SystemTx) -> Result<Option<Epoch>, Error> 
     .await?
     .flatten();
     Ok(raised.map(Epoch))
+}
+
+/// Whether an agent that is there has not applied the epoch's first document yet: until then, and for
+/// two minutes at most, it is not known what it runs without a plan.
+pub async fn is_settling(tx: &mut SystemTx) -> Result<bool, Error> {
+    Ok(sqlx::query_scalar(
+        "select exists (
+            select 1 from platform p, node n join node_status s on s.node_id = n.id
+            join node_feed f on f.node_id = n.id and f.feed = 'node/nod_' || replace(n.id::text, '-', '')
+            where n.role = 'agent' and n.denied_at is null and s.late_since is null
+              and f.epoch < p.epoch and p.epoch_since > now() - interval '2 minutes')",
+    )
+    .fetch_one(tx.executor())
+    .await?)
 }

@@ -1,45 +1,84 @@
-//! Instances that nodes run on although no document has them (DESIGN §5, epoch): kept in sight until
-//! the service's next deployment lets them go.
+//! Instances that nodes run on although the plan does not know them (DESIGN §5, epoch): taken back
+//! when the plan has a place for them, let go by an operator or by the service's next deployment.
 
+use api::{orphan::Orphan, page::Page};
 use domain::id::{InstanceId, NodeId, ServiceId};
-use protocol::report::InstanceReport;
+use protocol::report::{InstanceReport, StoredItem};
+use scheduler::Placement;
+use sqlx::{FromRow, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
-    Error,
-    tx::{Access as _, SystemTx},
+    Error, evaluation,
+    page::Paging,
+    placement::{self, Purpose, Service},
+    query,
+    row::Columns as _,
+    tx::{Access, SystemTx, Write},
 };
 
-/// What a node reports as orphaned, and the plan does not know: the whole of it.
+/// What a node reports and the plan does not know: the whole of it. Whether something is new: then the
+/// scheduler is asked about its service.
 pub async fn replace(
     tx: &mut SystemTx,
     node: NodeId,
     instances: &[InstanceReport],
-) -> Result<(), Error> {
-    let orphans = || instances.iter().filter(|instance| instance.orphaned);
-    let ids: Vec<Uuid> = orphans().map(|instance| instance.id.uuid()).collect();
-    let services: Vec<Uuid> = orphans()
-        .map(|instance| instance.service_id.uuid())
+) -> Result<bool, Error> {
+    let alive: Vec<&InstanceReport> = instances
+        .iter()
+        .filter(|instance| instance.state < domain::instance::State::Stopped)
         .collect();
-    sqlx::query("delete from orphan_instance where node_id = $1 and instance_id <> all($2)")
-        .bind(node.uuid())
-        .bind(&ids)
-        .execute(tx.executor())
-        .await?;
-    if ids.is_empty() {
-        return Ok(());
-    }
+    let ids: Vec<Uuid> = alive.iter().map(|instance| instance.id.uuid()).collect();
     sqlx::query(
-        "insert into orphan_instance (node_id, instance_id, service_id)
-         select $1, r.id, r.service_id from unnest($2::uuid[], $3::uuid[]) as r (id, service_id)
+        "delete from orphan_instance o where node_id = $1 and (instance_id <> all($2)
+            or exists (select 1 from instance i where i.id = o.instance_id))",
+    )
+    .bind(node.uuid())
+    .bind(&ids)
+    .execute(tx.executor())
+    .await?;
+    if ids.is_empty() {
+        return Ok(false);
+    }
+    let services: Vec<Uuid> = alive.iter().map(|i| i.service_id.uuid()).collect();
+    let item = |instance: &&InstanceReport| instance.item.clone();
+    let items: Vec<Option<StoredItem>> = alive.iter().map(item).collect();
+    let json: Vec<Option<&str>> = items
+        .iter()
+        .map(|i| i.as_ref().map(|i| i.json.as_str()))
+        .collect();
+    let sha256: Vec<Option<&str>> = items
+        .iter()
+        .map(|i| i.as_ref().map(|i| i.sha256.as_str()))
+        .collect();
+    let new: Vec<Uuid> = sqlx::query_scalar(
+        "insert into orphan_instance as o (node_id, instance_id, service_id, json, sha256)
+         select $1, r.* from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[]) as r (id, service_id, json, sha256)
          where not exists (select 1 from instance i where i.id = r.id)
-         on conflict do nothing",
+         on conflict (node_id, instance_id) do update set json = excluded.json, sha256 = excluded.sha256
+            where o.sha256 is distinct from excluded.sha256 and excluded.sha256 is not null
+         returning service_id",
     )
     .bind(node.uuid())
     .bind(&ids)
     .bind(services)
-    .execute(tx.executor())
+    .bind(json)
+    .bind(sha256)
+    .fetch_all(tx.executor())
     .await?;
+    ask_about(tx, &new).await?;
+    Ok(!new.is_empty())
+}
+
+async fn ask_about(tx: &mut SystemTx, services: &[Uuid]) -> Result<(), Error> {
+    let known: Vec<(Uuid, Uuid)> =
+        sqlx::query_as("select organization_id, id from service where id = any($1) order by id")
+            .bind(services)
+            .fetch_all(tx.executor())
+            .await?;
+    for (organization, service) in known {
+        evaluation::request(tx, organization.into(), service.into(), "orphan").await?;
+    }
     Ok(())
 }
 
@@ -58,4 +97,156 @@ pub async fn of_service(
         .into_iter()
         .map(|(node, instance)| (node.into(), instance.into()))
         .collect())
+}
+
+/// An orphan that may be taken back.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    pub instance: InstanceId,
+    pub node: NodeId,
+    pub region: String,
+    pub item: Option<StoredItem>,
+}
+
+#[derive(FromRow)]
+struct CandidateRow {
+    instance_id: Uuid,
+    node_id: Uuid,
+    region: String,
+    json: Option<String>,
+    sha256: Option<String>,
+}
+
+/// The orphans of a service that nobody has let go, on nodes that are still ours.
+pub async fn candidates(tx: &mut SystemTx, service: ServiceId) -> Result<Vec<Candidate>, Error> {
+    let rows: Vec<CandidateRow> = sqlx::query_as(
+        "select o.instance_id, o.node_id, region.name as region, o.json, o.sha256
+         from orphan_instance o join node n on n.id = o.node_id join region on region.id = n.region_id
+         where o.service_id = $1 and o.let_go_at is null and n.denied_at is null order by o.instance_id",
+    )
+    .bind(service.uuid())
+    .fetch_all(tx.executor())
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Candidate {
+            instance: row.instance_id.into(),
+            node: row.node_id.into(),
+            region: row.region,
+            item: row
+                .json
+                .zip(row.sha256)
+                .map(|(json, sha256)| StoredItem { json, sha256 }),
+        })
+        .collect())
+}
+
+/// Says why it is not taken back.
+pub async fn keep(tx: &mut SystemTx, instance: InstanceId, reason: &str) -> Result<(), Error> {
+    sqlx::query(
+        "update orphan_instance set reason = $2 where instance_id = $1 and reason is distinct from $2",
+    )
+    .bind(instance.uuid())
+    .bind(reason)
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// Makes an instance of it. What it reserves counts whether there is room or not: it runs already.
+pub async fn adopt(
+    tx: &mut SystemTx,
+    service: &Service,
+    id: InstanceId,
+    placement: &Placement,
+) -> Result<(), Error> {
+    let (cpu, memory) = placement::columns(placement.resources)?;
+    let region: Uuid = sqlx::query_scalar(
+        "update node set reserved_cpu_millis = reserved_cpu_millis + $2,
+            reserved_memory_bytes = reserved_memory_bytes + $3, revision = revision + 1
+         where id = $1 returning region_id",
+    )
+    .bind(placement.node_id.uuid())
+    .bind(cpu)
+    .bind(memory)
+    .fetch_one(tx.executor())
+    .await?;
+    placement::insert(tx, id, service, placement, region.into(), Purpose::Serve).await?;
+    sqlx::query("delete from orphan_instance where instance_id = $1")
+        .bind(id.uuid())
+        .execute(tx.executor())
+        .await?;
+    Ok(())
+}
+
+/// An operator lets it go; false when there is no such orphan.
+pub async fn let_go(tx: &mut impl Write, instance: InstanceId) -> Result<bool, Error> {
+    let query = sqlx::query(
+        "update orphan_instance set let_go_at = coalesce(let_go_at, now()) where instance_id = $1",
+    )
+    .bind(instance.uuid());
+    query::changed(tx, query).await
+}
+
+/// The service is deleted: none of its orphans is needed.
+pub async fn let_go_of_service(tx: &mut SystemTx, service: ServiceId) -> Result<(), Error> {
+    sqlx::query(
+        "update orphan_instance set let_go_at = now() where service_id = $1 and let_go_at is null",
+    )
+    .bind(service.uuid())
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+/// Those that were let go and whose nodes were not told yet.
+pub async fn going(tx: &mut SystemTx) -> Result<Vec<(NodeId, InstanceId)>, Error> {
+    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
+        "select node_id, instance_id from orphan_instance o
+         where let_go_at is not null and not exists (
+            select 1 from feed_tombstone t
+            where t.feed = 'node/nod_' || replace(o.node_id::text, '-', '')
+              and t.id = 'instance/ins_' || replace(o.instance_id::text, '-', '')
+              and t.created_at >= o.let_go_at)
+         order by node_id",
+    )
+    .fetch_all(tx.executor())
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(node, instance)| (node.into(), instance.into()))
+        .collect())
+}
+
+/// A page of them, for operators.
+pub async fn list(tx: &mut impl Access, paging: Paging) -> Result<Page<Orphan>, Error> {
+    let query = sqlx::query(
+        "select o.instance_id, o.node_id, n.name as node, region.name as region, o.service_id, s.name as service,
+            s.organization_id, o.seen_at, o.let_go_at,
+            case when s.id is null then 'this database knows no such service' else o.reason end as reason
+         from orphan_instance o join node n on n.id = o.node_id join region on region.id = n.region_id
+         left join service s on s.id = o.service_id
+         where ($1::uuid is null or o.instance_id > $1) order by o.instance_id limit $2",
+    );
+    query::page(tx, query, paging, orphan, |orphan| {
+        orphan.instance_id.uuid()
+    })
+    .await
+}
+
+fn orphan(row: &PgRow) -> Result<Orphan, Error> {
+    let service: Option<String> = row.value("service")?;
+    let service = service.map(|name| name.parse()).transpose();
+    Ok(Orphan {
+        instance_id: row.id("instance_id")?,
+        node_id: row.id("node_id")?,
+        node: row.parsed("node")?,
+        region: row.parsed("region")?,
+        service_id: row.id("service_id")?,
+        service: service.map_err(|error| Error::corrupt("name", error))?,
+        organization_id: row.id_opt("organization_id")?,
+        reason: row.value("reason")?,
+        seen_at: row.value("seen_at")?,
+        let_go_at: row.value("let_go_at")?,
+    })
 }

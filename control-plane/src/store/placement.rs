@@ -25,6 +25,9 @@ use super::{
 /// Silent for this much longer than it takes to be late, a node is lost: 2 min together.
 const LOST_AFTER_LATE: &str = "75 seconds";
 
+/// The problem of an instance that has not failed, but is not up yet.
+const STILL_STARTING: &str = "startup_probe_failing";
+
 /// A service as placement sees it; its row is held until the transaction's end, so that two
 /// replicas never plan one service at once.
 #[derive(Debug, Clone)]
@@ -200,11 +203,12 @@ pub async fn nodes(tx: &mut SystemTx) -> Result<Vec<Node>, Error> {
             coalesce(s.late_since < now() - $1::text::interval, false) or n.denied_at is not null as lost,
             s.cpu_millis, s.memory_bytes, n.reserved_cpu_millis, n.reserved_memory_bytes,
             (select count(*) from instance i join instance_status t on t.instance_id = i.id
-             where i.node_id = n.id and i.stopped_at is null and t.problem_code is not null) as failures
+             where i.node_id = n.id and i.stopped_at is null and t.problem_code <> $2) as failures
          from node n join region on region.id = n.region_id join node_status s on s.node_id = n.id
          where n.role = 'agent' order by n.id",
     )
     .bind(LOST_AFTER_LATE)
+    .bind(STILL_STARTING)
     .fetch_all(tx.executor())
     .await?;
     rows.into_iter().map(TryInto::try_into).collect()
@@ -305,7 +309,7 @@ pub async fn place(
     Ok(Some(id))
 }
 
-async fn insert(
+pub(super) async fn insert(
     tx: &mut SystemTx,
     id: InstanceId,
     service: &Service,
@@ -351,7 +355,7 @@ pub async fn stop(tx: &mut SystemTx, id: InstanceId, cause: &str) -> Result<(), 
 }
 
 /// The whole reservation of an amount, as columns.
-fn columns(amount: Amount) -> Result<(i64, i64), Error> {
+pub(super) fn columns(amount: Amount) -> Result<(i64, i64), Error> {
     let memory = i64::try_from(amount.memory.0).map_err(|e| Error::corrupt("memory", e))?;
     Ok((amount.cpu.0.into(), memory))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use domain::id::{NodeId, RegionId, ReleaseId, UserId};
+use domain::id::{InstanceId, NodeId, RegionId, ReleaseId, UserId};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -103,10 +103,19 @@ async fn platform(world: &World, tag: &str) -> Vec<(&'static str, String)> {
     .execute(world.pool())
     .await
     .unwrap();
+    let instance = InstanceId::new();
+    sqlx::query("insert into orphan_instance (node_id, instance_id, service_id) values ($1, $2, $3)")
+        .bind(node.uuid())
+        .bind(instance.uuid())
+        .bind(Uuid::now_v7())
+        .execute(world.pool())
+        .await
+        .unwrap();
     vec![
         ("region_id", region_id.to_string()),
         ("join_token_id", token.text("id")),
         ("node_id", node.to_string()),
+        ("instance_id", instance.to_string()),
     ]
 }
 
@@ -154,6 +163,7 @@ pub fn body(operation: &str, tenant: &Tenant) -> Option<Value> {
         "region.update" => json!({ "enabled": false }),
         "node.update" => json!({ "schedulable": false }),
         "node.override" => json!({ "feed": "routes/global", "reason": "a test" }),
+        "rollout.stop" | "rollout.resume" => json!({ "reason": "a test" }),
         "join_token.create" => json!({ "region": "us-east", "role": "edge" }),
         "api_token.create" => {
             json!({ "organization_id": tenant.id, "name": "fresh", "role": "viewer" })
@@ -200,6 +210,7 @@ pub fn unknown(parameter: &str) -> String {
         "region_id" => "rgn",
         "join_token_id" => "jnt",
         "node_id" => "nod",
+        "instance_id" => "ins",
         other => panic!("a new kind of path parameter: {other}; say what it looks like"),
     };
     format!("{prefix}_{}", Uuid::now_v7().simple())

@@ -1,10 +1,16 @@
 //! Deployments from rows to running nodes: real PostgreSQL, real replicas, real node links; agents
 //! and edges without containers and traffic.
 
+mod deletion;
 mod deploy;
+mod draining;
 mod expelled;
 mod feeds;
 mod jobs;
 mod join;
+mod origin;
 mod placement;
 pub mod platform;
+mod restore;
+mod rings;
+mod surplus;

@@ -1,0 +1,216 @@
+//! Takes orphans back (DESIGN §5, epoch): what a restored database has forgotten and a node runs on
+//! becomes an instance again, when its item is what its digest says, its service and release still
+//! exist, and a replica is missing in its region. So nothing is stopped for having been taken back.
+//! What has no place runs on and is listed, until an operator or the next deployment lets it go.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    id::{DeploymentId, InstanceId},
+    instance::Desired,
+    name::Name,
+};
+use protocol::{
+    feed::{DropCause, FeedName, digest::Rendered},
+    item::{InstanceItem, Item as _, NodeItem, RunMode},
+    report::StoredItem,
+};
+use scheduler::{Amount, Liveness, Phase, Placement, Snapshot};
+
+use super::{Context, Error};
+use crate::{
+    feed::{instance::item_id, route::Changes},
+    store::{
+        self,
+        event::{self, NewEvent},
+        feed::{self, Change},
+        orphan::{self, Candidate},
+        placement::{Release, Service},
+        tx::{Access as _, SystemTx},
+    },
+    waker::Topic,
+};
+
+/// What an operator has let go is told so.
+pub(super) async fn run(context: Context) -> Result<(), Error> {
+    let mut tx = SystemTx::begin(&context.state.pools).await?;
+    let mut changes = Changes::new();
+    for (node, instance) in orphan::going(&mut tx).await? {
+        let change = Change::LetGo {
+            id: item_id(instance),
+            cause: DropCause::Deletion,
+        };
+        changes
+            .entry(FeedName::Node(node))
+            .or_default()
+            .push(change);
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    feed::write(&mut tx, changes).await?;
+    tx.commit().await?;
+    context.state.waker.wake(Topic::Feeds);
+    Ok(())
+}
+
+/// What is decided by.
+pub struct View<'a> {
+    pub service: &'a Service,
+    /// Those that shall run.
+    pub releases: &'a [Release],
+    pub replicas: &'a BTreeMap<Name, u32>,
+    pub snapshot: &'a Snapshot,
+    pub orphans: &'a [Candidate],
+}
+
+/// What is done about an orphan.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    Adopt(Box<InstanceItem>),
+    /// It runs on as it is, for this reason.
+    Keep(InstanceId, String),
+}
+
+/// One action for each orphan.
+#[must_use]
+pub fn decide(view: &View<'_>) -> Vec<Action> {
+    let mut there = there(view.snapshot);
+    let decide_one = |orphan: &Candidate| match fits(view, orphan, &there) {
+        Ok(item) => {
+            let key = (item.deployment_id, orphan.region.clone());
+            *there.entry(key).or_default() += 1;
+            Action::Adopt(Box::new(item))
+        }
+        Err(reason) => Action::Keep(orphan.instance, reason),
+    };
+    view.orphans.iter().map(decide_one).collect()
+}
+
+type There = BTreeMap<(DeploymentId, String), u32>;
+
+/// Instances that count as replicas: the scheduler does not replace them.
+fn there(snapshot: &Snapshot) -> There {
+    let mut there = There::new();
+    for instance in &snapshot.instances {
+        let node = snapshot
+            .nodes
+            .iter()
+            .find(|node| node.id == instance.node_id);
+        let Some(node) = node.filter(|node| node.liveness != Liveness::Lost && !node.draining)
+        else {
+            continue;
+        };
+        if matches!(instance.phase, Phase::Coming | Phase::Ready) {
+            let key = (instance.deployment_id, node.region.to_string());
+            *there.entry(key).or_default() += 1;
+        }
+    }
+    there
+}
+
+fn fits(view: &View<'_>, orphan: &Candidate, there: &There) -> Result<InstanceItem, String> {
+    let item = read(orphan.item.as_ref())?;
+    if item.id != orphan.instance || item.service_id != view.service.id {
+        return Err("its stored item is another instance's".to_owned());
+    }
+    if item.desired == Desired::Stop || !matches!(item.run, RunMode::Service { .. }) {
+        return Err("it ends by itself".to_owned());
+    }
+    let release = view
+        .releases
+        .iter()
+        .find(|release| release.deployment == item.deployment_id)
+        .ok_or_else(|| format!("{} is not a deployment that shall run", item.deployment_id))?;
+    if release.id != item.release_id || release.image != item.image {
+        return Err(format!("{} has another release by now", item.deployment_id));
+    }
+    let region = orphan.region.as_str();
+    let wanted = view
+        .replicas
+        .iter()
+        .find(|(name, _)| name.as_str() == region);
+    let wanted = wanted.map_or(0, |(_, replicas)| *replicas);
+    let key = (item.deployment_id, orphan.region.clone());
+    if there.get(&key).copied().unwrap_or_default() >= wanted {
+        return Err(format!(
+            "the service has its {wanted} replicas in {region} without it"
+        ));
+    }
+    Ok(item)
+}
+
+/// The item, if its bytes are those that were once signed for.
+fn read(stored: Option<&StoredItem>) -> Result<InstanceItem, String> {
+    let stored = stored.ok_or("its node has not reported the item that it runs by")?;
+    let rendered = Rendered::from_json(&stored.json).map_err(|error| error.to_string())?;
+    if hex::encode(rendered.sha256()) != stored.sha256 {
+        return Err("its stored item is not what its digest says".to_owned());
+    }
+    match serde_json::from_str(&stored.json) {
+        Ok(NodeItem::Instance(item)) => Ok(*item),
+        Ok(NodeItem::Build(_) | NodeItem::Denied(_)) => {
+            Err("its stored item is no instance".to_owned())
+        }
+        Err(error) => Err(format!("its stored item can't be read: {error}")),
+    }
+}
+
+/// Does it, in the transaction that holds the service; how many were taken back.
+pub(super) async fn adopt(tx: &mut SystemTx, view: &View<'_>) -> Result<usize, store::Error> {
+    let mut changes = Changes::new();
+    let mut events = Vec::new();
+    for (action, candidate) in decide(view).into_iter().zip(view.orphans) {
+        match action {
+            Action::Keep(instance, reason) => orphan::keep(tx, instance, &reason).await?,
+            Action::Adopt(item) => {
+                let placement = placement(&item, candidate)?;
+                orphan::adopt(tx, view.service, item.id, &placement).await?;
+                tracing::info!(instance = %item.id, service = %item.service_id, node = %candidate.node, "an orphan is taken back");
+                events.push(NewEvent::new("instance.adopted", item.id));
+                let change = put(*item, candidate)?;
+                changes
+                    .entry(FeedName::Node(candidate.node))
+                    .or_default()
+                    .push(change);
+            }
+        }
+    }
+    let adopted = events.len();
+    feed::write(tx, changes).await?;
+    event::append(tx.executor(), view.service.organization, &events).await?;
+    Ok(adopted)
+}
+
+fn placement(item: &InstanceItem, candidate: &Candidate) -> Result<Placement, store::Error> {
+    let region = candidate.region.parse();
+    Ok(Placement {
+        deployment_id: item.deployment_id,
+        release_id: item.release_id,
+        node_id: candidate.node,
+        region: region.map_err(|error| store::Error::corrupt("name", error))?,
+        resources: Amount {
+            cpu: item.resources.cpu,
+            memory: item.resources.memory,
+        },
+    })
+}
+
+/// The item that its node has, byte for byte.
+fn put(item: InstanceItem, candidate: &Candidate) -> Result<Change, store::Error> {
+    let json = candidate
+        .item
+        .as_ref()
+        .map_or("", |stored| stored.json.as_str());
+    let rendered = Rendered::from_json(json).map_err(|e| store::Error::corrupt("item", e))?;
+    let id = item_id(item.id);
+    let item = NodeItem::Instance(Box::new(item));
+    Ok(Change::Put {
+        id,
+        item: rendered,
+        secrets: item.secrets().into_iter().cloned().collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
