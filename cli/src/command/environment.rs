@@ -102,5 +102,8 @@ async fn delete(context: &Context, wanted: &str) -> Result {
     ))?;
     context
         .output
+        .note("what runs of it ends now; railhead status says how far that is")?;
+    context
+        .output
         .record_if_json(&json!({ "deleted": environment.id }))
 }

@@ -1,10 +1,12 @@
 //! One file per command. Each has the command's own options and `run`, which talks to the API and
 //! gives the result to [`Output`](crate::output::Output).
 
+mod admin;
 mod api;
 mod audit;
 mod cancel;
 mod completion;
+mod deletion;
 mod deploy;
 mod deploy_key;
 mod deployment;
@@ -26,6 +28,7 @@ mod project;
 mod redeploy;
 mod region;
 mod rollback;
+mod rollout;
 mod scale;
 mod service;
 mod status;
@@ -118,6 +121,12 @@ pub enum Command {
     /// Nodes of the platform
     #[command(subcommand)]
     Node(node::Command),
+    /// How far a change of the platform itself has come among its edges
+    #[command(subcommand)]
+    Rollout(rollout::Command),
+    /// How the platform itself fares
+    #[command(subcommand)]
+    Admin(admin::Command),
     /// Send a request to the API as it is
     Api(api::Arguments),
     /// Print the completion script for a shell
@@ -175,6 +184,8 @@ pub async fn run(command: Command, context: &Context) -> Result {
         Command::Audit(command) => audit::run(context, command).await,
         Command::Region(command) => region::run(context, command).await,
         Command::Node(command) => node::run(context, command).await,
+        Command::Rollout(command) => rollout::run(context, command).await,
+        Command::Admin(command) => admin::run(context, command).await,
         Command::Api(arguments) => api::run(context, arguments).await,
         Command::Completion(arguments) => completion::run(context, &arguments),
     }

@@ -1,5 +1,6 @@
 //! `node`: machines (or clusters) of the platform. For administrators of the platform.
 
+mod orphan;
 mod text;
 
 use ::api::{
@@ -8,7 +9,7 @@ use ::api::{
     node::{Node, NodeRole, OverrideNode, UpdateNode},
 };
 use clap::{Subcommand, ValueEnum};
-use domain::name::Name;
+use domain::{id::InstanceId, name::Name, ring::Ring};
 use serde_json::json;
 
 use super::find::{self, Resource};
@@ -56,6 +57,20 @@ pub enum Command {
         /// Name or id
         node: String,
     },
+    /// Say when changes of the platform itself reach an edge: canary first, then region, then all
+    Ring {
+        /// Name or id
+        node: String,
+        /// canary, region or all
+        ring: Ring,
+    },
+    /// List instances that run although a restored database does not know them
+    Orphans,
+    /// Let an orphan go: its node ends it
+    LetGo {
+        /// The instance's id, from railhead node orphans
+        instance: InstanceId,
+    },
     /// Let a node drop what its brake holds
     Override {
         /// Name or id
@@ -99,6 +114,16 @@ pub async fn run(context: &Context, command: Command) -> Result {
             let change = changed(Some(true), Some(false));
             update(context, &client, &node, change, "is in service").await
         }
+        Command::Ring { node, ring } => {
+            let change = UpdateNode {
+                ring: Some(ring),
+                ..UpdateNode::default()
+            };
+            let done = format!("follows ring {ring} from its next report on");
+            update(context, &client, &node, change, &done).await
+        }
+        Command::Orphans => orphan::list(context, &client).await,
+        Command::LetGo { instance } => orphan::let_go(context, &client, instance).await,
         Command::Remove { node } => remove(context, &client, &node).await,
         Command::Override { node, feed, reason } => {
             let body = OverrideNode { feed, reason };
@@ -227,6 +252,7 @@ const fn changed(schedulable: Option<bool>, draining: Option<bool>) -> UpdateNod
     UpdateNode {
         schedulable,
         draining,
+        ring: None,
     }
 }
 

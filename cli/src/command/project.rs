@@ -62,5 +62,8 @@ async fn delete(context: &Context, wanted: &str) -> Result {
         .done(&format!("deleted project {}", project.name))?;
     context
         .output
+        .note("what runs of it ends now; railhead status says how far that is")?;
+    context
+        .output
         .record_if_json(&json!({ "deleted": project.id }))
 }

@@ -134,6 +134,9 @@ async fn delete(context: &Context, wanted: &str) -> Result {
         .done(&format!("deleted service {}", service.name))?;
     context
         .output
+        .note("what runs of it ends now; railhead status says how far that is")?;
+    context
+        .output
         .record_if_json(&json!({ "deleted": service.id }))
 }
 

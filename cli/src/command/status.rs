@@ -5,6 +5,7 @@ mod text;
 use ::api::{Page, deployment::Deployment, instance::Instance, service::Service};
 use serde::Serialize;
 
+use super::deletion;
 use crate::{context::Context, error::Result, link::Chosen, target::Target};
 
 pub use self::text::{deployment_state, failed_requests, overview, regions, short, short_id};
@@ -21,8 +22,13 @@ pub struct Status {
 pub async fn run(context: &Context) -> Result {
     let client = context.client()?;
     let target = Target::new(context, &client);
+    show(context, &client, &target).await?;
+    deletion::mention_all(context, &client, &target).await
+}
+
+async fn show(context: &Context, client: &::api::client::Client, target: &Target<'_>) -> Result {
     if target.service_name().is_some() {
-        return one(context, &client, target.service().await?).await;
+        return one(context, client, target.service().await?).await;
     }
     let environment = target.environment().await?;
     let path = format!("/v1/environments/{}/services", environment.id);
@@ -32,7 +38,7 @@ pub async fn run(context: &Context) -> Result {
             id: only.id.to_string(),
             name: only.name.to_string(),
         };
-        return one(context, &client, chosen).await;
+        return one(context, client, chosen).await;
     }
     let empty = format!("{} has no services yet: railhead up", environment.name);
     context.output.list(&services, overview, &empty)

@@ -1,7 +1,8 @@
 //! How nodes are shown to people.
 
-use ::api::node::{Node, NodeResources, NodeStatus};
+use ::api::node::{Node, NodeResources, NodeRole, NodeStatus};
 use chrono::{DateTime, Utc};
+use domain::ring::Ring;
 
 use crate::output::{Cell, Output, Table, Tone, since};
 
@@ -14,10 +15,12 @@ pub fn table(nodes: &[Node], now: DateTime<Utc>) -> Table {
         nodes,
         |node| {
             let status = node.status.as_ref();
+            // Nothing is placed on edges.
+            let carries = status.filter(|_| node.role == NodeRole::Agent);
             [
                 node.name.as_str().into(),
                 node.region.as_str().into(),
-                node.role.as_str().into(),
+                role(node).into(),
                 state(node, now),
                 status
                     .map_or_else(
@@ -25,10 +28,10 @@ pub fn table(nodes: &[Node], now: DateTime<Utc>) -> Table {
                         |status| since(status.reported_at, now),
                     )
                     .into(),
-                status
+                carries
                     .map_or_else(String::new, |status| cpu(node.reserved, status))
                     .into(),
-                status
+                carries
                     .map_or_else(String::new, |status| memory(node.reserved, status))
                     .into(),
                 status
@@ -68,6 +71,14 @@ pub fn detail(output: Output, node: &Node, now: DateTime<Utc>) -> String {
         },
     );
     format!("{head}\n\n{}", output.render(feeds))
+}
+
+/// An edge with its ring, unless that is what all have.
+fn role(node: &Node) -> String {
+    match node.ring {
+        None | Some(Ring::All) => node.role.as_str().to_owned(),
+        Some(ring) => format!("{} ({ring})", node.role.as_str()),
+    }
 }
 
 fn state(node: &Node, now: DateTime<Utc>) -> Cell {
