@@ -1,4 +1,6 @@
-//! The agent against real engines, on this machine. Each part needs root and skips without it.
+//! The agent's own API over mTLS, and the agent against real engines on this machine; what has to do
+//! with engines needs root and skips without it.
 
+mod agent_api;
 mod build;
 mod workloads;

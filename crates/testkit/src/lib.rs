@@ -2,13 +2,14 @@
 //! that breaks connections, and nodes that speak the real protocol without containers or traffic.
 
 pub mod chaos_proxy;
+pub mod compare_and_set;
 pub mod fake_agent;
 pub mod fake_edge;
 mod fake_node;
-pub mod metrics;
-pub mod pki;
 pub mod git;
 pub mod git_server;
+pub mod metrics;
+pub mod pki;
 pub mod postgres;
 pub mod publisher;
 pub mod wait;

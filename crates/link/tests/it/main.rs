@@ -5,6 +5,8 @@ mod control_plane;
 mod download;
 mod follow;
 mod identity;
+mod metrics;
 mod mtls;
-mod pki;
 mod report;
+
+use testkit::pki;

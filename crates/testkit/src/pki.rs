@@ -1,17 +1,23 @@
-//! A CA and the certificates it gives out.
+//! A platform's CA without a control plane, and the certificates that it gives out.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use domain::id::NodeId;
-use protocol::join::{Role, SpiffeId};
+use link::identity::{Credentials, Identity};
+use protocol::join::{self, Role, SpiffeId};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+/// Sixty minutes.
 pub const HOUR: Duration = Duration::from_secs(3_600);
 
+/// A certificate authority.
 pub struct Pki {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -19,22 +25,33 @@ pub struct Pki {
 /// How long a certificate is good, around now.
 #[derive(Clone, Copy)]
 pub struct Life {
+    /// Since when.
     pub began_ago: Duration,
+    /// How long from then on.
     pub lasts: Duration,
 }
 
 impl Life {
+    /// Good since a minute, for a day.
     pub const FRESH: Self = Self {
         began_ago: Duration::from_secs(60),
         lasts: Duration::from_secs(86_400),
     };
+    /// Over since nine days.
     pub const EXPIRED: Self = Self {
         began_ago: Duration::from_secs(10 * 86_400),
         lasts: Duration::from_secs(86_400),
     };
 }
 
+impl Default for Pki {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Pki {
+    /// A new authority.
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -45,10 +62,12 @@ impl Pki {
         Self { issuer }
     }
 
+    /// Its certificate.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
 
+    /// Hash of its public key, as join tokens carry it.
     pub fn sha256(&self) -> [u8; 32] {
         link::tls::certificate::public_key_sha256(self.issuer.der()).unwrap()
     }
@@ -61,6 +80,22 @@ impl Pki {
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
         let chain = vec![leaf.der().clone(), self.issuer.der().clone()];
         (chain, PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
+    /// A node that has joined.
+    pub fn identity(&self, id: &SpiffeId, life: Life) -> Identity {
+        let key = KeyPair::generate().unwrap();
+        let request = CertificateParams::new(Vec::<String>::new()).unwrap();
+        let csr = request.serialize_request(&key).unwrap().pem().unwrap();
+        let identity = join::Identity {
+            node_id: id.node_id,
+            region: id.region.clone(),
+            role: id.role,
+            certificate: self.node(&csr, id, life),
+            ca: self.pem(),
+            feed_keys: Vec::new(),
+        };
+        Identity::new(Credentials::new(identity, Arc::new(key)).unwrap())
     }
 
     /// For a node's request.
@@ -89,6 +124,7 @@ fn apply(params: &mut CertificateParams, life: Life) {
     ];
 }
 
+/// A node of us-east that nobody knows yet.
 pub fn spiffe_id(role: Role) -> SpiffeId {
     SpiffeId {
         trust_domain: "railhead.test".to_owned(),
