@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use domain::id::InstanceId;
 use prometheus::{
-    IntGauge, IntGaugeVec, Opts, Registry,
+    Error, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::{Collector, Desc},
     proto::MetricFamily,
 };
@@ -31,39 +31,42 @@ pub struct Instances {
 }
 
 struct Series {
-    cpu: IntGaugeVec,
+    cpu: GaugeVec,
     memory: IntGaugeVec,
-    received: IntGaugeVec,
-    sent: IntGaugeVec,
+    received: IntCounterVec,
+    sent: IntCounterVec,
     ready: IntGaugeVec,
-    restarts: IntGaugeVec,
+    restarts: IntCounterVec,
 }
 
+const LABELS: [&str; 2] = ["instance", "service"];
+
 impl Series {
-    fn new() -> Result<Self, prometheus::Error> {
+    fn new() -> Result<Self, Error> {
+        let cpu = Opts::new(
+            "railhead_instance_cpu_cores",
+            "CPU used over the last interval, in cores.",
+        );
         Ok(Self {
-            cpu: vec(
-                "railhead_instance_cpu_millicores",
-                "CPU used over the last interval, in thousandths of a core.",
-            )?,
-            memory: vec("railhead_instance_memory_bytes", "Working set.")?,
-            received: vec(
-                "railhead_instance_network_received_bytes",
+            cpu: GaugeVec::new(cpu, &LABELS)?,
+            memory: gauge("railhead_instance_memory_bytes", "Working set.")?,
+            received: counter(
+                "railhead_instance_network_received_bytes_total",
                 "Received since the container's start.",
             )?,
-            sent: vec(
-                "railhead_instance_network_sent_bytes",
+            sent: counter(
+                "railhead_instance_network_sent_bytes_total",
                 "Sent since the container's start.",
             )?,
-            ready: vec(
+            ready: gauge(
                 "railhead_instance_ready",
                 "1 when the readiness probe passes.",
             )?,
-            restarts: vec("railhead_instance_restarts", "Restarts in place.")?,
+            restarts: counter("railhead_instance_restarts_total", "Restarts in place.")?,
         })
     }
 
-    fn all(&self) -> [&IntGaugeVec; 6] {
+    fn all(&self) -> [&dyn Collector; 6] {
         [
             &self.cpu,
             &self.memory,
@@ -74,27 +77,38 @@ impl Series {
         ]
     }
 
-    fn set(&self, instance: &str, service: &str, usage: &Usage, ready: i64, restarts: i64) {
+    fn reset(&self) {
+        self.cpu.reset();
+        self.memory.reset();
+        self.received.reset();
+        self.sent.reset();
+        self.ready.reset();
+        self.restarts.reset();
+    }
+
+    /// After a reset: counters are read from the engine whole.
+    fn add(&self, instance: &str, service: &str, usage: &Usage, ready: i64, restarts: u64) {
         let labels = [instance, service];
-        self.cpu
-            .with_label_values(&labels)
-            .set(i64::from(usage.cpu.0));
+        let cores = f64::from(usage.cpu.0) / 1_000.0;
+        self.cpu.with_label_values(&labels).set(cores);
         self.memory
             .with_label_values(&labels)
             .set(signed(usage.memory.0));
         self.received
             .with_label_values(&labels)
-            .set(signed(usage.received.0));
-        self.sent
-            .with_label_values(&labels)
-            .set(signed(usage.sent.0));
+            .inc_by(usage.received.0);
+        self.sent.with_label_values(&labels).inc_by(usage.sent.0);
         self.ready.with_label_values(&labels).set(ready);
-        self.restarts.with_label_values(&labels).set(restarts);
+        self.restarts.with_label_values(&labels).inc_by(restarts);
     }
 }
 
-fn vec(name: &str, help: &str) -> Result<IntGaugeVec, prometheus::Error> {
-    IntGaugeVec::new(Opts::new(name, help), &["instance", "service"])
+fn gauge(name: &str, help: &str) -> Result<IntGaugeVec, Error> {
+    IntGaugeVec::new(Opts::new(name, help), &LABELS)
+}
+
+fn counter(name: &str, help: &str) -> Result<IntCounterVec, Error> {
+    IntCounterVec::new(Opts::new(name, help), &LABELS)
 }
 
 fn signed(number: u64) -> i64 {
@@ -109,7 +123,7 @@ pub fn register(
     registry: &Registry,
     observed: watch::Receiver<Arc<Observed>>,
     usages: watch::Receiver<Arc<Usages>>,
-) -> Result<(), prometheus::Error> {
+) -> Result<(), Error> {
     registry.register(Box::new(Instances {
         observed,
         usages,
@@ -124,9 +138,7 @@ impl Instances {
             Arc::clone(&self.observed.borrow()),
             Arc::clone(&self.usages.borrow()),
         );
-        for series in self.series.all() {
-            series.reset();
-        }
+        self.series.reset();
         self.count.set(signed(observed.instances.len() as u64));
         let running: Vec<&InstanceReport> = observed
             .instances
@@ -136,12 +148,12 @@ impl Instances {
         let (shown, others) = split(&running, &usages);
         for instance in shown {
             let usage = usages.get(&instance.id).copied().unwrap_or_default();
-            self.series.set(
+            self.series.add(
                 &instance.id.to_string(),
                 &instance.service_id.to_string(),
                 &usage,
                 i64::from(instance.ready),
-                i64::from(instance.restarts),
+                u64::from(instance.restarts),
             );
         }
         if !others.is_empty() {
@@ -152,10 +164,10 @@ impl Instances {
             let ready = others.iter().filter(|instance| instance.ready).count();
             let restarts = others
                 .iter()
-                .map(|instance| i64::from(instance.restarts))
+                .map(|instance| u64::from(instance.restarts))
                 .sum();
             self.series
-                .set(OTHER, OTHER, &total(&used), signed(ready as u64), restarts);
+                .add(OTHER, OTHER, &total(&used), signed(ready as u64), restarts);
         }
     }
 }
@@ -185,5 +197,44 @@ impl Collector for Instances {
         let series = self.series.all();
         let series = series.into_iter().flat_map(Collector::collect);
         series.chain(self.count.collect()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::id::{ReleaseId, ServiceId};
+    use serde_json::json;
+
+    use super::*;
+
+    /// Dashboards and alerts are written against these.
+    #[test]
+    fn the_names_stay() {
+        let id = InstanceId::new();
+        let report = json!({
+            "id": id, "release_id": ReleaseId::new(), "service_id": ServiceId::new(),
+            "state": "running", "ready": true, "restarts": 2,
+        });
+        let observed = Observed {
+            complete: true,
+            instances: vec![serde_json::from_value(report).unwrap()],
+            running: [id].into(),
+            environments: Default::default(),
+            services: Default::default(),
+            images: Default::default(),
+        };
+        let (_seen, observed) = watch::channel(Arc::new(observed));
+        let (_used, usages) = watch::channel(Arc::default());
+        let registry = Registry::new();
+        register(&registry, observed, usages).unwrap();
+        insta::assert_snapshot!(testkit::metrics::catalogue(&registry.gather()), @"
+        railhead_instance_cpu_cores{instance,service} gauge
+        railhead_instance_memory_bytes{instance,service} gauge
+        railhead_instance_network_received_bytes_total{instance,service} counter
+        railhead_instance_network_sent_bytes_total{instance,service} counter
+        railhead_instance_ready{instance,service} gauge
+        railhead_instance_restarts_total{instance,service} counter
+        railhead_instances{} gauge
+        ");
     }
 }
