@@ -17,7 +17,12 @@ use domain::{
 };
 use protocol::log::{LogBatch, LogLine, LogSource, Stream};
 use sqlx::PgPool;
-use testkit::postgres::{Database, template};
+use testkit::{
+    postgres::{Database, template},
+    wait::until,
+};
+
+use crate::orchestration::platform::DEADLINE;
 
 struct Rig {
     database: Database,
@@ -54,6 +59,22 @@ async fn rig(budget: Bytes) -> Rig {
 }
 
 impl Rig {
+    /// Waits until every line counts as settled: a transaction in another test's database may hold
+    /// that back for a moment.
+    async fn settled(&self) {
+        let pool = self.pool().await;
+        until(DEADLINE, async || {
+            sqlx::query_scalar(
+                "select not exists (
+                     select from log_line where xid >= pg_snapshot_xmin(pg_current_snapshot()))",
+            )
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+        })
+        .await;
+    }
+
     async fn pool(&self) -> PgPool {
         PgPool::connect(&self.database.url_as("railhead_owner"))
             .await
@@ -109,5 +130,6 @@ fn shown(records: &[LogRecord]) -> Vec<String> {
 }
 
 async fn read(rig: &Rig, query: &Query) -> Vec<String> {
+    rig.settled().await;
     shown(&rig.logs.read(query).await.unwrap().records)
 }

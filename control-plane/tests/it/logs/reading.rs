@@ -128,6 +128,7 @@ async fn following_misses_no_line_that_is_committed_late() {
     .await
     .unwrap();
     let follow = query(&origin);
+    rig.settled().await;
     let page = rig.logs.read(&follow).await.unwrap();
     assert_eq!(shown(&page.records), ["before"]);
     rig.logs
@@ -144,7 +145,7 @@ async fn following_misses_no_line_that_is_committed_late() {
     };
     step(&mut seen).await;
     slow.commit().await.unwrap();
-    testkit_poll(async || {
+    until(DEADLINE, async || {
         step(&mut seen).await;
         seen.len() >= 2
     })
@@ -152,13 +153,4 @@ async fn following_misses_no_line_that_is_committed_late() {
     step(&mut seen).await;
     seen.sort();
     assert_eq!(seen, ["quick", "slow"], "each line once");
-}
-
-/// Another database's transaction may hold the horizon back for a moment.
-async fn testkit_poll(mut is: impl AsyncFnMut() -> bool) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !is().await {
-        assert!(std::time::Instant::now() < end, "not within 30 s");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
 }

@@ -75,6 +75,7 @@ async fn the_oldest_lines_go_at_the_budget_and_the_gap_is_shown() {
         limit: 10_000,
         ..query(&origin)
     };
+    rig.settled().await;
     let records = rig.logs.read(&all).await.unwrap().records;
     let lost: u64 = records
         .iter()
