@@ -109,7 +109,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     ("Organization", &["organization", "member", "audit"]),
-    ("Platform", &["region", "node"]),
+    ("Platform", &["region", "node", "rollout", "admin"]),
     ("Other", &["api", "completion"]),
 ];
 
@@ -168,6 +168,21 @@ mod tests {
             .collect();
         all.sort_unstable();
         assert_eq!(grouped, all);
+    }
+
+    #[test]
+    fn everything_says_what_it_is() {
+        fn check(command: &clap::Command, path: &str) {
+            assert!(command.get_about().is_some(), "{path} has no help");
+            for argument in command.get_arguments() {
+                let id = argument.get_id();
+                assert!(argument.get_help().is_some(), "{path} {id} has no help");
+            }
+            for below in command.get_subcommands() {
+                check(below, &format!("{path} {}", below.get_name()));
+            }
+        }
+        check(&command(), "railhead");
     }
 
     #[test]

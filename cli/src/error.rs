@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 use api::client;
 use serde_json::json;
 
-use crate::address::Address;
+use crate::{address::Address, output::clean};
 
 /// Why a command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -156,11 +156,12 @@ impl Error {
             style.force_styling(colour).apply_to(text).to_string()
         };
         let mut text = format!(
-            "{} {self}\n",
-            paint("error:", console::Style::new().red().bold())
+            "{} {}\n",
+            paint("error:", console::Style::new().red().bold()),
+            harmless(&self.to_string())
         );
         for line in self.details() {
-            text.push_str(&format!("  {line}\n"));
+            text.push_str(&format!("  {}\n", harmless(&line)));
         }
         for line in self.advice() {
             let arrow = paint("→", console::Style::new().cyan());
@@ -206,6 +207,12 @@ impl Error {
     }
 }
 
+/// Messages quote what builds, programs and other people wrote.
+fn harmless(message: &str) -> String {
+    let lines: Vec<_> = message.lines().map(|line| clean(line, false)).collect();
+    lines.join("\n")
+}
+
 impl From<&Error> for ExitCode {
     fn from(error: &Error) -> Self {
         Self::from(error.exit_code())
@@ -232,6 +239,13 @@ mod tests {
             problem: serde_json::from_value(problem).unwrap(),
             retry_after: None,
         })
+    }
+
+    #[test]
+    fn a_message_can_not_move_the_cursor() {
+        let error = refused(409, "conflict", "first\x1b[2J\r\nsecond\x1b]0;title\x07");
+        let text = error.text(false);
+        assert!(text.starts_with("error: first\nsecond\n"), "{text:?}");
     }
 
     #[test]

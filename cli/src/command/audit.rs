@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use ::api::{
     Page,
+    api_token::ApiToken,
     audit_event::{AuditEvent, AuditOutcome},
     client::{Client, with_query},
     user::Member,
@@ -53,14 +54,18 @@ pub async fn run(context: &Context, command: Command) -> Result {
     }
 }
 
-/// E-mail addresses by id. Who may not see the members sees ids.
+/// Members and one's own tokens by id. Who may not see them sees ids.
 async fn names(client: &Client, organization: &Chosen) -> HashMap<String, String> {
     let path = format!("/v1/organizations/{}/users", organization.id);
     let members: Vec<Member> = client.list(&path).await.unwrap_or_default();
-    members
+    let tokens: Vec<ApiToken> = client.list("/v1/api-tokens").await.unwrap_or_default();
+    let members = members
         .into_iter()
-        .map(|member| (member.id.to_string(), member.email))
-        .collect()
+        .map(|member| (member.id.to_string(), member.email));
+    let tokens = tokens
+        .into_iter()
+        .map(|token| (token.id.to_string(), format!("token {}", token.name)));
+    members.chain(tokens).collect()
 }
 
 /// Page by page, so that a long log needs no memory here.

@@ -11,6 +11,7 @@ bash:  railhead completion bash > ~/.local/share/bash-completion/completions/rai
 zsh:   railhead completion zsh > \"${fpath[1]}/_railhead\"
 fish:  railhead completion fish > ~/.config/fish/completions/railhead.fish")]
 pub struct Arguments {
+    /// The shell that reads it
     shell: Supported,
 }
 

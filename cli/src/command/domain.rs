@@ -3,7 +3,7 @@
 use ::api::{
     client::Client,
     domain::{CreateDomain, Domain, DomainKind},
-    version::Version,
+    service::Service,
 };
 use chrono::Utc;
 use clap::Subcommand;
@@ -28,7 +28,7 @@ pub enum Command {
         /// www.example.com, or *.example.com
         hostname: String,
     },
-    /// Ask whether a hostname leads here; exits 1 while it does not
+    /// Ask whether a hostname leads here and is proven to be yours; exits 1 while it is not
     Check {
         /// Hostname or id
         hostname: String,
@@ -79,43 +79,55 @@ fn table(domains: &[Domain]) -> Table {
                 domain.hostname.as_str().into(),
                 kind.into(),
                 dns(domain),
-                domain.last_error.clone().unwrap_or_default().into(),
+                fault_and_remedy(domain).0.into(),
                 Cell::dim(domain.id.to_string()),
             ]
         },
     )
 }
 
+/// What is wrong, and which records would do: the platform puts a semicolon between the two.
+fn fault_and_remedy(domain: &Domain) -> (&str, &str) {
+    let said = domain.last_error.as_deref().unwrap_or_default();
+    said.split_once("; ").unwrap_or((said, ""))
+}
+
 fn dns(domain: &Domain) -> Cell {
     match domain.verified_at {
-        Some(at) => Cell::new(
-            format!("leads here, seen {}", since(at, Utc::now())),
-            Tone::Good,
-        ),
-        None => Cell::new("not seen yet", Tone::Busy),
+        Some(at) => Cell::new(format!("good, seen {}", since(at, Utc::now())), Tone::Good),
+        None => Cell::new("not good yet", Tone::Busy),
     }
 }
 
 async fn add(context: &Context, client: &Client, service: &Chosen, hostname: String) -> Result {
     let path = format!("/v1/services/{}/domains", service.id);
     let domain: Domain = client.post(&path, &CreateDomain { hostname }).await?;
-    context
-        .output
-        .done(&format!("{} leads to {}", domain.hostname, service.name))?;
+    let done = match domain.verified_at {
+        Some(_) => format!("{} leads to {}", domain.hostname, service.name),
+        None => format!("{} is added; it waits for its DNS", domain.hostname),
+    };
+    context.output.done(&done)?;
     context.output.show(&domain, || domain.id.to_string())?;
     if domain.verified_at.is_some() {
         return Ok(());
     }
-    let version: Version = client.get("/v1/version").await?;
-    let default = all(client, service)
-        .await?
-        .into_iter()
-        .find(|domain| domain.kind == DomainKind::Default);
-    let goal = default.map_or(version.platform_domain, |domain| domain.hostname);
-    context.output.note(&format!(
-        "next, at your DNS provider: {} CNAME {goal}  (then: railhead domain check {})",
-        domain.hostname, domain.hostname
-    ))
+    let path = format!("/v1/services/{}", service.id);
+    let service: Service = client.get(&path).await?;
+    context.output.note(&next_steps(&domain, &service))
+}
+
+/// What the owner of the hostname does outside of Railhead.
+fn next_steps(domain: &Domain, service: &Service) -> String {
+    let hostname = &domain.hostname;
+    let above = hostname.strip_prefix("*.").unwrap_or(hostname);
+    let target = service.hostnames.first().unwrap_or(hostname);
+    format!(
+        "next, at your DNS provider, two records:\n  \
+         CNAME  {hostname}  {target}\n  \
+         TXT    _railhead.{above}  railhead-verification={}\n\
+         then: railhead domain check {hostname}",
+        service.organization_id
+    )
 }
 
 async fn check(context: &Context, client: &Client, service: &Chosen, wanted: &str) -> Result {

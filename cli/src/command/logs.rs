@@ -45,8 +45,8 @@ pub struct Arguments {
     /// Only lines that contain this text
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
-    /// The log of the build instead
-    #[arg(long, conflicts_with_all = ["since", "until", "filter"])]
+    /// The log of the build instead, all of it
+    #[arg(long, conflicts_with_all = ["since", "until", "filter", "lines"])]
     build: bool,
     /// Only this deployment, by number or id; with --build the newest one when left out
     #[arg(long, value_name = "DEPLOYMENT")]
@@ -114,7 +114,9 @@ async fn which_deployment(
 pub fn has_build(deployment: &Deployment) -> bool {
     matches!(
         deployment.source,
-        DeploymentSource::Git { .. } | DeploymentSource::Archive { .. }
+        DeploymentSource::Git { .. }
+            | DeploymentSource::Archive { .. }
+            | DeploymentSource::Image { .. }
     )
 }
 

@@ -24,7 +24,7 @@ pub enum Command {
         /// Unique on the platform
         name: Name,
     },
-    /// Delete an organization with everything in it
+    /// Delete an organization that has no projects any more
     Delete {
         /// Name or id
         organization: String,
@@ -73,7 +73,7 @@ async fn delete(context: &Context, client: &::api::client::Client, wanted: &str)
         context.output,
         "delete the organization",
         found.name.as_str(),
-        "all its projects, services, images, logs and members go with it",
+        "its members, tokens and audit log can no longer be reached",
     )?;
     client
         .delete(&format!("/v1/organizations/{}", found.id))

@@ -33,6 +33,7 @@ pub enum Command {
     },
     /// Set variables: KEY=VALUE; with only KEY the value is read from standard input
     Set {
+        /// Such as LOG_LEVEL=info
         #[arg(required = true, value_name = "KEY=VALUE")]
         variables: Vec<String>,
         /// From now on used, never shown
@@ -45,6 +46,7 @@ pub enum Command {
     },
     /// Seal variables: from now on used, never shown
     Seal {
+        /// Their names
         #[arg(required = true, value_name = "KEY")]
         names: Vec<VariableName>,
         #[command(flatten)]
@@ -52,6 +54,7 @@ pub enum Command {
     },
     /// Delete variables
     Delete {
+        /// Their names
         #[arg(required = true, value_name = "KEY")]
         names: Vec<VariableName>,
         #[command(flatten)]
@@ -61,6 +64,7 @@ pub enum Command {
     },
     /// Set all variables of a file with lines of KEY=VALUE (.env)
     Import {
+        /// Such as .env
         file: PathBuf,
         /// From now on used, never shown
         #[arg(long)]

@@ -214,11 +214,6 @@ fn unlucky(deployment: &Deployment) -> Error {
         (_, Some(error)) => format!("deployment {number} failed: {}", error.message),
         (_, None) => format!("deployment {number} failed, and no reason was recorded"),
     };
-    let build = if deployment.release_id.is_none() {
-        " --build"
-    } else {
-        ""
-    };
     let before = if number > 1 {
         "what served before serves on; "
     } else {
@@ -227,10 +222,32 @@ fn unlucky(deployment: &Deployment) -> Error {
     Error::Failed {
         message,
         code: deployment.error.as_ref().map(|error| error.code.clone()),
-        advice: format!(
-            "{before}see railhead logs{build} --deployment {}",
-            deployment.id
-        ),
+        advice: format!("{before}{}", next_step(deployment)),
+    }
+}
+
+/// What to do, where the reason alone says it; else the log that says more.
+fn next_step(deployment: &Deployment) -> String {
+    let code = deployment.error.as_ref().map(|error| error.code.as_str());
+    match code {
+        Some("image_runs_as_root") => {
+            "name a USER in the Dockerfile, or allow it: railhead service \
+             set --set deploy.confinement=baseline"
+                .to_owned()
+        }
+        Some("no_capacity") => {
+            "ask for less (railhead scale, railhead service set --cpu --memory), \
+             or ask your platform team for more"
+                .to_owned()
+        }
+        _ => {
+            let build = if deployment.release_id.is_none() {
+                " --build"
+            } else {
+                ""
+            };
+            format!("see railhead logs{build} --deployment {}", deployment.id)
+        }
     }
 }
 

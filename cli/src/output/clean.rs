@@ -1,11 +1,13 @@
 //! Text of tenants' programs (log lines, commit titles) may hold terminal control sequences that
-//! retitle windows, move the cursor or fake output. Only colours are let through.
+//! retitle windows, move the cursor or fake output, and marks that turn the direction of writing, so
+//! that a name reads as another one. Only colours are let through.
 
-/// `text` without control characters and escape sequences; colours stay when `keep_colours`.
+/// `text` without control characters, marks of direction and escape sequences; colours stay when
+/// `keep_colours`.
 pub fn clean(text: &str, keep_colours: bool) -> String {
     let mut cleaned = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(position) = rest.find(char::is_control) {
+    while let Some(position) = rest.find(is_hostile) {
         let (plain, control) = rest.split_at(position);
         cleaned.push_str(plain);
         let (sequence, after) = control.split_at(control_length(control));
@@ -19,6 +21,11 @@ pub fn clean(text: &str, keep_colours: bool) -> String {
         cleaned.push_str("\x1b[0m");
     }
     cleaned
+}
+
+/// Controls, and the embeddings, overrides and isolates of direction (Unicode Annex 9 §2).
+fn is_hostile(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// How many bytes the control character or escape sequence at the beginning takes (ECMA-48 §5).
@@ -88,6 +95,7 @@ mod tests {
             ("cut\x1b[", "cut"),
             ("cut\x1b]0;x", "cut"),
             ("tab\tstays ✓", "tab\tstays ✓"),
+            ("admin\u{202e}txt.exe\u{2069}", "admintxt.exe"),
         ] {
             assert_eq!(clean(hostile, true), harmless, "{hostile:?}");
         }

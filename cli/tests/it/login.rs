@@ -88,6 +88,34 @@ async fn start_tls() -> (FakeApi, String) {
 }
 
 #[tokio::test]
+async fn signing_out_with_a_token_says_that_it_stays_good() {
+    let api = FakeApi::start(|asked| match asked.path.as_str() {
+        "/v1/sessions/current" => problem(409, "conflict", "an API token has no session to end"),
+        "/v1/version" => {
+            ok(&json!({ "version": "0.1.0", "protocol": 1, "platform_domain": "railhead.test" }))
+        }
+        _ => ok(&json!({
+            "user": { "id": id("usr", 1), "email": "ci@example.com", "name": "CI", "is_platform_admin": false },
+            "organizations": [],
+        })),
+    })
+    .await;
+    let user = User::new();
+    let mut login = user.command(&["login", "--with-token", "--api", &api.url]);
+    let token = file(user.home.path(), "token", "rh_pat_x\n");
+    login.stdin(std::fs::File::open(token).unwrap());
+    assert_eq!(finish(login).await.code, 0);
+    let out = finish(user.command(&["logout"])).await;
+    assert_eq!(out.code, 0, "{}", out.stderr);
+    assert!(out.stderr.contains("token revoke"), "{}", out.stderr);
+    assert!(
+        !std::fs::read_to_string(user.credentials())
+            .unwrap()
+            .contains("rh_pat_x")
+    );
+}
+
+#[tokio::test]
 async fn no_password_goes_to_a_stranger_and_a_given_authority_is_kept() {
     let (api, ca) = start_tls().await;
     let user = User::new();

@@ -2,6 +2,7 @@
 //! behaviour (exit codes, streams, questions, retries, archives, trust).
 
 mod deploy;
+mod domain;
 mod errors;
 mod follow;
 mod login;

@@ -155,6 +155,25 @@ async fn verbose_shows_requests_and_the_trace_that_they_carry() {
 }
 
 #[tokio::test]
+async fn bash_completes_commands_and_their_options() {
+    let user = User::new();
+    let binary = env!("CARGO_BIN_EXE_railhead");
+    let mut bash = std::process::Command::new("bash");
+    bash.args([
+        "-c",
+        &format!(
+            "source <('{binary}' completion bash); COMP_WORDS=(railhead domain ''); COMP_CWORD=2; \
+             _railhead railhead '' domain; echo \"${{COMPREPLY[@]}}\""
+        ),
+    ])
+    .env("HOME", user.home.path());
+    let ran = finish(bash).await;
+    for word in ["list", "add", "check", "remove", "--json"] {
+        assert!(ran.stdout.contains(word), "{}{}", ran.stdout, ran.stderr);
+    }
+}
+
+#[tokio::test]
 async fn completion_scripts_are_for_each_shell() {
     let user = User::new();
     for shell in ["bash", "zsh", "fish"] {
