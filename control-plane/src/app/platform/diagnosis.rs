@@ -1,0 +1,197 @@
+//! From what was seen to what is wrong and what to do. Pure: each rule is a function of the status.
+
+use api::{
+    node::NodeRole,
+    platform::{Finding, NodeHealth, PlatformStatus, ReconcilerStatus, Severity},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::name::Name;
+
+/// A reconciler may miss so many of its turns, and at least [`STALLED_AFTER`].
+const MISSED_TURNS: i64 = 5;
+const STALLED_AFTER: i64 = 60;
+/// Certificates of nodes live 24 h and are renewed after 8: one with less left was not.
+const RENEWED_BY: TimeDelta = TimeDelta::hours(12);
+const JOB_WAITS_AT_MOST: i64 = 300;
+
+/// What is wrong, worst first.
+pub fn findings(status: &PlatformStatus, regions: &[Name]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    found.extend(status.reconcilers.iter().filter_map(|one| reconciler(one, status.at)));
+    found.extend(regions.iter().flat_map(|region| coverage(region, &status.nodes)));
+    found.extend(status.nodes.iter().flat_map(|one| node(one, status.at)));
+    found.extend(backlog(status));
+    found.sort_by_key(|finding| finding.severity);
+    found
+}
+
+fn reconciler(one: &ReconcilerStatus, at: DateTime<Utc>) -> Option<Finding> {
+    let patience = (one.period_seconds * MISSED_TURNS).max(STALLED_AFTER);
+    let silent = one.succeeded_at.map(|then| (at - then).num_seconds());
+    if silent.is_some_and(|seconds| seconds <= patience) {
+        return None;
+    }
+    let since = match silent {
+        Some(seconds) => format!("last succeeded {} ago", span(seconds)),
+        None => "has never succeeded".to_owned(),
+    };
+    let why = one.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+    Some(Finding {
+        severity: Severity::Critical,
+        code: "reconciler_stalled".to_owned(),
+        subject: one.name.clone(),
+        message: format!("the reconciler {} {since}{why}", one.name),
+        advice: format!(
+            "look for task={} in the log of the control plane {}; a slow or locked database is the usual cause",
+            one.name, one.holder
+        ),
+    })
+}
+
+/// What a region lacks: traffic needs an edge, instances need an agent.
+fn coverage(region: &Name, nodes: &[NodeHealth]) -> Vec<Finding> {
+    let lacks = |role: NodeRole, usable: fn(&NodeHealth) -> bool| {
+        !nodes.iter().any(|node| node.region == *region && node.role == role && usable(node))
+    };
+    let punctual = |node: &NodeHealth| node.reported_at.is_some() && node.late_since.is_none();
+    let mut found = Vec::new();
+    if lacks(NodeRole::Edge, punctual) {
+        found.push(critical(
+            "region_without_edge",
+            region.as_str(),
+            format!("no edge of {region} has reported of late: changes do not reach its users"),
+            format!("railhead node list --region {region}; on the machine: is the edge up, does it reach the control plane?"),
+        ));
+    }
+    if lacks(NodeRole::Agent, |node| node.late_since.is_none() && node.schedulable) {
+        found.push(critical(
+            "region_without_agent",
+            region.as_str(),
+            format!("no node of {region} takes new instances"),
+            format!(
+                "railhead node list --region {region}; railhead node uncordon NODE, or railhead node join --region {region} --role agent"
+            ),
+        ));
+    }
+    found
+}
+
+fn node(node: &NodeHealth, at: DateTime<Utc>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if let Some(since) = node.late_since {
+        let silent = span((at - since).num_seconds());
+        found.push(warning(
+            "node_late",
+            node,
+            format!("{} in {} has been silent for {silent}", node.name, node.region),
+            format!("look at the machine; if it is gone for good: railhead node remove {}", node.name),
+        ));
+    } else if !node.behind.is_empty() {
+        found.push(warning(
+            "node_behind",
+            node,
+            format!("{} has not applied the newest change of {}", node.name, node.behind.join(", ")),
+            format!("its log says what it refuses; railhead node get {}", node.name),
+        ));
+    }
+    if node.held_drops > 0 {
+        found.push(warning(
+            "brake_holds",
+            node,
+            format!("{} keeps {} items that it was told to drop without a cause", node.name, node.held_drops),
+            format!("railhead node get {0}; if they shall go: railhead node override {0} --feed FEED --reason WHY", node.name),
+        ));
+    }
+    if let Some(end) = node.certificate_not_after.filter(|end| *end - at < RENEWED_BY) {
+        let left = match (end - at).num_seconds() {
+            seconds @ 1.. => format!("ends in {}", span(seconds)),
+            _ => "has ended (which stops nothing)".to_owned(),
+        };
+        found.push(warning(
+            "certificate_not_renewed",
+            node,
+            format!("the certificate of {} {left} and should have been renewed", node.name),
+            "look for \"renew\" in the node's log: it asks the control plane by itself".to_owned(),
+        ));
+    }
+    found
+}
+
+fn backlog(status: &PlatformStatus) -> Vec<Finding> {
+    let backlog = &status.backlog;
+    let mut found = Vec::new();
+    let mut tell = |when: bool, code: &str, message: String, advice: &str| {
+        if when {
+            found.push(about(Severity::Warning, code, "platform", message, advice.to_owned()));
+        }
+    };
+    tell(
+        backlog.services_without_room > 0,
+        "no_room",
+        format!("{} services wait for room", backlog.services_without_room),
+        "railhead status says what is short where; add a machine: railhead node join",
+    );
+    tell(
+        backlog.oldest_job_seconds > JOB_WAITS_AT_MOST,
+        "jobs_wait",
+        format!("{} jobs wait, the oldest for {}", backlog.jobs_due, span(backlog.oldest_job_seconds)),
+        "look for the queue in the control planes' logs",
+    );
+    tell(
+        backlog.jobs_dead > 0,
+        "jobs_dead",
+        format!("{} jobs were given up after their last attempt", backlog.jobs_dead),
+        "their last error is in the table job (dead_at is not null)",
+    );
+    tell(
+        backlog.workflows_failing > 0,
+        "workflow_failing",
+        format!("{} workflows fail at the same step again and again", backlog.workflows_failing),
+        "railhead status shows what they wait on; they go on by themselves once that is mended",
+    );
+    tell(
+        backlog.orphans > 0,
+        "orphans",
+        format!("{} instances run that the plan does not know, since a restore of the database", backlog.orphans),
+        "railhead node orphans; they are taken back by themselves, or let go by you",
+    );
+    if let Some(why) = &backlog.rollout_stopped {
+        tell(
+            true,
+            "rollout_stopped",
+            format!("the rollout of the platform's newest rendering was stopped: {why}"),
+            "railhead rollout status; when it is mended: railhead rollout resume --reason WHY",
+        );
+    }
+    found
+}
+
+fn critical(code: &str, subject: &str, message: String, advice: String) -> Finding {
+    about(Severity::Critical, code, subject, message, advice)
+}
+
+fn warning(code: &str, node: &NodeHealth, message: String, advice: String) -> Finding {
+    about(Severity::Warning, code, node.name.as_str(), message, advice)
+}
+
+fn about(severity: Severity, code: &str, subject: &str, message: String, advice: String) -> Finding {
+    Finding {
+        severity,
+        code: code.to_owned(),
+        subject: subject.to_owned(),
+        message,
+        advice,
+    }
+}
+
+/// `3 min`, for people.
+fn span(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests;
