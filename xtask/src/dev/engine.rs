@@ -4,6 +4,7 @@
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use super::{
     cgroup::{self, Limits},
@@ -58,24 +59,38 @@ pub fn socket(region: &Region, name: &str) -> PathBuf {
     region.run(&format!("{name}.sock"))
 }
 
+/// The engine's own API: Debian 13 has the `docker` program in a package of its own.
+const ENGINE_API: &str = "http://engine/containers";
+
 /// Stops a region's containers, so that their data is whole and the next start finds them.
 pub fn stop_containers(region: &Region) -> Result<()> {
     let socket = socket(region, "engine");
     if !socket.exists() {
         return Ok(());
     }
-    let docker = || {
-        let mut docker = command(["docker", "--host"]);
-        docker.arg(format!("unix://{}", socket.display()));
-        docker
+    let curl = || {
+        let mut curl = command([
+            "curl",
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--unix-socket",
+        ]);
+        curl.arg(&socket);
+        curl
     };
-    let running = docker().args(["ps", "--quiet"]).read()?;
-    if running.trim().is_empty() {
+    let listed = curl().arg(format!("{ENGINE_API}/json")).read()?;
+    let running: Vec<Value> = serde_json::from_str(&listed).context("reading the engine's list")?;
+    if running.is_empty() {
         return Ok(());
     }
-    docker()
-        .args(["stop", "--time", "5"])
-        .args(running.split_whitespace())
+    let stops = running
+        .iter()
+        .filter_map(|container| container["Id"].as_str())
+        .map(|id| format!("{ENGINE_API}/{id}/stop?t=5"));
+    curl()
+        .args(["--parallel", "--request", "POST"])
+        .args(stops)
         .read()
         .map(drop)
 }
