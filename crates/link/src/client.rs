@@ -149,7 +149,10 @@ fn certificate_refused(error: &reqwest::Error) -> Option<rustls::Error> {
             Some(
                 refused @ (rustls::Error::InvalidCertificate(_)
                 | rustls::Error::AlertReceived(
-                    Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateUnknown,
+                    Alert::UnknownCA
+                    | Alert::BadCertificate
+                    | Alert::CertificateUnknown
+                    | Alert::DecryptError,
                 )),
             ) => return Some(refused.clone()),
             _ => {}

@@ -1,7 +1,11 @@
-//! Where a version may come from: a dirty working tree, a repository over ssh with a deploy key.
+//! Where a version may come from: a dirty working tree, a repository over ssh with a deploy key, a stock image.
 
-use anyhow::Result;
-use api::deploy_key::DeployKey;
+use anyhow::{Context as _, Result};
+use api::{
+    deploy_key::DeployKey,
+    deployment::{Deployment, DeploymentSource, DeploymentState},
+    release::Release,
+};
 use e2e::{
     edge::Version,
     example::{about, answers_from, hello},
@@ -77,4 +81,55 @@ async fn a_repository_over_ssh_goes_live_with_its_deploy_key() -> Result<()> {
     );
     answers_from(&platform.edge("eu-west", &fixture.host), "eu-west").await;
     platform.delete(&fixture).await
+}
+
+#[tokio::test]
+async fn a_stock_image_goes_live_by_its_tag_from_the_platforms_own_registry() -> Result<()> {
+    let platform = Platform::running().await?;
+    let mut spec = hello(&platform);
+    spec["source"] = json!({ "image": "python:3.11-slim" });
+    spec["scale"]["regions"] = json!({ "us-east": 1 });
+    // It starts as root.
+    spec["deploy"]["confinement"] = json!("baseline");
+    spec["deploy"]["start_command"] = json!(["python3", "-m", "http.server", "8080"]);
+    for probe in ["startup", "readiness"] {
+        spec["deploy"][probe]["path"] = json!("/etc/");
+    }
+    let fixture = platform.fixture("web", spec).await?;
+    let service = fixture.service.id;
+    let first = platform.deploy(service, None).await?;
+    let edge = platform.edge("us-east", &fixture.host);
+    let answer = edge.fetch(Version::Http2, "/etc/debian_version").await?;
+    assert_eq!(answer.status(), 200);
+
+    let release = release(&platform, &first).await?;
+    let asked = release.source_image.clone().context("no source image")?;
+    assert_eq!(asked.reference, "docker.io/library/python:3.11-slim");
+    assert!(
+        asked
+            .digest
+            .is_some_and(|digest| digest.starts_with("sha256:"))
+    );
+    let own = format!("/{}/{service}@sha256:", platform.organization);
+    assert!(release.image.contains(&own), "{}", release.image);
+
+    let again = platform
+        .deploy(service, Some(DeploymentSource::Current))
+        .await?;
+    let steps: Vec<_> = again.steps.iter().map(|step| step.state).collect();
+    assert!(
+        steps.contains(&DeploymentState::Building),
+        "the tag was not looked up: {steps:?}"
+    );
+    let release_id = release.id;
+    let back = platform
+        .deploy(service, Some(DeploymentSource::Release { release_id }))
+        .await?;
+    assert_eq!(back.release_id, Some(release_id));
+    platform.delete(&fixture).await
+}
+
+async fn release(platform: &Platform, deployment: &Deployment) -> Result<Release> {
+    let id = deployment.release_id.context("no release")?;
+    Ok(platform.client.get(&format!("/v1/releases/{id}")).await?)
 }

@@ -1,8 +1,13 @@
 //! What several tests ask of the example applications.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::lchown,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
+use e2e::platform::Platform;
+use testkit::git::Repository;
 
 pub use e2e::example::{about, answers_from, hello};
 
@@ -21,4 +26,46 @@ pub fn copy_example(name: &str) -> Result<tempfile::TempDir> {
         std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
     }
     Ok(folder)
+}
+
+/// Builds fetch as `nobody`; git reads only repositories of its own user.
+const NOBODY: u32 = 65_534;
+
+/// A repository where the platform allows `file://`, with these files, if it has any commit.
+pub fn repository(
+    platform: &Platform,
+    name: &str,
+    files: Option<&[(&str, &str)]>,
+) -> Result<Repository> {
+    let path = platform.data()?.join("git").join(format!("{name}.e2e"));
+    if path.exists() {
+        std::fs::remove_dir_all(&path)?;
+    }
+    let repository = Repository::create(&path);
+    for (name, text) in files.into_iter().flatten() {
+        repository.write(name, text);
+    }
+    if files.is_some() {
+        repository.commit("First version");
+    }
+    give_to(NOBODY, &path)?;
+    Ok(repository)
+}
+
+/// One more commit of a [`repository`]; its id.
+pub fn commit(repository: &Repository, message: &str) -> Result<String> {
+    give_to(0, repository.path())?;
+    let commit = repository.commit(message);
+    give_to(NOBODY, repository.path())?;
+    Ok(commit)
+}
+
+fn give_to(user: u32, path: &Path) -> Result<()> {
+    lchown(path, Some(user), Some(user))?;
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path)? {
+            give_to(user, &entry?.path())?;
+        }
+    }
+    Ok(())
 }
