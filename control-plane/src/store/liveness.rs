@@ -38,15 +38,23 @@ pub async fn mark_late(tx: &mut SystemTx, after: Duration) -> Result<Vec<NodeId>
     Ok(ids.into_iter().map(Into::into).collect())
 }
 
-/// Services with instances on nodes that are lost or being emptied, or where instances have ended
-/// by themselves: the scheduler has to look at them.
+/// Services with instances on nodes that are lost or being emptied, where instances have ended by
+/// themselves, or with more instances than are wanted (a lost node came back, a drain was called off,
+/// a service has moved to another region): the scheduler has to look at them.
 pub async fn disturbed(tx: &mut SystemTx) -> Result<Vec<(OrganizationId, ServiceId)>, Error> {
     let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
-        "select distinct i.organization_id, i.service_id
+        "select i.organization_id, i.service_id
          from instance i join node n on n.id = i.node_id join node_status s on s.node_id = n.id
          join instance_status t on t.instance_id = i.id
          where i.stopped_at is null and i.stop_cause is null and i.purpose = 'serve'
-           and (n.draining or n.denied_at is not null or s.late_since < now() - interval '75 seconds' or t.state > 40)",
+           and (n.draining or n.denied_at is not null or s.late_since < now() - interval '75 seconds' or t.state > 40)
+         union
+         select i.organization_id, i.service_id
+         from instance i join service s on s.id = i.service_id join region r on r.id = i.region_id
+         where i.stopped_at is null and i.stop_cause is null and i.purpose = 'serve'
+         group by i.organization_id, i.service_id, i.deployment_id, r.name, s.id
+         having count(*) > case when coalesce(s.spec #> '{scale,regions}', '{}') = '{}' then 1
+            else coalesce((s.spec #>> array['scale', 'regions', r.name])::bigint, 0) end",
     )
     .fetch_all(tx.executor())
     .await?;

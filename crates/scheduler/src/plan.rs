@@ -127,18 +127,32 @@ fn plan_region(
     let missing = wanted.saturating_sub(staying.len());
     place_missing(plan, board, snapshot, goal, region, missing);
     let surplus = staying.len().saturating_sub(wanted);
+    let serves_on = wanted == 0 && !is_ready_elsewhere(snapshot, goal);
+    let may_go = |instance: &Instance| !(serves_on && instance.phase == Phase::Ready);
     plan.stops.extend(
         least_useful(board, goal, &staying)
             .into_iter()
+            .filter(|instance| may_go(instance))
             .take(surplus)
             .map(|i| stop(i, StopCause::Scale)),
     );
     let ready = staying.iter().filter(|i| i.phase == Phase::Ready).count();
     if missing == 0 && ready >= wanted {
-        plan.stops.extend(going.iter().filter_map(|instance| {
+        let going = going.iter().filter(|instance| may_go(instance));
+        plan.stops.extend(going.filter_map(|instance| {
             must_go(board, goal, instance, braked).map(|cause| stop(instance, cause))
         }));
     }
+}
+
+/// Whether the regions that a goal wants have what it wants: a service that moves from one region to
+/// another serves from where it was until then.
+fn is_ready_elsewhere(snapshot: &Snapshot, goal: &Goal) -> bool {
+    goal.replicas.iter().all(|(region, wanted)| {
+        let here = members(snapshot, goal, region);
+        let ready = here.iter().filter(|i| i.phase == Phase::Ready).count();
+        ready >= *wanted as usize
+    })
 }
 
 fn place_missing(

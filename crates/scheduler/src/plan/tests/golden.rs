@@ -26,6 +26,24 @@ fn shown(plan: &Plan) -> String {
 }
 
 #[test]
+fn a_service_that_moves_to_another_region_serves_until_it_is_ready_there() {
+    let room = amount(1000, 1024);
+    let nodes = [node(1, "eu-west", room), node(2, "us-east", room)];
+    let moved = [goal(1, &[("us-east", 1)], amount(250, 256))];
+    let before = [instance(1, 1, 1, Phase::Ready)];
+    let plan = ask(&nodes, &before, &moved);
+    assert_eq!((plan.placements.len(), plan.stops.len()), (1, 0));
+    let coming = [before[0].clone(), instance(2, 1, 2, Phase::Coming)];
+    assert_eq!(ask(&nodes, &coming, &moved).stops, []);
+    let ready = [before[0].clone(), instance(2, 1, 2, Phase::Ready)];
+    let plan = ask(&nodes, &ready, &moved);
+    assert_eq!(plan.stops, [stop(&before[0], StopCause::Scale)]);
+    // Asked to run nowhere, it does not wait for anything.
+    let nowhere = [goal(1, &[("eu-west", 0)], amount(250, 256))];
+    assert_eq!(ask(&nodes, &before, &nowhere).stops.len(), 1);
+}
+
+#[test]
 fn two_regions_are_filled_and_replicas_spread() {
     let nodes = [
         node(1, "eu-west", amount(4000, 4096)),
