@@ -71,7 +71,8 @@ impl World {
                 positions = self.tables.write_feeds(changes);
             }
         }
-        let routed: Vec<_> = instances.iter().map(|routed| routed.instance).collect();
+        let routed = instances.iter().filter(|_| release.is_some());
+        let routed: Vec<_> = routed.map(|routed| routed.instance).collect();
         self.tables.mark_unrouted(id, &routed, &positions, self.now);
         positions
     }

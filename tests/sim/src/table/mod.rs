@@ -116,7 +116,8 @@ pub struct NodeRow {
 #[derive(Debug, Clone)]
 pub struct NodeStatus {
     pub boot_id: String,
-    pub previous_boot_id: Option<String>,
+    /// Processes before this one, the newest first.
+    pub previous_boots: Vec<String>,
     pub sequence: u64,
     pub capacity: Amount,
     pub address: std::net::SocketAddr,

@@ -8,7 +8,12 @@ use protocol::{
 use scheduler::Amount;
 
 use super::{NodeStatus, Status, Tables};
-use crate::clock::Millis;
+use crate::clock::{Millis, SECOND};
+
+/// After this silence a boot that was thought to be over is believed to live.
+const SILENT: Millis = 30 * SECOND;
+/// Boots of a node that are known to be over.
+const BOOTS: usize = 8;
 
 /// What a report has changed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,7 +53,8 @@ impl Tables {
             if status.boot_id == report.boot_id {
                 status.sequence < report.sequence
             } else {
-                status.previous_boot_id.as_ref() != Some(&report.boot_id)
+                !status.previous_boots.contains(&report.boot_id)
+                    || status.reported_at + SILENT < now
             }
         });
         if !is_newer {
@@ -59,16 +65,14 @@ impl Tables {
             address: before.is_none_or(|s| s.address != address),
             ..Noticed::default()
         };
-        let previous_boot_id = before.and_then(|status| {
-            if status.boot_id == report.boot_id {
-                status.previous_boot_id.clone()
-            } else {
-                Some(status.boot_id.clone())
-            }
-        });
+        let mut previous_boots = before.map_or_else(Vec::new, |s| s.previous_boots.clone());
+        if let Some(status) = before.filter(|status| status.boot_id != report.boot_id) {
+            previous_boots.insert(0, status.boot_id.clone());
+            previous_boots.truncate(BOOTS);
+        }
         row.status = Some(NodeStatus {
             boot_id: report.boot_id.clone(),
-            previous_boot_id,
+            previous_boots,
             sequence: report.sequence,
             capacity,
             address,

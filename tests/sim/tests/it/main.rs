@@ -1,4 +1,5 @@
 //! Histories by the hundred, and a proof that the checker can see.
 
+mod compare_and_set;
 mod planted;
 mod seeds;
