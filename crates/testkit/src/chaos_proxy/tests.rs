@@ -86,9 +86,13 @@ async fn latency_is_added_each_way_within_the_jitter_to_open_connections_too() {
         assert!(began.elapsed() >= ms(60), "{:?}", began.elapsed());
     }
     proxy.set(Conditions::default());
-    let began = Instant::now();
-    ping(&mut stream).await.unwrap();
-    assert!(began.elapsed() < ms(60), "{:?}", began.elapsed());
+    // On a busy machine one may take longer all the same.
+    wait::until(SOON, async || {
+        let began = Instant::now();
+        ping(&mut stream).await.unwrap();
+        began.elapsed() < ms(60)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ use crate::support::{converged, deployed, load};
 const LASTS: Duration = Duration::from_secs(25);
 const FLAP: Duration = Duration::from_secs(3);
 const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
+/// A node that could not write has paused for longer and longer between its tries.
+const RECOVERED_WITHIN: Duration = Duration::from_secs(60);
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +116,7 @@ async fn suffer(platform: &Platform, fixture: &Fixture, fault: Fault) -> Result<
     active.last(platform, fault, &mut history.kills).await?;
     active.heal().await?;
     let healed = Utc::now();
-    let took = converged(platform, fixture, CONVERGED_WITHIN).await?;
+    let took = converged(platform, fixture, fault.is_over_within()).await?;
     history.requests = load.stop().await.records;
     active.put_away(platform).await?;
 
@@ -169,6 +171,13 @@ impl Fault {
             Self::Paused(name) => Active::Paused(Paused::new(platform, name)?),
             Self::FullDisk(name) => Active::Disk(FullDisk::under(platform, name).await?),
         })
+    }
+
+    const fn is_over_within(self) -> Duration {
+        match self {
+            Self::FullDisk(_) => RECOVERED_WITHIN,
+            _ => CONVERGED_WITHIN,
+        }
     }
 
     /// Whether a change can be carried through while it lasts.
