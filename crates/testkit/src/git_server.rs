@@ -1,4 +1,4 @@
-//! A git server over ssh that lets one key in: the machine's own sshd, with its own host key.
+//! A git server over ssh that lets one key in: the machine's own sshd.
 
 use std::{
     net::TcpStream,
@@ -25,19 +25,26 @@ pub struct GitServer {
 }
 
 impl GitServer {
-    /// Listens on `address` for the holder of `public_key` (OpenSSH).
+    /// Listens on `address` for the holder of `public_key` (OpenSSH). Who met an address before expects the
+    /// same host key there: it is made where it is not yet.
     ///
     /// # Errors
     /// When sshd or ssh-keygen can't be run.
-    pub async fn listen(address: &str, port: u16, public_key: &str) -> Result<Self> {
+    pub async fn listen(
+        address: &str,
+        port: u16,
+        host_key: &Path,
+        public_key: &str,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::create_dir_all("/run/sshd").context("making the folder that sshd wants")?;
-        let host_key = folder.path().join("host_key");
-        generate_key(&host_key)?;
+        if !host_key.exists() {
+            generate_key(host_key)?;
+        }
         let allowed = folder.path().join("allowed");
         std::fs::write(&allowed, public_key)?;
         let config = folder.path().join("config");
-        std::fs::write(&config, settings(address, port, &host_key, &allowed))?;
+        std::fs::write(&config, settings(address, port, host_key, &allowed))?;
         let process = Command::new(SSHD)
             .args(["-D", "-e", "-f"])
             .arg(&config)

@@ -127,9 +127,12 @@ pub async fn server(rig: &Rig) -> (GitServer, SecretRef) {
     if !key.exists() {
         generate_key(&key).unwrap();
     }
+    let host_key = rig.folder.path().join("host_key");
     let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
     let private = std::fs::read_to_string(&key).unwrap();
-    let server = GitServer::listen(host, port, &public).await.unwrap();
+    let server = GitServer::listen(host, port, &host_key, &public)
+        .await
+        .unwrap();
     (server, rig.secrets.hold("deploy_key/1", &private))
 }
 

@@ -12,12 +12,9 @@ use e2e::{
     wait,
 };
 use serde_json::{Value, json};
-use testkit::git_server::{GitServer, generate_key};
+use testkit::git_server::generate_key;
 
-use crate::support::{example, repository};
-
-/// `xtask` lets builds of test platforms out to this port.
-const GIT_PORT: u16 = 2222;
+use crate::support::{example, git_server, repository};
 
 /// A version that can't be made or run.
 struct Refusal {
@@ -150,7 +147,7 @@ async fn versions_that_can_not_be_made_or_run_say_why_and_leave_nothing_behind()
     let stranger = folder.path().join("key");
     generate_key(&stranger)?;
     let public = std::fs::read_to_string(stranger.with_extension("pub"))?;
-    let server = GitServer::listen(&platform.host_address(), GIT_PORT, &public).await?;
+    let server = git_server(&platform, &public).await?;
     let private = server.url(folder.path());
 
     let mut refusals = sources(&platform, &private)?;

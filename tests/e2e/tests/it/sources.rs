@@ -12,12 +12,9 @@ use e2e::{
     platform::Platform,
 };
 use serde_json::json;
-use testkit::{git::Repository, git_server::GitServer};
+use testkit::git::Repository;
 
-use crate::support::copy_example;
-
-/// `xtask` lets builds of test platforms out to this port.
-const GIT_PORT: u16 = 2222;
+use crate::support::{copy_example, git_server};
 
 #[tokio::test]
 async fn a_dirty_working_tree_goes_live_without_what_is_ignored() -> Result<()> {
@@ -67,7 +64,7 @@ async fn a_repository_over_ssh_goes_live_with_its_deploy_key() -> Result<()> {
         .client
         .post(&path, &json!({ "name": "git" }))
         .await?;
-    let server = GitServer::listen(&platform.host_address(), GIT_PORT, &key.public_key).await?;
+    let server = git_server(&platform, &key.public_key).await?;
     let repository = Repository::create(copy.path());
     repository.commit("Say hello over ssh");
 

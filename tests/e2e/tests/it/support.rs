@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Result;
 use e2e::platform::Platform;
-use testkit::git::Repository;
+use testkit::{git::Repository, git_server::GitServer};
 
 pub use e2e::example::{about, answers_from, hello};
 
@@ -28,6 +28,8 @@ pub fn copy_example(name: &str) -> Result<tempfile::TempDir> {
     Ok(folder)
 }
 
+/// `xtask` lets builds of test platforms out to this port.
+const GIT_PORT: u16 = 2222;
 /// Builds fetch as `nobody`; git reads only repositories of its own user.
 const NOBODY: u32 = 65_534;
 
@@ -68,4 +70,11 @@ fn give_to(user: u32, path: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A git server over ssh that lets the holder of `public_key` in, always with the same host key: builds
+/// remember it.
+pub async fn git_server(platform: &Platform, public_key: &str) -> Result<GitServer> {
+    let host_key = platform.data()?.join("git-server.key");
+    GitServer::listen(&platform.host_address(), GIT_PORT, &host_key, public_key).await
 }
