@@ -90,11 +90,7 @@ impl Guard for Firewall {
 }
 
 /// The rules, in the format of `iptables-restore`.
-fn rules(
-    environments: &BTreeSet<EnvironmentId>,
-    denied: &[Ipv4Net],
-    dns: &[Ipv4Addr],
-) -> String {
+fn rules(environments: &BTreeSet<EnvironmentId>, denied: &[Ipv4Net], dns: &[Ipv4Addr]) -> String {
     let within = environments.iter().map(|environment| {
         let bridge = bridge_name(*environment);
         format!("-A RAILHEAD-FORWARD -i {bridge} -o {bridge} -j RETURN\n")

@@ -201,7 +201,9 @@ async fn a_node_of_another_platform_says_so() {
     let other = ControlPlane::start(Role::Agent).await;
     let dir = tempdir().unwrap();
     drop(own.join(dir.path()).await);
-    let moved = Link::open(own.config(dir.path(), other.address)).await.unwrap();
+    let moved = Link::open(own.config(dir.path(), other.address))
+        .await
+        .unwrap();
     let request = protocol::join::RegistryTokenRequest {
         repository: "library/base".into(),
         push: false,
