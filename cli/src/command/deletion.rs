@@ -50,7 +50,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             text(&deletion, now),
-            "project shop is being deleted: clearing nodes for 2m; node us-east-1 still runs 2 of web"
+            "project shop is being deleted: clearing nodes for 2 min; node us-east-1 still runs 2 of web"
         );
     }
 }
