@@ -230,7 +230,7 @@ impl World {
         let streams: Vec<_> = self.replicas[index]
             .streams
             .iter()
-            .map(|((peer, feed), stream)| (*peer, feed.clone(), stream.connection))
+            .map(|((peer, feed, _), stream)| (*peer, feed.clone(), stream.connection))
             .collect();
         self.replicas[index].die();
         for (peer, feed, connection) in streams {

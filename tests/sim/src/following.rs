@@ -190,6 +190,8 @@ impl World {
     ) {
         let current = self.connection_mut(peer, feed).copied().flatten();
         if current != Some(connection) {
+            let line = (peer, feed.clone(), connection.id);
+            self.replicas[connection.replica].streams.remove(&line);
             return;
         }
         if !self

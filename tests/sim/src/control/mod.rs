@@ -85,7 +85,7 @@ pub struct Replica {
     /// Stopped like by SIGSTOP until then.
     pub paused_until: Millis,
     pub holder: Uuid,
-    pub streams: BTreeMap<(Peer, FeedName), Stream>,
+    pub streams: BTreeMap<Line, Stream>,
     /// Turns that are due already.
     due: BTreeSet<Task>,
     /// Transactions under way; a reconciler has one turn at a time.
@@ -93,6 +93,9 @@ pub struct Replica {
     /// Woken during a turn.
     again: BTreeSet<Task>,
 }
+
+/// Who follows what, and by which connection.
+pub type Line = (Peer, FeedName, u64);
 
 /// A stream that this replica feeds.
 #[derive(Debug, Clone, Copy)]

@@ -10,7 +10,7 @@ use protocol::{
     report::Report,
 };
 
-use super::{Stream, Task};
+use super::{Line, Stream, Task};
 use crate::{
     chaos::Blow,
     clock::SECOND,
@@ -45,7 +45,7 @@ impl World {
             following: ask.following,
             arrives: self.now,
         };
-        let key = (ask.peer, ask.feed);
+        let key = (ask.peer, ask.feed, ask.connection.id);
         self.replicas[replica].streams.insert(key.clone(), stream);
         self.push_one(replica, &key);
     }
@@ -83,17 +83,17 @@ impl World {
             return;
         }
         let streams = self.replicas[replica].streams.keys();
-        let followers: Vec<_> = streams.filter(|(_, of)| of == feed).cloned().collect();
+        let followers: Vec<_> = streams.filter(|(_, of, _)| of == feed).cloned().collect();
         for key in followers {
             self.push_one(replica, &key);
         }
     }
 
-    fn push_one(&mut self, replica: usize, key: &(Peer, FeedName)) {
+    fn push_one(&mut self, replica: usize, key: &Line) {
         let Some(stream) = self.replicas[replica].streams.get(key).copied() else {
             return;
         };
-        let (peer, feed) = key;
+        let (peer, feed, _) = key;
         if self.tables.platform.shown.is_some() {
             self.replicas[replica].streams.remove(key);
             self.break_later(*peer, feed.clone(), stream.connection, 50);
