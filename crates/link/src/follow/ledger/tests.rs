@@ -1,5 +1,7 @@
-use domain::generation::{Epoch, Generation};
-use domain::ring::Ring;
+use domain::{
+    generation::{Epoch, Generation},
+    ring::Ring,
+};
 use protocol::feed::{DropCause, digest::Document, signature::Signer};
 use serde::{Deserialize, Serialize};
 use testkit::publisher::{Change, Publisher};
@@ -298,4 +300,63 @@ fn what_cant_be_stored_is_not_shown_and_comes_again() {
         .connected(FeedKeys::from_base64(&[pair.publisher.public_key()]).unwrap());
     pair.receive(&lines).unwrap();
     assert_eq!(pair.ledger.applied(), Some(&pair.publisher.commit()));
+}
+
+#[test]
+fn an_item_gives_its_bytes_back_unless_this_build_knows_only_a_part_of_it() {
+    #[derive(Serialize)]
+    struct Larger {
+        size: u32,
+        secret: Option<SecretRef>,
+        newer: bool,
+    }
+    let larger = Larger {
+        size: 2,
+        secret: None,
+        newer: true,
+    };
+    let mut pair = Pair::holding(1);
+    pair.publish(Change::default().put("i2", &larger));
+    let bytes = |pair: &Pair, id: &str| {
+        let state = pair.state();
+        let rendered = state.items[id].rendered();
+        rendered.map(|rendered| rendered.json().to_owned())
+    };
+    let known = serde_json::to_string(&thing(0)).unwrap();
+    assert_eq!(bytes(&pair, "i0"), Some(known.clone()));
+    assert_eq!(bytes(&pair, "i2"), None);
+    pair.restart();
+    assert_eq!(bytes(&pair, "i0"), Some(known));
+}
+
+#[test]
+fn another_rings_routes_replace_the_old_ones_when_they_are_whole_and_are_followed_after_a_restart()
+{
+    let dir = tempfile::tempdir().unwrap();
+    let key = Signer::generate_pkcs8().unwrap();
+    let [mut all, mut canary] =
+        [Ring::All, Ring::Canary].map(|ring| Publisher::new(FeedName::GlobalRoutes(ring), &key));
+    let (mut ledger, _) = load(dir.path(), &all);
+    let _ = all.publish(Change::default());
+    let _ = all.publish(Change::default().put("i1", &thing(1)));
+    ledger
+        .receive(all.full(Change::default()).as_bytes())
+        .unwrap();
+
+    ledger.follow(Ring::Canary);
+    assert_eq!(ledger.position(), None);
+    assert!(ledger.state().borrow().items.contains_key("i1"));
+    let _ = canary.publish(Change::default().put("i1", &thing(7)));
+    ledger
+        .receive(canary.full(Change::default()).as_bytes())
+        .unwrap();
+    let size = |ledger: &Ledger<Thing>| ledger.state().borrow().items["i1"].item.size;
+    assert_eq!(size(&ledger), 7);
+
+    let (mut ledger, _) = load(dir.path(), &all);
+    assert_eq!(size(&ledger), 7);
+    assert_eq!(ledger.applied().unwrap().feed.ring(), Some(Ring::Canary));
+    let change = canary.publish(Change::default().put("i1", &thing(8)));
+    ledger.receive(change.as_bytes()).unwrap();
+    assert_eq!(size(&ledger), 8);
 }
