@@ -208,7 +208,8 @@ impl Tables for Postgres {
                 memory: Bytes::mebibytes(room.into()),
             },
         };
-        let placed = placement::place(&mut tx, &service.unwrap(), &placement, Purpose::Serve);
+        let service = service.unwrap();
+        let placed = placement::place(&mut tx, &service, &placement, Purpose::Serve);
         let placed = placed.await.unwrap();
         tx.commit().await.unwrap();
         placed
