@@ -109,7 +109,7 @@ async fn deployments(tx: &mut PgConnection, world: &mut World) -> Result<()> {
     for (deployment, state) in events {
         told.entry(deployment).or_default().push(state.parse()?);
     }
-    let rows: Vec<(Uuid, Uuid, String, Option<String>, Option<String>)> =
+    let rows: Vec<DeploymentRow> =
         sqlx::query_as("select id, service_id, state, error_code, error_message from deployment")
             .fetch_all(tx)
             .await?;

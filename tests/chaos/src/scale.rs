@@ -22,11 +22,11 @@ impl Scale {
         }
     }
 
-    /// So many of `full`.
+    /// So many of `full`, at least one.
     pub fn of(self, full: usize) -> usize {
         match self {
             Self::Full => full,
-            Self::Tenth => full.div_ceil(10),
+            Self::Tenth => (full / 10).max(1),
         }
     }
 }
@@ -42,4 +42,24 @@ pub fn seed() -> u64 {
 /// The choices of a seed.
 pub fn choices(seed: u64) -> StdRng {
     StdRng::seed_from_u64(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_tenth_is_a_tenth_or_less_and_never_nothing() {
+        assert_eq!([600, 16, 1].map(|full| Scale::Tenth.of(full)), [60, 1, 1]);
+        assert_eq!(Scale::Full.of(600), 600);
+    }
+
+    #[test]
+    fn a_seed_makes_the_same_choices_again() {
+        let choose = |seed| choices(seed).random::<[u64; 4]>();
+        assert_eq!(choose(7), choose(7));
+        assert_ne!(choose(7), choose(8));
+    }
 }

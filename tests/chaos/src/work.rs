@@ -96,7 +96,7 @@ impl<'a> Work<'a> {
                 .variables
                 .push(((name, value), Answer::of(result.map(drop))));
             drop(history);
-            self.pause(Duration::from_secs(2)).await;
+            self.pause(Duration::from_secs(1)).await;
         }
         Ok(())
     }

@@ -35,8 +35,7 @@ async fn whatever_is_killed_acknowledged_work_is_kept_and_nothing_is_left_over()
     let seed = scale::seed();
     println!("RAILHEAD_CHAOS_SEED={seed}");
     let platform = Platform::running().await?;
-    let built = deployed(&platform).await?;
-    let scaled = deployed(&platform).await?;
+    let (built, scaled) = tokio::try_join!(deployed(&platform), deployed(&platform))?;
     let edges = [platform.edges(&built.host), platform.edges(&scaled.host)].concat();
     let load = Load::start(&edges, &LIGHT);
 
