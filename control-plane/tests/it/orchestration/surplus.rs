@@ -1,7 +1,7 @@
 //! More instances than are wanted, a service that moves, and one that is deleted: found by the
 //! simulation (`tests/sim`).
 
-use domain::instance::State;
+use domain::instance::{Desired, State};
 
 use super::platform::{INSTANCES, Platform};
 
@@ -19,9 +19,11 @@ async fn a_drain_that_is_called_off_leaves_no_replica_too_many() {
     let deployment = platform.deploy(&replica, service).await;
     platform.reaches(deployment, "live").await;
     let second = platform.agent(&replica, "us-east", "east-2").await;
-    second.on_instance(|_, report| {
-        report.state = State::Starting;
-        report.ready = false;
+    second.on_instance(|item, report| {
+        if item.desired == Desired::Run {
+            report.state = State::Starting;
+            report.ready = false;
+        }
     });
     drain(&platform, first.node_id(), true).await;
     platform.counts(STAYING, service, 2).await;
