@@ -91,11 +91,8 @@ impl<'a> Work<'a> {
                 sealed: false,
             };
             let result = self.platform.client.put::<_, Value>(&path, &variable).await;
-            let mut history = self.history.borrow_mut();
-            history
-                .variables
-                .push(((name, value), Answer::of(result.map(drop))));
-            drop(history);
+            let write = ((name, value), Answer::of(result.map(drop)));
+            self.history.borrow_mut().variables.push(write);
             self.pause(Duration::from_secs(1)).await;
         }
         Ok(())
@@ -106,10 +103,9 @@ impl<'a> Work<'a> {
         while self.goes_on() {
             if let Ok(fixture) = self.platform.fixture("doomed", spec.clone()).await {
                 // Its rows go with the project: they are not part of the history.
-                let begun = self.begin(fixture.service.id, None).await;
+                self.begin(fixture.service.id, None).await;
                 let seconds = 2 + rand::random::<u64>() % 12;
                 self.pause(Duration::from_secs(seconds)).await;
-                drop(begun);
                 let path = format!("/v1/projects/{}", fixture.project);
                 let answer = Answer::of(self.platform.client.delete(&path).await);
                 let write = (fixture.project, answer);
