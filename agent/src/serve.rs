@@ -144,3 +144,62 @@ pub fn confirmation(instance: &InstanceReport) -> Option<Confirmation> {
         ready: instance.ready,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use link::{
+        identity::Identity,
+        tls::{Peers, client_config, server_config},
+    };
+    use protocol::{feed::FeedName, join::Role};
+    use rustls::pki_types::ServerName;
+    use testkit::pki::{Life, Pki, spiffe_id};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_rustls::{TlsConnector, client};
+
+    use super::*;
+
+    async fn connect(edge: &Identity, to: SocketAddr) -> io::Result<client::TlsStream<TcpStream>> {
+        let config = client_config(edge, Peers::default()).unwrap();
+        let name = ServerName::try_from("agent.invalid").unwrap();
+        let stream = TcpStream::connect(to).await?;
+        TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+    }
+
+    /// Asks for an instance that is not there, and reads the beginning of the answer.
+    async fn ask(stream: &mut client::TlsStream<TcpStream>) -> io::Result<[u8; 12]> {
+        let path = format!("/agent/v1/instances/{}", InstanceId::new());
+        let request = format!("GET {path} HTTP/1.1\r\nhost: agent\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await?;
+        Ok(status)
+    }
+
+    #[tokio::test]
+    async fn an_edge_that_is_expelled_loses_the_connection_that_it_has() {
+        let pki = Pki::new();
+        let [agent, edge] =
+            [Role::Agent, Role::Edge].map(|role| pki.identity(&spiffe_id(role), Life::FRESH));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tls = server_config(&agent, Peers::default()).unwrap();
+        let (_observed, seen) = watch::channel(Arc::default());
+        tokio::spawn(serve(listener, tls, agent.denied().clone(), seen));
+
+        let mut open = connect(&edge, address).await.unwrap();
+        assert_eq!(&ask(&mut open).await.unwrap(), b"HTTP/1.1 404");
+        let feed = FeedName::Node(agent.node_id());
+        agent.denied().replace(&feed, [edge.node_id()].into());
+        let mut rest = Vec::new();
+        let end = open.read_to_end(&mut rest);
+        let _ = tokio::time::timeout(Duration::from_secs(2), end)
+            .await
+            .expect("cut within 2 s");
+        // TLS 1.3 clients hear of a refusal with their first answer.
+        let refused = async { ask(&mut connect(&edge, address).await?).await };
+        assert!(refused.await.is_err());
+    }
+}

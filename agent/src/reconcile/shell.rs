@@ -15,9 +15,7 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::{
-    Action, Clock, Context, Outcome, Roster, View, decide, ledger::Ledger, wake_at,
-};
+use super::{Action, Clock, Context, Outcome, Roster, View, decide, ledger::Ledger, wake_at};
 use crate::{
     desired::Desired,
     disk,

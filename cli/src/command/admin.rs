@@ -1,6 +1,8 @@
 //! `admin`: how the platform itself fares. For administrators of the platform.
 
-use ::api::platform::{FeedStatus, Finding, NodeHealth, PlatformStatus, ReconcilerStatus, Severity};
+use ::api::platform::{
+    FeedStatus, Finding, NodeHealth, PlatformStatus, ReconcilerStatus, Severity,
+};
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 
@@ -28,10 +30,10 @@ pub async fn run(context: &Context, command: Command) -> Result {
             match critical(&status.findings) {
                 0 => Ok(()),
                 found => Err(Error::Failed {
-                message: format!("{found} critical findings"),
-                code: None,
-                advice: "railhead admin status shows what they were read from".to_owned(),
-            }),
+                    message: format!("{found} critical findings"),
+                    code: None,
+                    advice: "railhead admin status shows what they were read from".to_owned(),
+                }),
             }
         }
     }
@@ -64,7 +66,11 @@ fn overview(output: Output, status: &PlatformStatus) -> String {
         backlog.deployments, backlog.jobs_due, backlog.services_without_room
     );
     [
-        format!("epoch {}, {} findings (railhead admin doctor)", status.epoch, status.findings.len()),
+        format!(
+            "epoch {}, {} findings (railhead admin doctor)",
+            status.epoch,
+            status.findings.len()
+        ),
         waits,
         String::new(),
         output.render(reconcilers(&status.reconcilers, status.at)),
@@ -77,44 +83,70 @@ fn overview(output: Output, status: &PlatformStatus) -> String {
 }
 
 fn reconcilers(all: &[ReconcilerStatus], now: DateTime<Utc>) -> Table {
-    Table::of(&["RECONCILER", "LAST SUCCESS", "REPLICA", "ERROR"], all, |one| {
-        [
-            one.name.as_str().into(),
-            one.succeeded_at.map_or_else(|| "-".to_owned(), |at| since(at, now)).into(),
-            short(&one.holder.to_string()).into(),
-            Cell::new(one.error.as_deref().unwrap_or("-"), tone(one.error.is_some())),
-        ]
-    })
+    Table::of(
+        &["RECONCILER", "LAST SUCCESS", "REPLICA", "ERROR"],
+        all,
+        |one| {
+            [
+                one.name.as_str().into(),
+                one.succeeded_at
+                    .map_or_else(|| "-".to_owned(), |at| since(at, now))
+                    .into(),
+                short(&one.holder.to_string()).into(),
+                Cell::new(
+                    one.error.as_deref().unwrap_or("-"),
+                    tone(one.error.is_some()),
+                ),
+            ]
+        },
+    )
 }
 
 fn feeds(all: &[FeedStatus], now: DateTime<Utc>) -> Table {
-    Table::of(&["FEED", "GENERATION", "ITEMS", "CHANGED", "FOLLOWERS", "BEHIND"], all, |feed| {
-        [
-            feed.name.as_str().into(),
-            feed.generation.to_string().into(),
-            feed.items.to_string().into(),
-            since(feed.changed_at, now).into(),
-            feed.followers.to_string().into(),
-            Cell::new(feed.behind.to_string(), tone(feed.behind > 0)),
-        ]
-    })
+    Table::of(
+        &[
+            "FEED",
+            "GENERATION",
+            "ITEMS",
+            "CHANGED",
+            "FOLLOWERS",
+            "BEHIND",
+        ],
+        all,
+        |feed| {
+            [
+                feed.name.as_str().into(),
+                feed.generation.to_string().into(),
+                feed.items.to_string().into(),
+                since(feed.changed_at, now).into(),
+                feed.followers.to_string().into(),
+                Cell::new(feed.behind.to_string(), tone(feed.behind > 0)),
+            ]
+        },
+    )
 }
 
 fn nodes(all: &[NodeHealth], now: DateTime<Utc>) -> Table {
-    Table::of(&["NODE", "REGION", "ROLE", "REPORTED", "STATE"], all, |node| {
-        let state = match (node.late_since, node.schedulable) {
-            (Some(_), _) => Cell::new("late", Tone::Bad),
-            (None, false) => Cell::new("cordoned", Tone::Busy),
-            (None, true) => Cell::new("ok", Tone::Good),
-        };
-        [
-            node.name.as_str().into(),
-            node.region.as_str().into(),
-            node.role.as_str().into(),
-            node.reported_at.map_or_else(|| "-".to_owned(), |at| since(at, now)).into(),
-            state,
-        ]
-    })
+    Table::of(
+        &["NODE", "REGION", "ROLE", "REPORTED", "STATE"],
+        all,
+        |node| {
+            let state = match (node.late_since, node.schedulable) {
+                (Some(_), _) => Cell::new("late", Tone::Bad),
+                (None, false) => Cell::new("cordoned", Tone::Busy),
+                (None, true) => Cell::new("ok", Tone::Good),
+            };
+            [
+                node.name.as_str().into(),
+                node.region.as_str().into(),
+                node.role.as_str().into(),
+                node.reported_at
+                    .map_or_else(|| "-".to_owned(), |at| since(at, now))
+                    .into(),
+                state,
+            ]
+        },
+    )
 }
 
 fn tone(is_bad: bool) -> Tone {

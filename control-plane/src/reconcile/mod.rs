@@ -217,7 +217,8 @@ async fn tell(
     let error = result.as_ref().err().map(ToString::to_string);
     let period = i64::try_from(task.period.as_secs()).unwrap_or(i64::MAX);
     let mut tx = SystemTx::begin(&context.state.pools).await?;
-    platform_status::note_turn(&mut tx, task.name, context.holder, period, error.as_deref()).await?;
+    platform_status::note_turn(&mut tx, task.name, context.holder, period, error.as_deref())
+        .await?;
     tx.commit().await?;
     *told = Told {
         at: Some(Instant::now()),
@@ -233,7 +234,10 @@ async fn run_once(task: &Task, context: &Context, told: &mut Told) -> Result<(),
         return Ok(());
     }
     // An older program does not keep a newer one from leading.
-    let name = format!("reconcile/{}@{}", task.name, context.state.rendering.version);
+    let name = format!(
+        "reconcile/{}@{}",
+        task.name, context.state.rendering.version
+    );
     let epoch = lease::take(&mut tx, &name, context.holder, LEASE).await?;
     tx.commit().await?;
     if epoch.is_none() {

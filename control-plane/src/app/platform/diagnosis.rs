@@ -17,8 +17,17 @@ const JOB_WAITS_AT_MOST: i64 = 300;
 /// What is wrong, worst first.
 pub fn findings(status: &PlatformStatus, regions: &[Name]) -> Vec<Finding> {
     let mut found = Vec::new();
-    found.extend(status.reconcilers.iter().filter_map(|one| reconciler(one, status.at)));
-    found.extend(regions.iter().flat_map(|region| coverage(region, &status.nodes)));
+    found.extend(
+        status
+            .reconcilers
+            .iter()
+            .filter_map(|one| reconciler(one, status.at)),
+    );
+    found.extend(
+        regions
+            .iter()
+            .flat_map(|region| coverage(region, &status.nodes)),
+    );
     found.extend(status.nodes.iter().flat_map(|one| node(one, status.at)));
     found.extend(backlog(status));
     found.sort_by_key(|finding| finding.severity);
@@ -35,7 +44,11 @@ fn reconciler(one: &ReconcilerStatus, at: DateTime<Utc>) -> Option<Finding> {
         Some(seconds) => format!("last succeeded {} ago", span(seconds)),
         None => "has never succeeded".to_owned(),
     };
-    let why = one.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+    let why = one
+        .error
+        .as_deref()
+        .map(|error| format!(": {error}"))
+        .unwrap_or_default();
     Some(Finding {
         severity: Severity::Critical,
         code: "reconciler_stalled".to_owned(),
@@ -51,7 +64,9 @@ fn reconciler(one: &ReconcilerStatus, at: DateTime<Utc>) -> Option<Finding> {
 /// What a region lacks: traffic needs an edge, instances need an agent.
 fn coverage(region: &Name, nodes: &[NodeHealth]) -> Vec<Finding> {
     let lacks = |role: NodeRole, usable: fn(&NodeHealth) -> bool| {
-        !nodes.iter().any(|node| node.region == *region && node.role == role && usable(node))
+        !nodes
+            .iter()
+            .any(|node| node.region == *region && node.role == role && usable(node))
     };
     let punctual = |node: &NodeHealth| node.reported_at.is_some() && node.late_since.is_none();
     let mut found = Vec::new();
@@ -63,7 +78,9 @@ fn coverage(region: &Name, nodes: &[NodeHealth]) -> Vec<Finding> {
             format!("railhead node list --region {region}; on the machine: is the edge up, does it reach the control plane?"),
         ));
     }
-    if lacks(NodeRole::Agent, |node| node.late_since.is_none() && node.schedulable) {
+    if lacks(NodeRole::Agent, |node| {
+        node.late_since.is_none() && node.schedulable
+    }) {
         found.push(critical(
             "region_without_agent",
             region.as_str(),
@@ -83,15 +100,28 @@ fn node(node: &NodeHealth, at: DateTime<Utc>) -> Vec<Finding> {
         found.push(warning(
             "node_late",
             node,
-            format!("{} in {} has been silent for {silent}", node.name, node.region),
-            format!("look at the machine; if it is gone for good: railhead node remove {}", node.name),
+            format!(
+                "{} in {} has been silent for {silent}",
+                node.name, node.region
+            ),
+            format!(
+                "look at the machine; if it is gone for good: railhead node remove {}",
+                node.name
+            ),
         ));
     } else if !node.behind.is_empty() {
         found.push(warning(
             "node_behind",
             node,
-            format!("{} has not applied the newest change of {}", node.name, node.behind.join(", ")),
-            format!("its log says what it refuses; railhead node get {}", node.name),
+            format!(
+                "{} has not applied the newest change of {}",
+                node.name,
+                node.behind.join(", ")
+            ),
+            format!(
+                "its log says what it refuses; railhead node get {}",
+                node.name
+            ),
         ));
     }
     if node.held_drops > 0 {
@@ -102,7 +132,10 @@ fn node(node: &NodeHealth, at: DateTime<Utc>) -> Vec<Finding> {
             format!("railhead node get {0}; if they shall go: railhead node override {0} --feed FEED --reason WHY", node.name),
         ));
     }
-    if let Some(end) = node.certificate_not_after.filter(|end| *end - at < RENEWED_BY) {
+    if let Some(end) = node
+        .certificate_not_after
+        .filter(|end| *end - at < RENEWED_BY)
+    {
         let left = match (end - at).num_seconds() {
             seconds @ 1.. => format!("ends in {}", span(seconds)),
             _ => "has ended (which stops nothing)".to_owned(),
@@ -110,7 +143,10 @@ fn node(node: &NodeHealth, at: DateTime<Utc>) -> Vec<Finding> {
         found.push(warning(
             "certificate_not_renewed",
             node,
-            format!("the certificate of {} {left} and should have been renewed", node.name),
+            format!(
+                "the certificate of {} {left} and should have been renewed",
+                node.name
+            ),
             "look for \"renew\" in the node's log: it asks the control plane by itself".to_owned(),
         ));
     }
@@ -122,7 +158,13 @@ fn backlog(status: &PlatformStatus) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut tell = |when: bool, code: &str, message: String, advice: &str| {
         if when {
-            found.push(about(Severity::Warning, code, "platform", message, advice.to_owned()));
+            found.push(about(
+                Severity::Warning,
+                code,
+                "platform",
+                message,
+                advice.to_owned(),
+            ));
         }
     };
     tell(
@@ -134,25 +176,38 @@ fn backlog(status: &PlatformStatus) -> Vec<Finding> {
     tell(
         backlog.oldest_job_seconds > JOB_WAITS_AT_MOST,
         "jobs_wait",
-        format!("{} jobs wait, the oldest for {}", backlog.jobs_due, span(backlog.oldest_job_seconds)),
+        format!(
+            "{} jobs wait, the oldest for {}",
+            backlog.jobs_due,
+            span(backlog.oldest_job_seconds)
+        ),
         "look for the queue in the control planes' logs",
     );
     tell(
         backlog.jobs_dead > 0,
         "jobs_dead",
-        format!("{} jobs were given up after their last attempt", backlog.jobs_dead),
+        format!(
+            "{} jobs were given up after their last attempt",
+            backlog.jobs_dead
+        ),
         "their last error is in the table job (dead_at is not null)",
     );
     tell(
         backlog.workflows_failing > 0,
         "workflow_failing",
-        format!("{} workflows fail at the same step again and again", backlog.workflows_failing),
+        format!(
+            "{} workflows fail at the same step again and again",
+            backlog.workflows_failing
+        ),
         "railhead status shows what they wait on; they go on by themselves once that is mended",
     );
     tell(
         backlog.orphans > 0,
         "orphans",
-        format!("{} instances run that the plan does not know, since a restore of the database", backlog.orphans),
+        format!(
+            "{} instances run that the plan does not know, since a restore of the database",
+            backlog.orphans
+        ),
         "railhead node orphans; they are taken back by themselves, or let go by you",
     );
     if let Some(why) = &backlog.rollout_stopped {
@@ -174,7 +229,13 @@ fn warning(code: &str, node: &NodeHealth, message: String, advice: String) -> Fi
     about(Severity::Warning, code, node.name.as_str(), message, advice)
 }
 
-fn about(severity: Severity, code: &str, subject: &str, message: String, advice: String) -> Finding {
+fn about(
+    severity: Severity,
+    code: &str,
+    subject: &str,
+    message: String,
+    advice: String,
+) -> Finding {
     Finding {
         severity,
         code: code.to_owned(),

@@ -104,13 +104,15 @@ async fn platform(world: &World, tag: &str) -> Vec<(&'static str, String)> {
     .await
     .unwrap();
     let instance = InstanceId::new();
-    sqlx::query("insert into orphan_instance (node_id, instance_id, service_id) values ($1, $2, $3)")
-        .bind(node.uuid())
-        .bind(instance.uuid())
-        .bind(Uuid::now_v7())
-        .execute(world.pool())
-        .await
-        .unwrap();
+    sqlx::query(
+        "insert into orphan_instance (node_id, instance_id, service_id) values ($1, $2, $3)",
+    )
+    .bind(node.uuid())
+    .bind(instance.uuid())
+    .bind(Uuid::now_v7())
+    .execute(world.pool())
+    .await
+    .unwrap();
     vec![
         ("region_id", region_id.to_string()),
         ("join_token_id", token.text("id")),
@@ -180,6 +182,18 @@ pub async fn send(
     token: Option<&super::world::Person>,
     tenant: &Tenant,
 ) -> super::world::Answer {
+    // Only a rollout that goes on is stopped, and only a stopped one resumed.
+    if operation.id.starts_with("rollout.") {
+        let state = match operation.id.as_str() {
+            "rollout.resume" => "stopped",
+            _ => "done",
+        };
+        sqlx::query("update rollout set state = $1")
+            .bind(state)
+            .execute(world.pool())
+            .await
+            .unwrap();
+    }
     let mut request = world.server.request(operation.method.clone(), path, token);
     if operation.method == Method::PATCH {
         request = request.header("if-match", "*");

@@ -67,6 +67,8 @@ pub fn all() -> Vec<Operation> {
             });
         }
     }
+    // It takes back what another one did.
+    operations.sort_by_key(|operation| operation.id == "rollout.resume");
     assert!(
         operations.len() > 60,
         "only {} operations",
@@ -90,17 +92,18 @@ fn access(id: &str) -> Access {
         | "node.override"
         | "orphan.list"
         | "orphan.delete"
+        | "platform.status"
         | "rollout.get"
         | "rollout.stop"
         | "rollout.resume"
         | "join_token.list"
         | "join_token.create"
         | "join_token.delete" => Access::Operator,
-        "organization.get" | "deletion.list" | "user.list" | "project.list" | "project.get" | "environment.list"
-        | "environment.get" | "deploy_key.list" | "service.list" | "service.get"
-        | "deployment.list" | "deployment.get" | "deployment.logs" | "release.list"
-        | "release.get" | "instance.list" | "service.logs" | "domain.list" | "event.stream"
-        | "api_token.create" => Access::Member(Role::Viewer),
+        "organization.get" | "deletion.list" | "user.list" | "project.list" | "project.get"
+        | "environment.list" | "environment.get" | "deploy_key.list" | "service.list"
+        | "service.get" | "deployment.list" | "deployment.get" | "deployment.logs"
+        | "release.list" | "release.get" | "instance.list" | "service.logs" | "domain.list"
+        | "event.stream" | "api_token.create" => Access::Member(Role::Viewer),
         "project.create"
         | "project.update"
         | "environment.create"

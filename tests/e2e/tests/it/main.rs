@@ -4,6 +4,7 @@
 mod availability;
 mod change;
 mod confinement;
+mod deletion;
 mod deploy;
 mod evidence;
 mod injected;

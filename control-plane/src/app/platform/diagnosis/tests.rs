@@ -97,7 +97,10 @@ fn brake_feeds_and_certificate_of_a_node_are_looked_at() {
     status.nodes[1].held_drops = 7;
     status.nodes[1].behind = vec!["routes/global".to_owned()];
     status.nodes[1].certificate_not_after = Some(at() - TimeDelta::hours(1));
-    assert_eq!(codes(&status), ["node_behind", "brake_holds", "certificate_not_renewed"]);
+    assert_eq!(
+        codes(&status),
+        ["node_behind", "brake_holds", "certificate_not_renewed"]
+    );
 }
 
 #[test]
@@ -115,6 +118,13 @@ fn what_waits_is_named() {
     };
     assert_eq!(
         codes(&status),
-        ["no_room", "jobs_wait", "jobs_dead", "workflow_failing", "orphans", "rollout_stopped"]
+        [
+            "no_room",
+            "jobs_wait",
+            "jobs_dead",
+            "workflow_failing",
+            "orphans",
+            "rollout_stopped"
+        ]
     );
 }
