@@ -360,3 +360,14 @@ fn another_rings_routes_replace_the_old_ones_when_they_are_whole_and_are_followe
     ledger.receive(change.as_bytes()).unwrap();
     assert_eq!(size(&ledger), 8);
 }
+
+/// Else a node that can't keep what it is sent would ask for it at full speed.
+#[test]
+fn a_change_under_way_is_no_sign_of_a_good_connection_and_a_stored_one_is() {
+    let mut pair = Pair::new();
+    let full = pair.publisher.full(Change::default());
+    let (begin, rest) = full.split_once('\n').unwrap();
+    assert!(!pair.receive(&format!("{begin}\n")).unwrap().alive);
+    assert!(pair.receive(rest).unwrap().alive);
+    assert!(pair.receive(protocol::feed::writer::idle()).unwrap().alive);
+}
