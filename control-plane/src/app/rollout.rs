@@ -1,6 +1,5 @@
 //! The rollout of a change that the platform makes by itself, for operators.
 
-use api::problem::Code;
 use api::rollout::{DecideRollout, Rollout, RolloutEdge, RolloutRing, RolloutState};
 use serde_json::json;
 
@@ -20,21 +19,17 @@ pub async fn get(context: &Context) -> Result<Rollout, Error> {
     shown(&mut grant.read(context).await?).await
 }
 
-/// Stops it, and takes the rings that have the newest version back to the one before.
+/// Stops it, and takes the rings that have the newest version back to the one before; nothing changes
+/// when it is stopped already.
 ///
 /// # Errors
-/// When not allowed, or it is stopped already.
+/// When not allowed.
 pub async fn stop(context: &Context, request: DecideRollout) -> Result<Rollout, Error> {
     let grant = authorize_platform(context, Action::RolloutStop)?;
     let reason = checked(&request)?;
     let mut tx = grant.mutate(context).await?;
     let version = rollout::find(&mut tx).await?.version;
-    if !rollout::stop(&mut tx, version, &format!("an operator: {reason}")).await? {
-        return Err(Error::refused(
-            Code::Conflict,
-            "the rollout is stopped already",
-        ));
-    }
+    rollout::stop(&mut tx, version, &format!("an operator: {reason}")).await?;
     let rollout = shown(&mut tx).await?;
     let entry = context.did_with(
         grant.action,
@@ -45,17 +40,15 @@ pub async fn stop(context: &Context, request: DecideRollout) -> Result<Rollout, 
     Ok(rollout)
 }
 
-/// Begins a stopped one again, with the first ring.
+/// Begins a stopped one again, with the first ring; nothing changes when it is not stopped.
 ///
 /// # Errors
-/// When not allowed, or it is not stopped.
+/// When not allowed.
 pub async fn resume(context: &Context, request: DecideRollout) -> Result<Rollout, Error> {
     let grant = authorize_platform(context, Action::RolloutResume)?;
     let reason = checked(&request)?;
     let mut tx = grant.mutate(context).await?;
-    if !rollout::resume(&mut tx).await? {
-        return Err(Error::refused(Code::Conflict, "the rollout is not stopped"));
-    }
+    rollout::resume(&mut tx).await?;
     let rollout = shown(&mut tx).await?;
     let detail = json!({ "version": rollout.version, "reason": reason });
     let entry = context.did_with(grant.action, "rollout", detail);

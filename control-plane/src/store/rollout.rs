@@ -324,8 +324,9 @@ pub async fn soak(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(), Err
     Ok(())
 }
 
-/// It goes no further, and the rings that have it go back; false when it was not at this version.
-pub async fn stop(tx: &mut impl Write, version: i32, problem: &str) -> Result<bool, Error> {
+/// It goes no further, and the rings that have it go back; nothing changes when it is stopped already or
+/// at another version.
+pub async fn stop(tx: &mut impl Write, version: i32, problem: &str) -> Result<(), Error> {
     let stopped = sqlx::query(
         "update rollout set state = 'stopped', problem = $2, since = now()
          where version = $1 and state <> 'stopped'",
@@ -335,7 +336,7 @@ pub async fn stop(tx: &mut impl Write, version: i32, problem: &str) -> Result<bo
     .execute(tx.executor())
     .await?;
     if stopped.rows_affected() == 0 {
-        return Ok(false);
+        return Ok(());
     }
     sqlx::query(
         "update ring set version = previous, rendered_at = null, soaking_since = null
@@ -344,17 +345,17 @@ pub async fn stop(tx: &mut impl Write, version: i32, problem: &str) -> Result<bo
     .bind(version)
     .execute(tx.executor())
     .await?;
-    Ok(true)
+    Ok(())
 }
 
-/// A stopped one begins again with the first ring; false when it was not stopped.
-pub async fn resume(tx: &mut impl Write) -> Result<bool, Error> {
-    let resumed = sqlx::query(
+/// A stopped one begins again with the first ring; nothing changes when it is not stopped.
+pub async fn resume(tx: &mut impl Write) -> Result<(), Error> {
+    sqlx::query(
         "update rollout set state = 'running', problem = null, since = now() where state = 'stopped'",
     )
     .execute(tx.executor())
     .await?;
-    Ok(resumed.rows_affected() == 1)
+    Ok(())
 }
 
 /// Every ring has it.

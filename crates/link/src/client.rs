@@ -145,17 +145,17 @@ fn certificate_refused(error: &reqwest::Error) -> Option<rustls::Error> {
     use rustls::AlertDescription as Alert;
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
-        match error.downcast_ref::<rustls::Error>() {
-            Some(
-                refused @ (rustls::Error::InvalidCertificate(_)
-                | rustls::Error::AlertReceived(
-                    Alert::UnknownCA
-                    | Alert::BadCertificate
-                    | Alert::CertificateUnknown
-                    | Alert::DecryptError,
-                )),
-            ) => return Some(refused.clone()),
-            _ => {}
+        if let Some(
+            refused @ (rustls::Error::InvalidCertificate(_)
+            | rustls::Error::AlertReceived(
+                Alert::UnknownCA
+                | Alert::BadCertificate
+                | Alert::CertificateUnknown
+                | Alert::DecryptError,
+            )),
+        ) = error.downcast_ref::<rustls::Error>()
+        {
+            return Some(refused.clone());
         }
         // An I/O error shows what is behind the error that it holds, and not that error itself.
         source = match error.downcast_ref::<std::io::Error>() {

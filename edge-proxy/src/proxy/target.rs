@@ -12,7 +12,7 @@ use super::{
 use crate::{
     decide::{MAX_HOPS, Refusal},
     route::table::Route,
-    upstream::{endpoint::Confirmed, pool::ServicePool},
+    upstream::endpoint::Confirmed,
 };
 
 /// How long a request waits for endpoints that nobody has judged yet (after a start, or a change).

@@ -87,7 +87,7 @@ impl Model {
             Step::Probe(true) => self.probe(&[Verdict::Started, Verdict::Ready]),
             Step::Probe(false) => self.probe(&[Verdict::Dead(problem("liveness_probe_failed"))]),
             Step::StartupFails => {
-                self.probe(&[Verdict::Starting(problem("startup_probe_failing"))])
+                self.probe(&[Verdict::Starting(problem("startup_probe_failing"))]);
             }
             Step::EngineRefuses(refuses) => self.refuses = *refuses,
         }

@@ -136,7 +136,7 @@ fn facts(view: &View<'_>) -> Vec<Fact> {
 
 fn turn(deployment: &Deployment) -> Option<Fact> {
     let has_turn = deployment.state.step == Step::Queued && !deployment.older_at_work;
-    has_turn.then(|| Fact::Turn {
+    has_turn.then_some(Fact::Turn {
         build: matches!(
             deployment.source,
             Source::Git { .. } | Source::Archive { .. } | Source::Image { .. }

@@ -182,18 +182,6 @@ pub async fn send(
     token: Option<&super::world::Person>,
     tenant: &Tenant,
 ) -> super::world::Answer {
-    // Only a rollout that goes on is stopped, and only a stopped one resumed.
-    if operation.id.starts_with("rollout.") {
-        let state = match operation.id.as_str() {
-            "rollout.resume" => "stopped",
-            _ => "done",
-        };
-        sqlx::query("update rollout set state = $1")
-            .bind(state)
-            .execute(world.pool())
-            .await
-            .unwrap();
-    }
     let mut request = world.server.request(operation.method.clone(), path, token);
     if operation.method == Method::PATCH {
         request = request.header("if-match", "*");

@@ -40,10 +40,10 @@ async fn the_names_stay_and_no_label_is_a_clients_text() {
     ");
     let routes: BTreeSet<&str> = families
         .iter()
-        .flat_map(|family| family.get_metric())
-        .flat_map(|metric| metric.get_label())
+        .flat_map(prometheus::proto::MetricFamily::get_metric)
+        .flat_map(prometheus::proto::Metric::get_label)
         .filter(|label| label.name() == "route")
-        .map(|label| label.value())
+        .map(prometheus::proto::LabelPair::value)
         .collect();
     let known: Vec<_> = operations::all().into_iter().map(|o| o.path).collect();
     for route in routes {

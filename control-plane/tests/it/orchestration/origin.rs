@@ -44,11 +44,11 @@ fn build(item: &BuildItem, report: &mut BuildReport) {
 /// The image and the plain variables of a deployment's instance.
 fn instance(agent: &FakeAgent, deployment: DeploymentId) -> (String, BTreeMap<String, String>) {
     let state = agent.state().borrow().clone();
-    let items = state.items.values().filter_map(|entry| match &entry.item {
+    let mut items = state.items.values().filter_map(|entry| match &entry.item {
         NodeItem::Instance(item) if item.deployment_id == deployment => Some(item.clone()),
         _ => None,
     });
-    let item = items.last().expect("an instance of the deployment");
+    let item = items.next_back().expect("an instance of the deployment");
     let literal = |(name, value): (&domain::name::VariableName, &Value)| match value {
         Value::Literal(text) => Some((name.to_string(), text.clone())),
         Value::Secret(_) => None,
