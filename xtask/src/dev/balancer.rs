@@ -50,20 +50,29 @@ fn configuration(plan: &Plan) -> String {
          \x20   timeout server-fin 10s\n\
          # While no replica is ready (PostgreSQL is away), all are asked all the same: they say why not.\n\
          \x20   option allbackups\n\
-         # A replica that hangs is out after two unanswered checks, and its connections are cut.\n\
+         # A replica that hangs is out after two unanswered checks.\n\
          \x20   option httpchk GET /readyz\n\
          \x20   timeout check 1s\n\
          \x20   default-server inter 500ms fastinter 200ms fall 2 rise 1 observe layer4 error-limit 1 \
-         on-error fastinter on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions\n"
+         on-error fastinter\n"
     );
-    for (name, number) in [("api", port::API), ("node-api", port::NODE)] {
-        let _ = write!(text, "\nlisten {name}\n    bind {}:{number}\n", plan.host());
+    for (name, number, cut) in [("api", port::API, ""), ("node-api", port::NODE, CUT)] {
+        let _ = write!(
+            text,
+            "\nlisten {name}\n    bind {}:{number}\n{cut}",
+            plan.host()
+        );
         for replica in plan.replicas() {
             text.push_str(&server(&replica, number));
         }
     }
     text
 }
+
+/// Nodes' streams never end by themselves: they are cut and made again at another replica. Requests of the
+/// API are not: the cut would also hit those that are on their way from the lost replica to the other.
+const CUT: &str =
+    "    default-server on-marked-down shutdown-sessions on-marked-up shutdown-backup-sessions\n";
 
 fn server(replica: &Replica, number: u16) -> String {
     let (name, address, checked) = (replica.name(), replica.address(), port::METRICS);
