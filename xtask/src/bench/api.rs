@@ -12,7 +12,7 @@ use crate::dev::{
 
 pub const BENCHMARK: Benchmark = Benchmark {
     name: "api",
-    method: "sequential requests over one TLS connection, time to first byte as curl sees it: 200 of each that reads, \
+    method: "sequential requests over one TLS connection, time to the end of the answer as curl sees it: 200 of each that reads, \
              60 that set a variable (row, event and audit event in one transaction)",
     run,
 };

@@ -53,12 +53,12 @@ pub struct Call<'a> {
     pub body: Option<&'a Value>,
 }
 
-/// Milliseconds to the first byte of each of `count` equal requests over one connection.
+/// Milliseconds to the end of the answer of each of `count` equal requests over one connection.
 pub fn latencies_ms(plan: &Plan, call: &Call<'_>, count: usize) -> Result<Vec<f64>> {
     let printed = command(["curl", "--silent", "--show-error", "--fail", "--config", "-"])
         .args(["--request", call.method, "--cacert"])
         .arg(plan.ca_file())
-        .args(["--output", "/dev/null", "--write-out", "%{time_starttransfer}\n"])
+        .args(["--output", "/dev/null", "--write-out", "%{time_total}\n"])
         // A fragment is not sent; curl's range in it repeats the request.
         .arg(format!("{}{}#[1-{count}]", plan.api_url(), call.path))
         .read_with(&settings(plan, call.body)?)?;
