@@ -109,7 +109,7 @@ fn the_reference_is_up_to_date() {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &page).unwrap();
     }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    let written = std::fs::read_to_string(&path).expect("the page is in the checkout");
     assert!(
         written == page,
         "docs/guide/cli.md is out of date: UPDATE_DOCS=1 cargo nextest run -p cli reference"
