@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A holder that died is followed by another after this long.
-const LEASE: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(5);
 
 /// How often a task that goes on as before says so.
 const TELL_EVERY: Duration = Duration::from_secs(10);

@@ -31,7 +31,7 @@ const LIFETIME: Duration = Duration::from_secs(20);
 const STEP_MAX: Duration = Duration::from_secs(10);
 
 /// What waits is looked at this often, and sooner when it is woken.
-const POLL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_secs(1);
 
 const BACKOFF_MAX: Duration = Duration::from_secs(900);
 

@@ -7,6 +7,7 @@ pub mod judge;
 pub mod kill;
 pub mod observe;
 pub mod report;
-pub mod scale;
 pub mod work;
 pub mod world;
+
+pub use e2e::scale;

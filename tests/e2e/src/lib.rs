@@ -8,4 +8,5 @@ pub mod fault;
 pub mod load;
 pub mod otlp;
 pub mod platform;
+pub mod scale;
 pub mod wait;

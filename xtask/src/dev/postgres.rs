@@ -91,7 +91,11 @@ impl Cluster {
     /// A test run connects thousands of times: the client's half of SCRAM, unoptimised, was half of a
     /// test's processor time. The password does not leave loopback.
     fn authentication(&self) -> &'static str {
-        if self.durable { "scram-sha-256" } else { "password" }
+        if self.durable {
+            "scram-sha-256"
+        } else {
+            "password"
+        }
     }
 
     /// The server.

@@ -1,5 +1,5 @@
-//! The platform under test: the one that `./dev up` started in `RAILHEAD_DEV_DIR`. Tests share it,
-//! run one after another, make projects of their own and delete them.
+//! The platform under test: the one that `./dev up` started in `RAILHEAD_DEV_DIR`. Tests share it, make
+//! projects of their own and delete them.
 
 mod deployments;
 mod engines;
@@ -10,7 +10,7 @@ mod processes;
 mod replicas;
 mod traces;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, bail};
 use api::{
@@ -26,7 +26,7 @@ pub use deployments::{lines_of, railhead};
 pub use processes::{Process, Region, Status, dev, status};
 pub use replicas::CONTROL_PLANES;
 
-/// How projects of these tests are called.
+/// How projects of these tests are called; the id of the test's process follows, and then chance.
 const PROJECT_PREFIX: &str = "e2e-";
 
 /// The running platform, spoken to as an administrator.
@@ -87,7 +87,7 @@ impl Platform {
     async fn delete_leftovers(&self) -> Result<()> {
         let path = format!("/v1/organizations/{}/projects", self.organization);
         for project in self.client.list::<Value>(&path).await? {
-            if text(&project, "name")?.starts_with(PROJECT_PREFIX) {
+            if is_left_over(text(&project, "name")?) {
                 let path = format!("/v1/projects/{}", text(&project, "id")?);
                 self.client.delete(&path).await?;
             }
@@ -124,7 +124,8 @@ impl Platform {
 
     /// A new project with a service of that specification.
     pub async fn fixture(&self, service: &str, spec: Value) -> Result<Fixture> {
-        let name = format!("{PROJECT_PREFIX}{}", hex::encode(rand::random::<[u8; 5]>()));
+        let chance = hex::encode(rand::random::<[u8; 5]>());
+        let name = format!("{PROJECT_PREFIX}{}-{chance}", std::process::id());
         let project: Value = self
             .client
             .post(
@@ -183,6 +184,13 @@ impl Platform {
             .await?;
         Ok(())
     }
+}
+
+/// It is a test's project, and that test has ended.
+fn is_left_over(project: &str) -> bool {
+    let of_process = project.strip_prefix(PROJECT_PREFIX);
+    let process = of_process.and_then(|rest| rest.split('-').next());
+    process.is_some_and(|id| !Path::new("/proc").join(id).exists())
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str> {

@@ -1,16 +1,22 @@
 //! What runs goes on running: without the control plane, and without one region's instances.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use e2e::{
     edge::Version,
     load::{ACCEPTANCE_MIX, Load},
     platform::{CONTROL_PLANES, Fixture, Platform},
+    scale::Scale,
     wait,
 };
 
 use crate::support::{about, answers_from, hello};
+
+/// How long all global processes are away in a full run, and what is asked meanwhile; each half of it
+/// through one region's edge.
+const AWAY: Duration = Duration::from_secs(600);
+const REQUESTS_AT_LEAST: usize = 100_000;
 
 const GLOBAL: [&str; 3] = [CONTROL_PLANES[0], CONTROL_PLANES[1], "postgres"];
 
@@ -27,32 +33,43 @@ async fn deployed(platform: &Platform) -> Result<Fixture> {
 async fn each_region_serves_and_comes_back_without_the_control_plane() -> Result<()> {
     let platform = Platform::running().await?;
     let fixture = deployed(&platform).await?;
+    let scale = Scale::of_this_run();
     for (serving, reborn) in [("us-east", "eu-west"), ("eu-west", "us-east")] {
         let edge = platform.edge(serving, &fixture.host);
         let load = Load::start(&[edge], &ACCEPTANCE_MIX);
         for name in GLOBAL {
             platform.hold(name, true).await?;
         }
-        let outcome = kill_and_come_back(&platform, &fixture, reborn).await;
+        let away = scale.lasting(AWAY) / 2;
+        let outcome = kill_and_come_back(&platform, &fixture, reborn, away).await;
         for name in GLOBAL.into_iter().rev() {
             platform.hold(name, false).await?;
             platform.wait_ready(name, None).await;
         }
         let summary = load.stop().await;
         outcome?;
-        summary.assert_none_failed(1_000);
+        summary.assert_none_failed(scale.of(REQUESTS_AT_LEAST) / 2);
     }
     platform.delete(&fixture).await
 }
 
-/// Ends edge, agent and engine of `region` with SIGKILL; they come back from disk alone.
-async fn kill_and_come_back(platform: &Platform, fixture: &Fixture, region: &str) -> Result<()> {
-    for role in ["edge", "agent", "engine"] {
-        let name = format!("{region}-{role}");
-        let old = platform.kill(&name).await?;
-        platform.wait_ready(&name, Some(old)).await;
+/// Ends edge, agent and engine of `region` with SIGKILL, again and again for so long; they come back from
+/// disk alone.
+async fn kill_and_come_back(
+    platform: &Platform,
+    fixture: &Fixture,
+    region: &str,
+    lasts: Duration,
+) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < lasts {
+        for role in ["edge", "agent", "engine"] {
+            let name = format!("{region}-{role}");
+            let old = platform.kill(&name).await?;
+            platform.wait_ready(&name, Some(old)).await;
+        }
+        answers_from(&platform.edge(region, &fixture.host), region).await;
     }
-    answers_from(&platform.edge(region, &fixture.host), region).await;
     Ok(())
 }
 

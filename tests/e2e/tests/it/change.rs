@@ -9,21 +9,23 @@ use e2e::{
     fault::{Conditions, Detour},
     load::{ACCEPTANCE_MIX, Load, PHASES, Report},
     platform::{Fixture, Platform},
+    scale::Scale,
     wait,
 };
 use serde_json::{Value, json};
 
 use crate::support::{answers_from, hello};
 
-const REQUESTS_AT_LEAST: usize = 20_000;
+/// Of a full run, as the next two.
+const REQUESTS_AT_LEAST: usize = 200_000;
+const CHANGES_FOR: Duration = Duration::from_secs(900);
+const CHANGES_AT_LEAST: usize = 40;
 /// In each state, over all deployments.
 const BEGUN_IN_PHASE_AT_LEAST: usize = 500;
-const CHANGES_FOR: Duration = Duration::from_secs(115);
-const CHANGES_AT_LEAST: usize = 5;
 /// An application that is ready so long after it has started: `verifying` lasts.
 const WARM_UP_SECONDS: u32 = 3;
 /// One way between eu-west and the control plane, as across an ocean on a bad day: `shifting` lasts.
-const LATENCY: Duration = Duration::from_millis(300);
+const LATENCY: Duration = Duration::from_millis(500);
 const JITTER: Duration = Duration::from_millis(50);
 /// Edges report what they have counted at least this often, and the slow one takes its time.
 const COUNTED_WITHIN: Duration = Duration::from_secs(20);
@@ -46,7 +48,7 @@ async fn redeploys_and_rollbacks_under_load_fail_no_request() -> Result<()> {
     let report = Report::of(&summary, &deployments)?;
     println!("{report}in {}", report.write("changes")?.display());
 
-    summary.assert_none_failed(REQUESTS_AT_LEAST);
+    summary.assert_none_failed(Scale::of_this_run().of(REQUESTS_AT_LEAST));
     for phase in PHASES {
         let begun = report.begun[phase.as_str()];
         assert!(
@@ -86,8 +88,10 @@ async fn change_until_enough(
         .release_id
         .context("a live deployment has a release")?;
     let started = Instant::now();
+    let scale = Scale::of_this_run();
+    let (lasts, at_least) = (scale.lasting(CHANGES_FOR), scale.of(CHANGES_AT_LEAST));
     let mut deployments = Vec::new();
-    while started.elapsed() < CHANGES_FOR || deployments.len() < CHANGES_AT_LEAST {
+    while started.elapsed() < lasts || deployments.len() < at_least {
         let source = if deployments.len() % 2 == 0 {
             DeploymentSource::Current
         } else {

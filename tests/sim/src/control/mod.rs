@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A holder that died is followed by another after this long.
-const LEASE: Millis = 10 * SECOND;
+const LEASE: Millis = 5 * SECOND;
 
 /// A reconciler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

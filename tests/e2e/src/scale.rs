@@ -1,6 +1,6 @@
-//! How much of the faults is done: a tenth in `./dev test`, all of it when `RAILHEAD_CHAOS` is `full`.
+//! How much of faults and load is done: a tenth in `./dev test`, all of it when `RAILHEAD_CHAOS` is `full`.
 
-use std::env;
+use std::{env, time::Duration};
 
 use rand::{SeedableRng as _, rngs::StdRng};
 
@@ -27,6 +27,14 @@ impl Scale {
         match self {
             Self::Full => full,
             Self::Tenth => (full / 10).max(1),
+        }
+    }
+
+    /// So long of `full`.
+    pub fn lasting(self, full: Duration) -> Duration {
+        match self {
+            Self::Full => full,
+            Self::Tenth => full / 10,
         }
     }
 }
