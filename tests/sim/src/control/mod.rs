@@ -30,7 +30,8 @@ use crate::{
 };
 
 /// A holder that died is followed by another after this long.
-const LEASE: Millis = 5 * SECOND;
+/// Longer than the real one: a dead holder keeps others from mending for longer, and more goes wrong meanwhile.
+const LEASE: Millis = 10 * SECOND;
 
 /// A reconciler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
