@@ -11,16 +11,23 @@ use crate::{
     wait,
 };
 
-/// The example application in both regions.
+/// The example application in both regions, with so little that several tests' fit on one platform.
 pub fn hello(platform: &Platform) -> Value {
     json!({
         "source": { "repo": platform.status.example_repository },
-        "scale": { "regions": { "us-east": 1, "eu-west": 1 }, "resources": { "cpu": 0.35 } },
+        "scale": { "regions": { "us-east": 1, "eu-west": 1 }, "resources": { "cpu": 0.1 } },
         "deploy": {
             "startup": { "path": "/health", "interval": "1s", "timeout": "3s", "failures": 60 },
             "readiness": { "path": "/health", "interval": "1s", "timeout": "3s", "failures": 3 },
         },
     })
+}
+
+/// The example application with what it needs under the load of [`crate::load::ACCEPTANCE_MIX`].
+pub fn hello_under_load(platform: &Platform) -> Value {
+    let mut spec = hello(platform);
+    spec["scale"]["resources"] = json!({ "cpu": 0.35 });
+    spec
 }
 
 /// What the application says of itself at `/`.

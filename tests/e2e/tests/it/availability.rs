@@ -11,7 +11,7 @@ use e2e::{
     wait,
 };
 
-use crate::support::{about, answers_from, hello};
+use crate::support::{about, answers_from, hello_under_load};
 
 /// How long all global processes are away in a full run, and what is asked meanwhile; each half of it
 /// through one region's edge.
@@ -21,7 +21,7 @@ const REQUESTS_AT_LEAST: usize = 100_000;
 const GLOBAL: [&str; 3] = [CONTROL_PLANES[0], CONTROL_PLANES[1], "postgres"];
 
 async fn deployed(platform: &Platform) -> Result<Fixture> {
-    let fixture = platform.fixture("web", hello(platform)).await?;
+    let fixture = platform.fixture("web", hello_under_load(platform)).await?;
     platform.deploy(fixture.service.id, None).await?;
     for region in ["us-east", "eu-west"] {
         answers_from(&platform.edge(region, &fixture.host), region).await;

@@ -14,7 +14,7 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{answers_from, hello};
+use crate::support::{answers_from, hello_under_load};
 
 /// Of a full run, as the next two.
 const REQUESTS_AT_LEAST: usize = 200_000;
@@ -66,7 +66,7 @@ async fn redeploys_and_rollbacks_under_load_fail_no_request() -> Result<()> {
 
 /// The example, with a readiness of its own that comes some seconds after it is up.
 async fn slow_to_be_ready(platform: &Platform) -> Result<Fixture> {
-    let mut spec = hello(platform);
+    let mut spec = hello_under_load(platform);
     spec["deploy"]["readiness"]["path"] = json!("/ready");
     let fixture = platform.fixture("web", spec).await?;
     let path = format!(

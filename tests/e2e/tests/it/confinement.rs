@@ -29,7 +29,7 @@ async fn ask(edge: &Edge, path: &str) -> Result<Value> {
 
 fn probe_spec() -> Value {
     let health = json!({ "path": "/health", "interval": "1s", "timeout": "3s", "failures": 60 });
-    json!({ "scale": { "regions": { "us-east": 1 }, "resources": { "cpu": 0.25 } }, "deploy": { "startup": health } })
+    json!({ "scale": { "regions": { "us-east": 1 }, "resources": { "cpu": 0.1 } }, "deploy": { "startup": health } })
 }
 
 /// A project whose service answers what it can reach, in `us-east`.

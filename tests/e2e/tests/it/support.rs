@@ -9,7 +9,7 @@ use anyhow::Result;
 use e2e::platform::Platform;
 use testkit::{git::Repository, git_server::GitServer};
 
-pub use e2e::example::{about, answers_from, hello};
+pub use e2e::example::{about, answers_from, hello, hello_under_load};
 
 /// The folder of an example.
 pub fn example(name: &str) -> PathBuf {
