@@ -2,12 +2,15 @@
 
 mod database;
 mod platform;
+mod release;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 
 use self::{database::TestCluster, platform::TestPlatform};
-use crate::{cargo::cargo, command::CommandExt as _, tidy};
+use crate::{cargo::cargo, command::CommandExt as _, output::say, tidy};
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -38,26 +41,49 @@ pub fn run(options: &Options) -> Result<()> {
     if options.no_system {
         return nextest(&cluster, None, options);
     }
+    let release = release::last()?;
     let platform = TestPlatform::start()?;
-    let outcome = nextest(&cluster, Some(&platform), options);
+    let system = System {
+        platform: &platform,
+        release,
+    };
+    let outcome = nextest(&cluster, Some(&system), options);
     platform.end()?;
     outcome
 }
 
+/// What whole-system tests run against.
+struct System<'a> {
+    platform: &'a TestPlatform,
+    /// Programs of the last release.
+    release: Option<PathBuf>,
+}
+
 /// Everything in one run, so that its summary is the whole truth.
-fn nextest(
-    cluster: &TestCluster,
-    platform: Option<&TestPlatform>,
-    options: &Options,
-) -> Result<()> {
+fn nextest(cluster: &TestCluster, system: Option<&System<'_>>, options: &Options) -> Result<()> {
     let mut run = cargo(["nextest", "run", "--workspace"])?;
     run.env("RAILHEAD_TEST_DATABASE_URL", cluster.url());
-    match platform {
-        Some(platform) => run.env("RAILHEAD_DEV_DIR", platform.dir()),
-        None => run.args([
-            "-E",
-            "not ((package(e2e) or package(chaos)) and kind(test))",
-        ]),
-    };
+    match system {
+        Some(System { platform, release }) => {
+            run.env("RAILHEAD_DEV_DIR", platform.dir());
+            match release {
+                Some(programs) => {
+                    run.env("RAILHEAD_LAST_RELEASE", programs);
+                }
+                None => {
+                    say!(
+                        "this checkout knows no release (git fetch --tags): leaving out the upgrade"
+                    );
+                    run.args(["-E", "not (package(chaos) and test(upgrade::))"]);
+                }
+            }
+        }
+        None => {
+            run.args([
+                "-E",
+                "not ((package(e2e) or package(chaos)) and kind(test))",
+            ]);
+        }
+    }
     run.args(&options.nextest).run()
 }

@@ -26,7 +26,7 @@ pub mod state;
 mod status;
 mod supervisor;
 mod trust;
-mod up;
+pub mod up;
 
 use std::{fs, os::unix::process::CommandExt as _, path::Path};
 

@@ -6,3 +6,4 @@ mod faults;
 mod kills;
 mod ready;
 mod support;
+mod upgrade;
