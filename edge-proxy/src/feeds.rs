@@ -86,6 +86,7 @@ impl Applier {
             let settled = settle(&self.state);
             tokio::select! {
                 () = settled => {
+                    failpoint::reach("table-applied");
                     applied.send_if_modified(|before| {
                         std::mem::replace(before, newest.clone()) != newest
                     });

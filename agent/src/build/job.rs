@@ -225,6 +225,7 @@ impl Job {
         let token = self.push_token(&name, repository, bases).await?;
         self.mount(bases, repository, &token).await;
         let digest = engine.push(&self.item.repository, &tag, &token).await?;
+        failpoint::reach("image-pushed");
         Ok(BuildResult {
             digest,
             size: image.size,

@@ -163,6 +163,7 @@ impl Context {
             Action::Create(_) => {
                 if let Goal::Run(item) = &instance.goal {
                     self.create(item, held_ports).await?;
+                    failpoint::reach("container-created");
                 }
                 Ok(Outcome::Created)
             }
@@ -271,9 +272,12 @@ impl Context {
     async fn start(&self, id: InstanceId, instance: &Instance) -> Result<Outcome, Error> {
         self.networks.ensure(instance.record.environment).await?;
         match self.runtime.start(id).await {
-            Ok(()) => Ok(Outcome::Started {
-                again: instance.record.counted_end.is_some(),
-            }),
+            Ok(()) => {
+                failpoint::reach("container-started");
+                Ok(Outcome::Started {
+                    again: instance.record.counted_end.is_some(),
+                })
+            }
             Err(error @ runtime::Error::PortTaken { .. }) => {
                 self.remove(id, instance).await?;
                 Err(error.into())
@@ -284,6 +288,7 @@ impl Context {
 
     async fn remove(&self, id: InstanceId, instance: &Instance) -> Result<(), Error> {
         self.runtime.remove(id).await?;
+        failpoint::reach("container-removed");
         if let Some(port) = instance.record.host_port {
             self.ports().release(port, Utc::now())?;
         }

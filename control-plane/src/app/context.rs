@@ -43,6 +43,7 @@ impl Context {
         topics: &[Topic],
     ) -> Result<(), Error> {
         tx.commit(entry).await?;
+        failpoint::reach("mutation-committed");
         for topic in topics.iter().chain(&[Topic::Events]) {
             self.state.waker.wake(*topic);
         }

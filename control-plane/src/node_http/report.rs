@@ -42,6 +42,7 @@ pub(super) async fn report(
     let feeds = feed::positions(&mut tx, &followed(&node, &report)).await?;
     let release = node_report::overrides(&mut tx, node.id).await?;
     tx.commit().await?;
+    failpoint::reach("report-stored");
     wake(&state, noticed);
     Ok(Json(ReportAnswer {
         interval_ms: state.config.node.report_interval.as_millis(),

@@ -2,6 +2,8 @@
 //! life at half the watchdog's time. The sign comes from the async runtime, so that a runtime whose
 //! workers all hang stops giving it and the process is restarted.
 
+use std::sync::Mutex;
+
 use sd_notify::NotifyState;
 
 /// Tells the supervisor that start-up is finished. Without a supervisor nothing happens.
@@ -18,9 +20,21 @@ pub fn spawn() {
         let mut ticks = tokio::time::interval(timeout / 2);
         loop {
             ticks.tick().await;
+            if failpoint::is_struck("deadlock") {
+                deadlock();
+            }
             notify(NotifyState::Watchdog);
         }
     });
+}
+
+/// Every worker of the runtime waits for a lock that is never given back.
+fn deadlock() {
+    static LOCK: Mutex<()> = Mutex::new(());
+    std::mem::forget(LOCK.lock());
+    for _ in 0..tokio::runtime::Handle::current().metrics().num_workers() {
+        tokio::spawn(async { drop(LOCK.lock()) });
+    }
 }
 
 fn notify(state: NotifyState<'_>) {

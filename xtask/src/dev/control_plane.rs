@@ -82,7 +82,9 @@ pub fn process(plan: &Plan, replica: &Replica) -> Result<Process> {
         config.display().to_string(),
         "serve".to_owned(),
     ];
-    let mut process = Process::new(&replica.name(), 50, argv).changes_with(&[&program])?;
+    let mut process = Process::new(&replica.name(), 50, argv)
+        .with_failpoints(plan)
+        .changes_with(&[&program])?;
     process.fingerprint += &fingerprint(&config)?;
     process.watchdog_seconds = Some(WATCHDOG_SECONDS);
     Ok(process)

@@ -45,6 +45,7 @@ pub fn process(plan: &Plan, region: &Region, role: &str, otlp: Option<&str>) -> 
     ];
     let mut process = Process::new(&region.process(role), 60, argv)
         .in_netns(&region.netns())
+        .with_failpoints(plan)
         .changes_with(&[&program])?;
     process.fingerprint += &fingerprint(&file)?;
     process.watchdog_seconds = Some(WATCHDOG_SECONDS);

@@ -89,6 +89,13 @@ impl Process {
         self
     }
 
+    /// One of our programs: tests end it at named points (`crates/failpoint`), which are armed in a folder of
+    /// its own.
+    pub fn with_failpoints(self, plan: &Plan) -> Self {
+        let folder = plan.run().join("failpoints").join(&self.name);
+        self.env("RAILHEAD_FAILPOINTS", folder.display().to_string())
+    }
+
     /// Runs it in a namespace.
     pub fn in_netns(mut self, name: &str) -> Self {
         self.netns = Some(netns_path(name));

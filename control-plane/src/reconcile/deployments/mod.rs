@@ -97,6 +97,7 @@ async fn take_step(
     }
     announce(&mut tx, deployment, &next).await?;
     tx.commit().await?;
+    failpoint::reach("step-committed");
     wake(context);
     Ok(next.step != deployment.state.step)
 }

@@ -202,6 +202,7 @@ impl<T: Item> Ledger<T> {
         let kept_change = (kept != self.kept).then(|| kept.clone());
         let record = Record::new(set.commit, set.full, set.puts, deletes, kept_change);
         self.store.save(record, &stored)?;
+        failpoint::reach("feed-stored");
 
         (self.kept, self.refused, self.missing_secrets) = (kept, refused, missing);
         self.show(items, secrets);
