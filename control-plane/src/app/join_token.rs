@@ -89,6 +89,7 @@ pub async fn issue(
     Ok(CreatedJoinToken {
         join_token,
         token: token.to_string(),
+        control_plane: Some(state.config.node_url.to_string()),
     })
 }
 

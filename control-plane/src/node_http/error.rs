@@ -27,11 +27,11 @@ pub enum Error {
     #[error("this is no join token; make one with `railhead node join`")]
     InvalidToken,
     #[error(
-        "the join token was used before; each is good for one node: make a new one with `railhead node join`"
+        "the join token was used before; each is good for one node: make a new one with `railhead node token`"
     )]
     UsedToken,
     #[error(
-        "the join token has expired; tokens are good for 15 minutes: make a new one with `railhead node join`"
+        "the join token has expired; tokens are good for 15 minutes: make a new one with `railhead node token`"
     )]
     ExpiredToken,
     #[error("region {region} already has a node called {name}; remove it, or choose another name")]

@@ -51,10 +51,7 @@ async fn try_join(state: &State, request: &JoinRequest, source: Source) -> Resul
     let stored = node_identity::lock_token(&mut tx, token.id)
         .await?
         .ok_or(Error::InvalidToken)?;
-    let hash = Sha256::digest(token.secret.as_bytes());
-    if !bool::from(hash.as_slice().ct_eq(&stored.secret_hash)) {
-        return Err(Error::InvalidToken);
-    }
+    check_secret(&token, &stored.secret_hash)?;
     let joined = joined_before(&stored.state, request)?;
     let spiffe_id = SpiffeId {
         trust_domain: state.config.platform_domain.clone(),
@@ -74,6 +71,15 @@ async fn try_join(state: &State, request: &JoinRequest, source: Source) -> Resul
     tx.commit(entry).await?;
     tracing::info!(node = %spiffe_id.node_id, region = %stored.region, name = %request.name, "a node has joined");
     Ok(identity(state, spiffe_id, certificate))
+}
+
+/// Refuses a token whose secret is another than the one that was made with its id.
+pub(super) fn check_secret(token: &JoinToken, stored_hash: &[u8]) -> Result<(), Error> {
+    let hash = Sha256::digest(token.secret.as_bytes());
+    if bool::from(hash.as_slice().ct_eq(stored_hash)) {
+        return Ok(());
+    }
+    Err(Error::InvalidToken)
 }
 
 /// The node that this very request has made already: its answer was lost, and whoever has the key asks

@@ -7,6 +7,7 @@ mod error;
 mod guard;
 mod join;
 mod logs;
+mod join_token;
 mod peer;
 mod registry;
 mod report;
@@ -40,6 +41,7 @@ pub fn router(state: State) -> Router {
         .route("/node/v1/renew", post(join::renew))
         .route("/node/v1/desired", get(desired::desired))
         .route("/node/v1/report", post(report::report))
+        .route("/node/v1/join-token", post(join_token::look_up))
         .route("/node/v1/archives/{id}", get(archive::archive))
         .route("/node/v1/logs", post(logs::logs))
         .route("/node/v1/registry-token", post(registry::token))

@@ -5,7 +5,7 @@ use domain::{
     name::Name,
     ring::Ring,
 };
-use protocol::join::Role;
+use protocol::join::{JoinedNode, Role};
 use sqlx::postgres::PgRow;
 
 use super::{
@@ -89,6 +89,58 @@ pub async fn lock_token(tx: &mut Mutation, id: JoinTokenId) -> Result<Option<Tok
 fn token_state(row: &PgRow) -> Result<TokenState, Error> {
     let (used, expired): (bool, bool) = (row.value("used")?, row.value("expired")?);
     let node: Option<NodeId> = row.id_opt("node_id")?;
+/// What became of a join token.
+pub struct TokenUse {
+    pub region: Name,
+    pub role: Role,
+    pub secret_hash: Vec<u8>,
+    pub expired: bool,
+    pub used: bool,
+    /// The node that used it, unless that was expelled.
+    pub node: Option<JoinedNode>,
+}
+
+/// The token as it is; nothing is locked. An edge is ready when it has routes.
+pub async fn token_use(tx: &mut SystemTx, id: JoinTokenId) -> Result<Option<TokenUse>, Error> {
+    let row = sqlx::query(
+        "select region.name as region, token.role, token.secret_hash,
+                token.used_at is not null as used, token.expires_at <= now() as expired,
+                node.id as node_id, node.name as node_name,
+                status.reported_at is not null and status.late_since is null
+                and (node.role = 'agent' or exists (select 1 from node_feed feed
+                     where feed.node_id = node.id and feed.feed like 'routes/%')) as ready
+         from join_token token join region on region.id = token.region_id
+         left join node on node.id = token.node_id and node.denied_at is null
+         left join node_status status on status.node_id = node.id
+         where token.id = $1",
+    )
+    .bind(id.uuid())
+    .fetch_optional(tx.executor())
+    .await?;
+    row.map(|row| {
+        Ok(TokenUse {
+            region: row.parsed("region")?,
+            role: role_of(row.value("role")?)?,
+            secret_hash: row.value("secret_hash")?,
+            expired: row.value("expired")?,
+            used: row.value("used")?,
+            node: joined_node(&row)?,
+        })
+    })
+    .transpose()
+}
+
+fn joined_node(row: &PgRow) -> Result<Option<JoinedNode>, Error> {
+    let Some(id) = row.id_opt("node_id")? else {
+        return Ok(None);
+    };
+    Ok(Some(JoinedNode {
+        id,
+        name: row.parsed("node_name")?,
+        ready: row.value::<Option<bool>>("ready")?.unwrap_or(false),
+    }))
+}
+
     Ok(match (used, expired, node) {
         (true, false, Some(id)) => TokenState::UsedBy(Joined {
             id,

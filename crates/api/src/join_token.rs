@@ -50,4 +50,7 @@ pub struct CreatedJoinToken {
     pub join_token: JoinToken,
     /// To be given to the node.
     pub token: String,
+    /// Base URL of the node API, where the token is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<String>,
 }

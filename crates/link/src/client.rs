@@ -50,7 +50,7 @@ pub enum Error {
     /// One of the two is not of the other's platform.
     #[error(
         "{url} and this node are not of one platform ({reason}): check control_plane; to join another platform, empty \
-         state_dir and use a new token of `railhead node join`"
+         state_dir and use a new token of `railhead node token`"
     )]
     ForeignCertificate {
         /// What was asked.

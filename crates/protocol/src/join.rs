@@ -1,5 +1,6 @@
 //! How a machine becomes a node, and how it keeps its certificate (DESIGN §5, join).
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use domain::{id::NodeId, name::Name};
@@ -35,6 +36,44 @@ pub struct JoinRequest {
     pub name: Name,
     /// PKCS#10, PEM. Its key never leaves the node.
     pub csr: String,
+}
+
+/// `POST /node/v1/join-token`, over TLS checked against the token's CA hash: what a token is good for, before
+/// anything is changed on the machine that will use it, and what became of it afterwards.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JoinTokenRequest {
+    /// The token; it is not used up.
+    pub token: String,
+}
+
+/// What a join token is good for, told to whoever holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinTokenStatus {
+    /// Where the node will stand.
+    pub region: Name,
+    /// What it will be.
+    pub role: Role,
+    /// The platform's registry, `host:port`.
+    pub registry: String,
+    /// The platform's CA, PEM.
+    pub ca: String,
+    /// The control plane's clock.
+    pub now: DateTime<Utc>,
+    /// The node that used it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<JoinedNode>,
+}
+
+/// The node that a token was used for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinedNode {
+    /// The node.
+    pub id: NodeId,
+    /// What it is called.
+    pub name: Name,
+    /// It reports, and has what it needs to serve.
+    pub ready: bool,
 }
 
 /// `POST /node/v1/renew`: over mTLS with the old certificate, expired or not.

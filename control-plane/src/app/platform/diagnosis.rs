@@ -86,7 +86,7 @@ fn coverage(region: &Name, nodes: &[NodeHealth]) -> Vec<Finding> {
             region.as_str(),
             format!("no node of {region} takes new instances"),
             format!(
-                "railhead node list --region {region}; railhead node uncordon NODE, or railhead node join --region {region} --role agent"
+                "railhead node list --region {region}; railhead node uncordon NODE, or railhead node token --region {region}, and on a new machine railhead node join TOKEN"
             ),
         ));
     }
@@ -171,7 +171,7 @@ fn backlog(status: &PlatformStatus) -> Vec<Finding> {
         backlog.services_without_room > 0,
         "no_room",
         format!("{} services wait for room", backlog.services_without_room),
-        "railhead status says what is short where; add a machine: railhead node join",
+        "railhead status says what is short where; add a machine: railhead node token",
     );
     tell(
         backlog.oldest_job_seconds > JOB_WAITS_AT_MOST,

@@ -9,6 +9,7 @@ mod feeds;
 mod jobs;
 mod join;
 mod origin;
+mod join_token;
 mod placement;
 pub mod platform;
 mod restore;

@@ -5,6 +5,7 @@ mod credentials;
 mod deny_list;
 mod guarded;
 mod join;
+mod look_up;
 mod renew;
 mod store;
 
@@ -24,6 +25,7 @@ pub use credentials::Credentials;
 pub use deny_list::DenyList;
 pub use guarded::Guarded;
 pub(crate) use join::{Join, join};
+pub use look_up::look_up;
 pub(crate) use renew::keep_renewed;
 pub use store::Store;
 
@@ -55,7 +57,7 @@ pub enum Error {
     FeedKeys(#[from] protocol::feed::signature::Error),
     /// No identity and no way to one.
     #[error(
-        "this machine is no node yet and there is no join token: set join_token_file to a token made with `railhead node join`"
+        "this machine is no node yet and there is no join token: set join_token_file to a token made with `railhead node token`"
     )]
     NotJoined,
     /// The token can't be read as one.

@@ -9,7 +9,10 @@ use protocol::{
         signature::FeedKeys,
     },
     item::{GlobalRouteItem, Item, NodeItem, RegionRouteItem},
-    join::{Identity, JoinRequest, RegistryToken, RegistryTokenRequest, RenewRequest},
+    join::{
+        Identity, JoinRequest, JoinTokenRequest, JoinTokenStatus, RegistryToken,
+        RegistryTokenRequest, RenewRequest,
+    },
     log::LogBatch,
     report::{Report, ReportAnswer},
 };
@@ -62,11 +65,13 @@ fn check<T: DeserializeOwned + Serialize>(name: &str) {
 
 #[test]
 fn every_sample_reads_as_it_was_meant() {
-    let checks: [(&str, Check); 14] = [
+    let checks: [(&str, Check); 16] = [
         ("confirmation.json", check::<Confirmation>),
         ("global_route_item.json", check::<GlobalRouteItem>),
         ("identity.json", check::<Identity>),
         ("join_request.json", check::<JoinRequest>),
+        ("join_token_request.json", check::<JoinTokenRequest>),
+        ("join_token_status.json", check::<JoinTokenStatus>),
         ("log_batch.json", check::<LogBatch>),
         ("node_item.json", check::<NodeItem>),
         ("region_route_item.json", check::<RegionRouteItem>),
