@@ -174,3 +174,5 @@ impl Stream {
         self.sender.send(Ok(line.into())).await.map_err(|_| Ended)
     }
 }
+        // Shown meanwhile, it has kept a new epoch from beginning.
+        guard::check(&mut tx).await?;

@@ -16,12 +16,7 @@ const GAP: Duration = Duration::from_secs(10);
 pub(super) async fn run(context: Context) -> Result<(), Error> {
     let state = &context.state;
     let mut tx = SystemTx::begin(&state.pools).await?;
-    if let Some(epoch) = epoch::follow_timeline(&mut tx).await? {
-        tracing::warn!(
-            epoch = epoch.0,
-            "the database's timeline has changed: a new epoch begins"
-        );
-    }
+    epoch::follow_timeline(&mut tx).await?;
     liveness::listen(&mut tx, GAP).await?;
     let late_after = state.config.node.late_after.duration();
     for node in liveness::mark_late(&mut tx, late_after).await? {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    id::{DeploymentId, InstanceId},
+    id::{DeploymentId, InstanceId, ServiceId},
     instance::Desired,
     name::Name,
 };
@@ -19,7 +19,10 @@ use scheduler::{Amount, Liveness, Phase, Placement, Snapshot};
 
 use super::{Context, Error};
 use crate::{
-    feed::{instance::item_id, route::Changes},
+    feed::{
+        instance::item_id,
+        route::{Changes, service_item_id},
+    },
     store::{
         self,
         event::{self, NewEvent},
@@ -52,6 +55,26 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     tx.commit().await?;
     context.state.waker.wake(Topic::Feeds);
     Ok(())
+}
+
+/// What nodes and edges went on with after a restore is not needed any more: another deployment of the
+/// service serves, or nothing of it shall.
+pub(crate) async fn let_go(
+    tx: &mut SystemTx,
+    service: ServiceId,
+    cause: DropCause,
+) -> Result<(), store::Error> {
+    let let_go = |id: String| Change::LetGo { id, cause };
+    let mut changes = Changes::new();
+    for (node, instance) in orphan::of_service(tx, service).await? {
+        let of_node = changes.entry(FeedName::Node(node)).or_default();
+        of_node.push(let_go(item_id(instance)));
+    }
+    for feed in orphan::kept_routes(tx, service).await? {
+        let of_region = changes.entry(feed).or_default();
+        of_region.push(let_go(service_item_id(service)));
+    }
+    feed::write(tx, changes).await.map(drop)
 }
 
 /// What is decided by.

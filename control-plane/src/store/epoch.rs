@@ -58,8 +58,9 @@ pub async fn restored(tx: &mut impl Write) -> Result<Epoch, Error> {
 }
 
 /// Compares the cluster's identity and timeline with the stored ones; a change (failover, restore)
-/// raises the epoch, unless a node has shown something higher: then an operator decides.
-pub async fn follow_timeline(tx: &mut SystemTx) -> Result<Option<Epoch>, Error> {
+/// raises the epoch, unless a node has shown something higher: then an operator decides. Nothing is
+/// written, or locked, while they are the same.
+pub async fn follow_timeline(tx: &mut SystemTx) -> Result<(), Error> {
     let raised: Option<i64> = sqlx::query_scalar(
         "with now_is as (
             select (select system_identifier::text from pg_control_system()) as system_identifier,
@@ -76,7 +77,13 @@ pub async fn follow_timeline(tx: &mut SystemTx) -> Result<Option<Epoch>, Error> 
     .fetch_optional(tx.executor())
     .await?
     .flatten();
-    Ok(raised.map(Epoch))
+    if let Some(epoch) = raised {
+        tracing::warn!(
+            epoch,
+            "the database's timeline has changed: a new epoch begins"
+        );
+    }
+    Ok(())
 }
 
 /// Whether an agent that is there has not applied the epoch's first document yet: until then, and for

@@ -11,11 +11,20 @@ use super::{
     tx::{Access as _, SystemTx},
 };
 
-/// Says that this replica could store reports just now. After a gap the time counts anew.
+/// Says that this replica could store reports just now. While the epoch guard refuses them nobody
+/// listens. After a gap the time counts anew, also for nodes that were late and not lost yet.
 pub async fn listen(tx: &mut SystemTx, gap: Duration) -> Result<(), Error> {
     sqlx::query(
-        "update platform set listened_at = now(), listening_since =
-            case when listened_at < now() - make_interval(secs => $1) then now() else listening_since end",
+        "with gap as (
+            select listened_at as began from platform
+            where shown_epoch is null and listened_at < now() - make_interval(secs => $1)
+         ), spared as (
+            update node_status s set late_since = now() from gap
+            where s.late_since > gap.began - interval '75 seconds'
+         )
+         update platform set listened_at = now(), listening_since =
+            case when exists (select 1 from gap) then now() else listening_since end
+         where shown_epoch is null",
     )
     .bind(gap.as_secs_f64())
     .execute(tx.executor())
@@ -27,7 +36,7 @@ pub async fn listen(tx: &mut SystemTx, gap: Duration) -> Result<(), Error> {
 pub async fn mark_late(tx: &mut SystemTx, after: Duration) -> Result<Vec<NodeId>, Error> {
     let ids: Vec<Uuid> = sqlx::query_scalar(
         "update node_status s set late_since = now() from platform p
-         where s.late_since is null and now() >
+         where s.late_since is null and p.shown_epoch is null and now() >
             case when p.listening_since > s.reported_at then p.listening_since + make_interval(secs => 2 * $1)
                  else s.reported_at + make_interval(secs => $1) end
          returning s.node_id",
@@ -45,9 +54,10 @@ pub async fn disturbed(tx: &mut SystemTx) -> Result<Vec<(OrganizationId, Service
     let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
         "select i.organization_id, i.service_id
          from instance i join node n on n.id = i.node_id join node_status s on s.node_id = n.id
-         join instance_status t on t.instance_id = i.id
+         join instance_status t on t.instance_id = i.id cross join platform p
          where i.stopped_at is null and i.stop_cause is null and i.purpose = 'serve'
-           and (n.draining or n.denied_at is not null or s.late_since < now() - interval '75 seconds' or t.state > 40)
+           and (n.draining or n.denied_at is not null or t.state > 40
+                or s.late_since < now() - interval '75 seconds' and p.shown_epoch is null)
          union
          select i.organization_id, i.service_id
          from instance i join service s on s.id = i.service_id join region r on r.id = i.region_id

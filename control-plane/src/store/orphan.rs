@@ -3,7 +3,10 @@
 
 use api::{orphan::Orphan, page::Page};
 use domain::id::{InstanceId, NodeId, ServiceId};
-use protocol::report::{InstanceReport, StoredItem};
+use protocol::{
+    feed::FeedName,
+    report::{InstanceReport, StoredItem},
+};
 use scheduler::Placement;
 use sqlx::{FromRow, postgres::PgRow};
 use uuid::Uuid;
@@ -16,6 +19,7 @@ use super::{
     row::Columns as _,
     tx::{Access, SystemTx, Write},
 };
+use crate::feed::route::service_item_id;
 
 /// What a node reports and the plan does not know: the whole of it. Whether something is new: then the
 /// scheduler is asked about its service.
@@ -99,6 +103,23 @@ pub async fn of_service(
         .collect())
 }
 
+/// Feeds of regions that have no item of the service, and of which an edge keeps items that they lack.
+pub async fn kept_routes(tx: &mut SystemTx, service: ServiceId) -> Result<Vec<FeedName>, Error> {
+    let feeds: Vec<String> = sqlx::query_scalar(
+        "select distinct f.feed from node_feed f join node n on n.id = f.node_id
+         where f.feed like 'routes/region/%' and f.held_drops > 0 and n.denied_at is null
+           and not exists (select 1 from feed_item i where i.feed = f.feed and i.id = $1)
+         order by f.feed",
+    )
+    .bind(service_item_id(service))
+    .fetch_all(tx.executor())
+    .await?;
+    feeds
+        .iter()
+        .map(|feed| feed.parse().map_err(|error| Error::corrupt("feed", error)))
+        .collect()
+}
+
 /// An orphan that may be taken back.
 #[derive(Debug, Clone)]
 pub struct Candidate {
@@ -122,7 +143,8 @@ pub async fn candidates(tx: &mut SystemTx, service: ServiceId) -> Result<Vec<Can
     let rows: Vec<CandidateRow> = sqlx::query_as(
         "select o.instance_id, o.node_id, region.name as region, o.json, o.sha256
          from orphan_instance o join node n on n.id = o.node_id join region on region.id = n.region_id
-         where o.service_id = $1 and o.let_go_at is null and n.denied_at is null order by o.instance_id",
+         where o.service_id = $1 and o.let_go_at is null and n.denied_at is null
+         order by o.instance_id",
     )
     .bind(service.uuid())
     .fetch_all(tx.executor())

@@ -200,11 +200,13 @@ pub async fn nodes(tx: &mut SystemTx) -> Result<Vec<Node>, Error> {
     let rows: Vec<NodeRow> = sqlx::query_as(
         "select n.id, region.name as region, n.schedulable and region.enabled as schedulable, n.draining,
             s.late_since is not null or n.denied_at is not null as late,
-            coalesce(s.late_since < now() - $1::text::interval, false) or n.denied_at is not null as lost,
+            coalesce(s.late_since < now() - $1::text::interval and p.shown_epoch is null, false)
+                or n.denied_at is not null as lost,
             s.cpu_millis, s.memory_bytes, n.reserved_cpu_millis, n.reserved_memory_bytes,
             (select count(*) from instance i join instance_status t on t.instance_id = i.id
              where i.node_id = n.id and i.stopped_at is null and t.problem_code <> $2) as failures
          from node n join region on region.id = n.region_id join node_status s on s.node_id = n.id
+         cross join platform p
          where n.role = 'agent' order by n.id",
     )
     .bind(LOST_AFTER_LATE)

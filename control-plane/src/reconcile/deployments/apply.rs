@@ -2,21 +2,16 @@
 
 use domain::deployment::machine::{Effect, Failure};
 
-use protocol::feed::{DropCause, FeedName};
+use protocol::feed::DropCause;
 
 use super::{release, release_command};
 use crate::{
-    feed::{
-        instance::item_id,
-        route::{Changes, Rendering},
-    },
-    reconcile::{Context, Error, routes},
+    feed::route::Rendering,
+    reconcile::{Context, Error, orphans, routes},
     store::{
         self,
         deployment::{self, Deployment},
         evaluation,
-        feed::{self, Change},
-        orphan,
         placement::{self, Service},
         route,
         tx::SystemTx,
@@ -96,24 +91,8 @@ async fn adopt(
 ) -> Result<(), store::Error> {
     deployment::adopt(tx, deployment).await?;
     route::begin_late_time(tx, service.id).await?;
-    let_go_of_orphans(tx, service).await?;
+    orphans::let_go(tx, service.id, DropCause::Deployment).await?;
     evaluation::request(tx, service.organization, service.id, "deployment").await
-}
-
-/// What nodes ran on with after a restored database is not needed any more.
-async fn let_go_of_orphans(tx: &mut SystemTx, service: &Service) -> Result<(), store::Error> {
-    let mut changes = Changes::new();
-    for (node, instance) in orphan::of_service(tx, service.id).await? {
-        let change = Change::LetGo {
-            id: item_id(instance),
-            cause: DropCause::Deployment,
-        };
-        changes
-            .entry(FeedName::Node(node))
-            .or_default()
-            .push(change);
-    }
-    feed::write(tx, changes).await.map(drop)
 }
 
 /// What served before serves on: routes go back first, the scheduler ends what is not wanted.

@@ -10,7 +10,7 @@ pub use write::{Change, write};
 use domain::generation::Epoch;
 
 use super::{
-    Error,
+    Error, epoch as platform_epoch,
     tx::{Access as _, SystemTx},
 };
 
@@ -20,4 +20,11 @@ pub async fn epoch(tx: &mut SystemTx) -> Result<Epoch, Error> {
         .fetch_one(tx.executor())
         .await?;
     Ok(Epoch(epoch))
+}
+
+/// The epoch to write and to serve in. Where the database's history may have been cut and nobody has
+/// noticed yet, it begins here: no lost generation is used a second time in the epoch that had it.
+async fn current_epoch(tx: &mut SystemTx) -> Result<Epoch, Error> {
+    platform_epoch::follow_timeline(tx).await?;
+    epoch(tx).await
 }

@@ -6,7 +6,7 @@ use domain::generation::{Epoch, Generation, Position};
 use protocol::feed::{Commit, DropCause, FeedName, SecretRef, digest::Rendered};
 use sqlx::types::Json;
 
-use super::{Error, epoch};
+use super::{Error, current_epoch, epoch};
 use crate::store::tx::{Access as _, SystemTx};
 
 /// Where a feed stands.
@@ -59,9 +59,11 @@ pub struct Changes {
     pub secrets: Vec<SecretRef>,
 }
 
-/// Where a feed stands; makes it if need be, so that an empty document can be followed.
+/// Where a feed stands; makes it if need be, so that an empty document can be followed. In the epoch
+/// that is stored: what a node shows is compared with that before a new one begins.
 pub async fn head(tx: &mut SystemTx, feed: &FeedName) -> Result<Head, Error> {
-    locked_head(tx, &feed.to_string())
+    let epoch = epoch(tx).await?;
+    locked_head(tx, epoch, &feed.to_string())
         .await
         .map(|(head, _)| head)
 }
@@ -73,7 +75,8 @@ pub async fn changes(
     following: Following,
 ) -> Result<Changes, Error> {
     let name = feed.to_string();
-    let (head, compacted) = locked_head(tx, &name).await?;
+    let epoch = current_epoch(tx).await?;
+    let (head, compacted) = locked_head(tx, epoch, &name).await?;
     let full = following.needs_full(head.position, compacted);
     let after = if full { -1 } else { following.after.0 };
     let rows: Vec<(String, String, Json<Vec<SecretRef>>)> = sqlx::query_as(
@@ -142,9 +145,8 @@ pub async fn positions(
         .collect())
 }
 
-async fn locked_head(tx: &mut SystemTx, feed: &str) -> Result<(Head, i64), Error> {
+async fn locked_head(tx: &mut SystemTx, epoch: Epoch, feed: &str) -> Result<(Head, i64), Error> {
     ensure(tx, feed).await?;
-    let epoch = epoch(tx).await?;
     let (generation, digest, count, compacted): (i64, String, i64, i64) = sqlx::query_as(
         "select generation, digest, count, compacted from feed where name = $1 for share",
     )

@@ -9,7 +9,7 @@ use protocol::feed::{
 };
 use sqlx::types::Json;
 
-use super::{Error, epoch};
+use super::{Error, current_epoch};
 use crate::store::tx::{Access as _, SystemTx};
 
 /// A change of one item.
@@ -42,7 +42,7 @@ pub async fn write(
     tx: &mut SystemTx,
     changes: BTreeMap<FeedName, Vec<Change>>,
 ) -> Result<BTreeMap<FeedName, Position>, Error> {
-    let epoch = epoch(tx).await?;
+    let epoch = current_epoch(tx).await?;
     let mut positions = BTreeMap::new();
     let mut ordered: Vec<_> = changes.into_iter().collect();
     ordered.sort_by_key(|(feed, _)| feed.to_string());

@@ -2,12 +2,13 @@
 
 use chrono::TimeDelta;
 use domain::{deployment::acknowledgement::is_unused, id::JobId};
+use protocol::feed::DropCause;
 use serde::{Deserialize, Serialize};
 
 use super::Subject;
 use crate::{
     jobs::{self, DeleteImages},
-    reconcile::routes,
+    reconcile::{orphans, routes},
     store::{
         self, deletion, evaluation, job, orphan, placement,
         route::{self, Positions},
@@ -95,6 +96,7 @@ async fn unroute(attempt: &mut Attempt, subject: Subject) -> Result<Positions, E
     for service in deletion::services(tx, subject.uuid()).await? {
         if let Some(service) = placement::lock_service(tx, service.id).await? {
             routes::apply(tx, rendering, &service).await?;
+            orphans::let_go(tx, service.id, DropCause::Deletion).await?;
         }
     }
     Ok(route::positions(tx).await?)

@@ -15,3 +15,4 @@ pub mod platform;
 mod restore;
 mod rings;
 mod surplus;
+mod timeline;
