@@ -104,6 +104,10 @@ pub enum Blow {
     TakeOver(&'static str),
     /// An operator says that this database is the true one.
     Restored,
+    /// Everything central goes away for days.
+    Outage,
+    /// Meanwhile a process of a node ends.
+    Restart,
 }
 
 impl World {
@@ -225,7 +229,7 @@ impl World {
         }
     }
 
-    fn kill_replica(&mut self, index: usize) {
+    pub(crate) fn kill_replica(&mut self, index: usize) {
         self.chaos(format!("replica {index} dies"));
         let streams: Vec<_> = self.replicas[index]
             .streams
@@ -299,6 +303,7 @@ impl World {
             edge.edge = None;
             edge.global_disk.wipe();
             edge.region_disk.wipe();
+            edge.confirmed.clear();
             self.after(2 * SECOND, Event::Blow(Blow::StartEdge(index)));
         }
     }
@@ -313,6 +318,8 @@ impl World {
             Blow::DatabaseUp => self.database_up(),
             Blow::TakeOver(how) => self.take_over(how),
             Blow::Restored => self.say_restored(),
+            Blow::Outage => self.outage(),
+            Blow::Restart => self.restart(),
         }
     }
 
@@ -338,8 +345,10 @@ impl World {
             return;
         };
         self.chaos(format!("the database {how}, to {at} ms"));
+        let timeline = self.tables.timeline + 1;
         self.tables = *copy;
-        self.database.timeline += 1;
+        self.tables.timeline = timeline;
+        self.let_go.clear();
         self.database.up = false;
         self.checker.history_cut(&self.tables, self.now);
         self.intents.cut(at);
@@ -367,6 +376,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.chaos("everything is mended".to_owned());
         self.healed = Some(self.now);
+        self.outage = false;
         self.network.mend_all();
         self.network.weather = Weather::FAIR;
         self.weather = Climate::calm();

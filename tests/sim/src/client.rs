@@ -23,7 +23,9 @@ impl World {
     /// Somebody sends a request to a service through an edge.
     pub(crate) fn request(&mut self) {
         let pause = self.random.between(200, SECOND);
-        self.after(pause, Event::Request);
+        // Days have seconds enough.
+        let seldom = if self.outage { 10 } else { 1 };
+        self.after(seldom * pause, Event::Request);
         let web: Vec<ServiceId> = self
             .tables
             .services
@@ -43,6 +45,7 @@ impl World {
         match served {
             Some(_) => {
                 self.answered += 1;
+                self.away.0 += u64::from(self.outage);
                 self.established.insert(service);
             }
             None => self.not_answered(edge, service),
@@ -56,6 +59,7 @@ impl World {
         self.failed += 1;
         let row = self.tables.services.get(&service);
         let rolls = row.is_some_and(|row| row.spec.deploy.strategy == Strategy::Rolling);
+        self.away.1 += u64::from(self.outage && rolls);
         if rolls && self.weather.troubles.is_empty() && self.healed.is_none() {
             let what = format!("{service} did not answer through edge {edge}");
             self.checker.broken(Invariant::Availability, what);

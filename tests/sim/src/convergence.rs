@@ -111,6 +111,10 @@ impl World {
                 .collect();
             let running = edge.edge.as_ref()?;
             if running.keeps_route_of(service) {
+                if self.let_go.get(&service) == Some(&self.tables.platform.epoch) {
+                    let index = edge.index;
+                    return Some(format!("edge {index} keeps an old route of {service}"));
+                }
                 continue;
             }
             let pool = running.table.service(service).cloned();

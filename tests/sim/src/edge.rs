@@ -1,7 +1,7 @@
 //! An edge: two feeds on disk, the real route table, confirmations by agents, probes, and an
 //! acknowledgement that comes when all of that is done.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use control_plane::feed::route::service_item_id;
 use domain::{
@@ -12,7 +12,11 @@ use edge_proxy::{
     decide::{ConnInfo, Decision, RequestHead, TlsInfo, decide},
     feeds::SETTLE,
     route::RouteTable,
-    upstream::{counters::Counters, endpoint::Endpoint, pool::ServicePool},
+    upstream::{
+        counters::Counters,
+        endpoint::{Confirmed, Endpoint},
+        pool::ServicePool,
+    },
 };
 use link::follow::{Standing, State};
 use protocol::{
@@ -36,6 +40,8 @@ pub struct EdgeNode {
     pub address: SocketAddr,
     pub global_disk: Disk,
     pub region_disk: Disk,
+    /// What agents have confirmed; on the disk, too.
+    pub confirmed: BTreeSet<(InstanceId, SocketAddr)>,
     pub edge: Option<Edge>,
     boots: u64,
 }
@@ -71,6 +77,7 @@ impl EdgeNode {
             address: SocketAddr::from(([10, 2, 0, low], 7443)),
             global_disk: Disk::default(),
             region_disk: Disk::default(),
+            confirmed: BTreeSet::new(),
             edge: None,
             boots: 0,
         }
@@ -96,7 +103,22 @@ impl EdgeNode {
             look: None,
         };
         edge.apply(now);
+        for (_, endpoint) in edge.endpoints() {
+            if self.confirmed.contains(&key(&endpoint)) {
+                endpoint.remember();
+            }
+        }
         self.edge = Some(edge);
+    }
+
+    /// What agents have confirmed is kept across a restart (`edge_proxy::upstream::confirm`).
+    pub fn keep_confirmed(&mut self) {
+        if let Some(edge) = &self.edge {
+            let endpoints = edge.endpoints();
+            let endpoints = endpoints.iter().map(|(_, endpoint)| endpoint);
+            let confirmed = endpoints.filter(|endpoint| endpoint.confirmed() == Confirmed::Yes);
+            self.confirmed = confirmed.map(|endpoint| key(endpoint)).collect();
+        }
     }
 }
 
@@ -226,6 +248,10 @@ pub fn role_report(node: &EdgeNode) -> RoleReport {
         deployments: std::collections::BTreeMap::new(),
         traffic: Traffic::default(),
     })
+}
+
+fn key(endpoint: &Endpoint) -> (InstanceId, SocketAddr) {
+    (endpoint.spec.instance_id, endpoint.spec.address)
 }
 
 fn items<T>(state: &State<T>) -> Vec<&T> {

@@ -114,6 +114,7 @@ impl World {
             self.probe_endpoint(index, endpoint);
             all_up &= endpoint.is_usable(clock::instant(now));
         }
+        self.edges[index].keep_confirmed();
         let mut settling = false;
         if let Some(edge) = self.edges[index].edge.as_mut() {
             let acknowledges = edge.settle(now);
@@ -140,6 +141,12 @@ impl World {
         if !endpoint.take_question(again, clock::instant(self.now)) {
             return;
         }
+        self.hear(index, service, endpoint);
+        endpoint.question_ended();
+    }
+
+    /// What the agent says, if it can be reached.
+    fn hear(&self, index: usize, service: domain::id::ServiceId, endpoint: &Arc<Endpoint>) {
         let spec = endpoint.spec;
         let node = self.index_of(spec.node_id);
         let edge = self.edges[index].edge.as_ref();

@@ -14,15 +14,18 @@ pub enum Fault {
     CapacityOutsideCompareAndSet,
     /// A reader takes the generation that it has for a newer one.
     SameGenerationIsNewer,
+    /// A deployment lets go of orphaned instances and not of the routes to them.
+    OrphanedRoutesStay,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::AcknowledgeBeforeApply,
         Self::DrainBeforeAcknowledge,
         Self::LeaseWithoutEpoch,
         Self::CapacityOutsideCompareAndSet,
         Self::SameGenerationIsNewer,
+        Self::OrphanedRoutesStay,
     ];
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use link::{
-    follow::{Error, Ledger, Received, State},
+    follow::{Error, Ledger, Received, State, Status},
     identity::DenyList,
     snapshot::{self, Record, Storage, Stored},
 };
@@ -12,6 +12,7 @@ use protocol::{
     feed::{Commit, FeedName, SecretFrame, SecretRef, signature::FeedKeys},
     item::Item,
 };
+use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 /// What a node's disk has of a feed; outlives the node's process.
@@ -67,6 +68,7 @@ pub struct Followed<T> {
     /// Asked for or open.
     pub connection: Option<Connection>,
     ledger: Ledger<T>,
+    status: Arc<watch::Sender<Status>>,
     keys: FeedKeys,
 }
 
@@ -74,17 +76,19 @@ impl<T: Item> Followed<T> {
     /// Goes on from the disk.
     #[must_use]
     pub fn load(feed: FeedName, disk: &Disk, keys: FeedKeys) -> Self {
+        let status = Arc::<watch::Sender<Status>>::default();
         let ledger = Ledger::resume(
             feed,
             Box::new(disk.clone()),
             disk.stored(),
             keys.clone(),
-            Arc::default(),
+            Arc::clone(&status),
             DenyList::default(),
         );
         Self {
             connection: None,
             ledger,
+            status,
             keys,
         }
     }
@@ -106,6 +110,13 @@ impl<T: Item> Followed<T> {
     #[must_use]
     pub fn applied(&self) -> Option<&Commit> {
         self.ledger.applied()
+    }
+
+    /// Items that it keeps although the document lacks them.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        let status = self.status.borrow();
+        u64::try_from(status.held + status.orphaned).unwrap_or(u64::MAX)
     }
 
     /// The last good state.

@@ -152,7 +152,12 @@ impl World {
             Some(slot) if *slot == Some(connection) => *slot = None,
             _ => return,
         }
-        let pause = self.random.between(200, 4 * SECOND);
+        // The backoff is at its longest soon when nobody answers.
+        let pause = if self.outage {
+            self.random.between(5 * SECOND, 10 * SECOND)
+        } else {
+            self.random.between(200, 4 * SECOND)
+        };
         self.after(pause, Event::Connect(peer, feed.clone()));
     }
 

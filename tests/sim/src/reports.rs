@@ -1,7 +1,5 @@
 //! Nodes report: at their interval, and at once when something changed.
 
-use std::collections::BTreeMap;
-
 use control_plane::store::route::Positions;
 use protocol::{
     feed::Commit,
@@ -80,19 +78,19 @@ impl World {
                 let node = self.nodes.get_mut(index)?;
                 let agent = node.agent.as_mut()?;
                 agent.sequence += 1;
-                let commits = agent.feed.applied().cloned();
+                let feeds = vec![(agent.feed.applied().cloned(), agent.feed.held())];
                 let (boot, sequence) = (agent.boot, agent.sequence);
                 let node = self.nodes.get(index)?;
                 let role = node::role_report(node, node.agent.as_ref()?);
-                (boot, sequence, commits.into_iter().collect(), role)
+                (boot, sequence, feeds, role)
             }
             Peer::Edge(index) => {
                 let role = edge::role_report(self.edges.get(index)?);
                 let edge = self.edges.get_mut(index)?.edge.as_mut()?;
                 edge.sequence += 1;
                 let (global, region) = edge.acknowledged.clone();
-                let commits = global.into_iter().chain(region).collect();
-                (edge.boot, edge.sequence, commits, role)
+                let feeds = vec![(global, edge.global.held()), (region, edge.routes.held())];
+                (edge.boot, edge.sequence, feeds, role)
             }
             Peer::Replica(_) => return None,
         };
@@ -114,13 +112,22 @@ impl World {
     }
 }
 
-fn report(boot: u64, sequence: u64, feeds: Vec<Commit>, role: RoleReport) -> Report {
+/// Of each feed the commit that the node works by, and how many items it keeps that the feed lacks.
+type Feeds = Vec<(Option<Commit>, u64)>;
+
+fn report(boot: u64, sequence: u64, feeds: Feeds, role: RoleReport) -> Report {
+    let feeds: Vec<(Commit, u64)> = feeds
+        .into_iter()
+        .filter_map(|(commit, held)| Some((commit?, held)))
+        .collect();
+    let held = feeds.iter().filter(|(_, held)| *held > 0);
+    let held = held.map(|(commit, held)| (commit.feed.clone(), *held));
     Report {
         boot_id: boot_id(boot),
         sequence,
         version: "simulated".to_owned(),
-        feeds,
-        held: BTreeMap::new(),
+        held: held.collect(),
+        feeds: feeds.into_iter().map(|(commit, _)| commit).collect(),
         role,
     }
 }

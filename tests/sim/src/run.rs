@@ -25,11 +25,26 @@ pub struct Scenario {
     pub services: usize,
     /// Things may break for this long; then everything is mended.
     pub trouble_for: Millis,
+    /// After ten minutes the control plane and its database go away for this long.
+    pub outage: Option<Millis>,
     /// How much of what happened is told.
     pub lines: usize,
 }
 
 impl Scenario {
+    /// A smaller platform whose control plane and database are away for this long, while nodes' processes
+    /// end and come back.
+    #[must_use]
+    pub fn outage(seed: u64, lasts: Millis) -> Self {
+        Self {
+            climate: Climate::calm(),
+            nodes_per_region: 4,
+            services: 6,
+            outage: Some(lasts),
+            ..Self::of_seed(seed)
+        }
+    }
+
     /// The history of a seed, at full size: 3 regions of 50 nodes and two edges, three replicas.
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
@@ -41,6 +56,7 @@ impl Scenario {
             nodes_per_region: 50,
             services: 12,
             trouble_for: 5 * MINUTE,
+            outage: None,
             lines: LINES,
         }
     }
@@ -60,13 +76,16 @@ pub struct Outcome {
     pub rested_after: Option<Millis>,
     pub answered: u64,
     pub failed: u64,
+    /// Likewise, while everything central was away.
+    pub away: (u64, u64),
 }
 
 /// Runs a history to its rest, or to the first broken promise.
 #[must_use]
 pub fn run(scenario: &Scenario) -> Outcome {
     let mut world = World::new(scenario);
-    while world.step(END) {}
+    let end = END + scenario.outage.unwrap_or_default();
+    while world.step(end) {}
     Outcome {
         seed: scenario.seed,
         hash: world.trace.hash(),
@@ -76,6 +95,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
         rested_after: world.rested.zip(world.healed).map(|(at, from)| at - from),
         answered: world.answered,
         failed: world.failed,
+        away: world.away,
     }
 }
 

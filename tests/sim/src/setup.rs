@@ -21,12 +21,14 @@ use protocol::{
 use scheduler::Amount;
 
 use crate::{
-    clock::{Millis, SECOND},
+    chaos::Blow,
+    clock::SECOND,
     control::Replica,
     edge::EdgeNode,
     invariant::Checker,
     network::{Network, Peer},
     node::Node,
+    outage::BEFORE,
     queue::Queue,
     random::Random,
     run::Scenario,
@@ -75,7 +77,6 @@ impl World {
             database: Database {
                 up: true,
                 since: 0,
-                timeline: 1,
                 copy: None,
             },
             replicas: Vec::new(),
@@ -90,16 +91,25 @@ impl World {
             intents: Intents::default(),
             weather: scenario.climate.clone(),
             connections: 0,
+            outage: false,
             healed: None,
             rested: None,
+            let_go: BTreeMap::new(),
             established: BTreeSet::new(),
             answered: 0,
             failed: 0,
+            away: (0, 0),
             random,
         };
         world.build_machines(scenario);
         world.build_services(scenario);
-        world.begin(scenario.trouble_for);
+        world.begin();
+        if let Some(lasts) = scenario.outage {
+            world.after(BEFORE, Event::Blow(Blow::Outage));
+            world.after(BEFORE + lasts, Event::Heal);
+        } else {
+            world.after(45 * SECOND + scenario.trouble_for, Event::Heal);
+        }
         world
     }
 
@@ -183,7 +193,7 @@ impl World {
         }
     }
 
-    fn begin(&mut self, trouble_for: Millis) {
+    fn begin(&mut self) {
         for index in 0..self.nodes.len() {
             self.start_agent(index);
         }
@@ -204,7 +214,6 @@ impl World {
         if !self.weather.troubles.is_empty() {
             self.after(45 * SECOND, Event::NextBlow);
         }
-        self.after(45 * SECOND + trouble_for, Event::Heal);
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
 use agent::reconcile::Action;
 use chrono::{DateTime, Utc};
 use control_plane::store::route::Positions;
-use domain::id::{InstanceId, NodeId, ServiceId};
+use domain::{
+    generation::Epoch,
+    id::{InstanceId, NodeId, ServiceId},
+};
 use protocol::{
     feed::{
         FeedName,
@@ -97,7 +100,6 @@ pub struct Database {
     pub up: bool,
     /// Connections of before are gone.
     pub since: Millis,
-    pub timeline: u32,
     /// What the standby, or the backup, has.
     pub copy: Option<(Millis, Box<Tables>)>,
 }
@@ -124,14 +126,20 @@ pub struct World {
     pub intents: Intents,
     pub weather: crate::chaos::Climate,
     pub connections: u64,
+    /// Everything central is away for days.
+    pub outage: bool,
     /// When everything was mended, and when it had come to rest.
     pub healed: Option<Millis>,
     pub rested: Option<Millis>,
+    /// Services of which no edge may keep a route that its feed lacks, since this epoch began.
+    pub let_go: BTreeMap<ServiceId, Epoch>,
     /// Services that have answered a request.
     pub established: BTreeSet<ServiceId>,
     /// Requests that were answered, and that were not.
     pub answered: u64,
     pub failed: u64,
+    /// Likewise, while everything central is away; of services that are never without an instance.
+    pub away: (u64, u64),
 }
 
 impl World {

@@ -85,6 +85,24 @@ async fn expiry_refuses_neither_side() {
         .unwrap();
 }
 
+/// As when the control plane, which renews them, has been away for so long.
+#[tokio::test]
+async fn certificates_of_thirty_days_ago_refuse_nobody() {
+    const DAY: std::time::Duration = std::time::Duration::from_secs(86_400);
+    let pki = Pki::new();
+    for days in [1, 2, 7, 30] {
+        let life = Life {
+            began_ago: DAY * days,
+            lasts: DAY,
+        };
+        let (agent, edge) = (node(&pki, Role::Agent, life), node(&pki, Role::Edge, life));
+        let other = node(&pki, Role::Edge, life);
+        let any = Peers::default;
+        meet((&agent, any()), (&edge, any())).await.unwrap();
+        meet((&other, any()), (&edge, any())).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn strangers_and_the_wrong_nodes_are_refused() {
     let pki = Pki::new();

@@ -275,6 +275,10 @@ impl World {
 
     /// Feeds that were written are sent, by each replica when it hears of it.
     pub fn after_commit(&mut self) {
+        if let Some(epoch) = self.tables.begun.take() {
+            self.note(Note::Chaos(format!("epoch {} begins by itself", epoch.0)));
+            self.checker.epoch_began(self.now);
+        }
         let written = std::mem::take(&mut self.tables.written);
         for feed in written {
             self.checker.feed_written(&self.tables, &feed);

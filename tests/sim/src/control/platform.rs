@@ -16,7 +16,6 @@ use super::Task;
 use crate::{
     clock::{Millis, SECOND},
     feeds,
-    trace::Note,
     world::World,
 };
 
@@ -27,11 +26,7 @@ const LATE_AFTER: Millis = 45 * SECOND;
 
 impl World {
     pub(super) fn turn_nodes(&mut self) {
-        if let Some(epoch) = self.tables.follow_timeline(self.database.timeline) {
-            self.note(Note::Chaos(format!("epoch {} begins by itself", epoch.0)));
-            self.checker.epoch_began(self.now);
-            self.written_anew();
-        }
+        self.tables.follow_timeline();
         self.tables.listen(GAP, self.now);
         self.tables.mark_late(LATE_AFTER, self.now);
         let disturbed = self.tables.disturbed(self.now);

@@ -108,11 +108,16 @@ impl World {
             return;
         }
         let changes = self.tables.changes(feed, stream.following);
+        let position = changes.head.position;
         let Ok(lines) = stream::lines(&self.signer, feed, changes, Vec::new()) else {
             return;
         };
         let delay = self.network.delay(&mut self.random);
         let arrives = (self.now + delay).max(stream.arrives + 1);
+        let following = Following {
+            epoch: position.epoch,
+            after: position.generation,
+        };
         if let Some(stream) = self.replicas[replica].streams.get_mut(key) {
             (stream.following, stream.arrives) = (following, arrives);
         }

@@ -22,15 +22,18 @@ impl Tables {
         self.platform.epoch
     }
 
-    /// A changed timeline raises the epoch, unless a node has shown something higher.
-    pub fn follow_timeline(&mut self, timeline: u32) -> Option<Epoch> {
+    /// A changed timeline raises the epoch, unless a node has shown something higher. A new epoch is a
+    /// new document of every feed.
+    pub fn follow_timeline(&mut self) {
         let stored = self.platform.timeline;
-        if stored == Some(timeline) || self.platform.shown.is_some() {
-            return None;
+        if stored == Some(self.timeline) || self.platform.shown.is_some() {
+            return;
         }
-        self.platform.timeline = Some(timeline);
-        stored?;
-        self.platform.epoch.0 += 1;
-        Some(self.platform.epoch)
+        self.platform.timeline = Some(self.timeline);
+        if stored.is_some() {
+            self.platform.epoch.0 += 1;
+            self.begun = Some(self.platform.epoch);
+            self.written = self.feeds.keys().cloned().collect();
+        }
     }
 }

@@ -38,6 +38,7 @@ impl Default for FeedRow {
 impl Tables {
     /// Changes feeds; answers where each now stands, changed or not.
     pub fn write_feeds(&mut self, changes: BTreeMap<FeedName, Vec<Change>>) -> Positions {
+        self.follow_timeline();
         let epoch = self.platform.epoch;
         let mut positions = Positions::new();
         for (feed, changes) in changes {
@@ -90,6 +91,7 @@ impl Tables {
 
     /// What has changed since `following`.
     pub fn changes(&mut self, feed: &FeedName, following: Following) -> Changes {
+        self.follow_timeline();
         let head = self.head(feed);
         let full = following.needs_full(head.position, 0);
         let after = if full { -1 } else { following.after.0 };

@@ -15,17 +15,32 @@ use crate::clock::{Millis, SECOND};
 pub const LOST_AFTER_LATE: Millis = 75 * SECOND;
 
 impl Tables {
-    /// Says that some replica could store reports just now.
+    /// Says that some replica could store reports just now. While the epoch guard refuses them nobody
+    /// listens. After a gap the time counts anew, also for nodes that were late and not lost yet.
     pub fn listen(&mut self, gap: Millis, now: Millis) {
         let platform = &mut self.platform;
-        if platform.listened_at + gap < now {
-            platform.listening_since = now;
+        if platform.shown.is_some() {
+            return;
         }
-        platform.listened_at = now;
+        let began = std::mem::replace(&mut platform.listened_at, now);
+        if began + gap >= now {
+            return;
+        }
+        platform.listening_since = now;
+        let statuses = self.nodes.values_mut().filter_map(|n| n.status.as_mut());
+        for status in statuses {
+            let spared = |since: Millis| since + LOST_AFTER_LATE > began;
+            if status.late_since.is_some_and(spared) {
+                status.late_since = Some(now);
+            }
+        }
     }
 
     /// Marks nodes that have been silent for `after`, or for twice as long since we listen again.
     pub fn mark_late(&mut self, after: Millis, now: Millis) {
+        if self.platform.shown.is_some() {
+            return;
+        }
         let since = self.platform.listening_since;
         let statuses = self.nodes.values_mut().filter_map(|n| n.status.as_mut());
         for status in statuses.filter(|status| status.late_since.is_none()) {
@@ -43,7 +58,7 @@ impl Tables {
     /// Services that the scheduler has to look at because of their nodes or their instances' ends.
     #[must_use]
     pub fn disturbed(&self, now: Millis) -> Vec<ServiceId> {
-        let troubled = |node: &NodeRow| node.draining || node.is_lost(now);
+        let troubled = |node: &NodeRow| node.draining || self.is_lost(node, now);
         let mut services: Vec<ServiceId> = self
             .instances
             .values()
@@ -86,18 +101,21 @@ impl Tables {
     }
 }
 
+impl Tables {
+    /// Silent for 2 min in which somebody listened.
+    #[must_use]
+    pub fn is_lost(&self, node: &NodeRow, now: Millis) -> bool {
+        let since = node.status.as_ref().and_then(|status| status.late_since);
+        let is_over = since.is_some_and(|since| since + LOST_AFTER_LATE < now);
+        is_over && self.platform.shown.is_none()
+    }
+}
+
 impl NodeRow {
     /// Silent for 45 s.
     #[must_use]
     pub fn is_late(&self) -> bool {
         let late = |status: &super::NodeStatus| status.late_since.is_some();
         self.status.as_ref().is_none_or(late)
-    }
-
-    /// Silent for 2 min.
-    #[must_use]
-    pub fn is_lost(&self, now: Millis) -> bool {
-        let since = self.status.as_ref().and_then(|status| status.late_since);
-        since.is_some_and(|since| since + LOST_AFTER_LATE < now)
     }
 }

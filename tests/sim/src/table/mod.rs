@@ -51,12 +51,18 @@ pub struct Tables {
     pub instances: BTreeMap<InstanceId, InstanceRow>,
     pub nodes: BTreeMap<NodeId, NodeRow>,
     pub node_feeds: BTreeMap<(NodeId, FeedName), Position>,
+    /// Items that a node keeps although its feed lacks them.
+    pub held_drops: BTreeMap<(NodeId, FeedName), u64>,
     pub orphans: BTreeMap<(NodeId, InstanceId), ServiceId>,
     pub feeds: BTreeMap<FeedName, Arc<FeedRow>>,
     pub leases: BTreeMap<String, LeaseRow>,
     pub evaluations: BTreeMap<EvaluationId, EvaluationRow>,
     /// Feeds that were written since somebody asked.
     pub written: BTreeSet<FeedName>,
+    /// Of the server that these rows lie on; no row itself.
+    pub timeline: u32,
+    /// An epoch that has begun by itself since somebody asked.
+    pub begun: Option<Epoch>,
     /// Whose rows these are: one tenant is enough, as isolation is tested elsewhere.
     pub tenant: Tenant,
 }
@@ -149,11 +155,14 @@ impl Tables {
             instances: BTreeMap::new(),
             nodes: BTreeMap::new(),
             node_feeds: BTreeMap::new(),
+            held_drops: BTreeMap::new(),
             orphans: BTreeMap::new(),
             feeds: BTreeMap::new(),
             leases: BTreeMap::new(),
             evaluations: BTreeMap::new(),
             written: BTreeSet::new(),
+            timeline: 1,
+            begun: None,
             tenant,
         }
     }

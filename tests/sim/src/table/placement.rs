@@ -23,8 +23,26 @@ impl Tables {
         let failures = |node: &NodeRow| failures.get(&node.id).copied().unwrap_or_default();
         let agents = self.nodes.values().filter(|node| !node.is_edge);
         agents
-            .filter_map(|node| scheduler_node(node, failures(node), now))
+            .filter_map(|node| self.scheduler_node(node, failures(node), now))
             .collect()
+    }
+
+    fn scheduler_node(&self, node: &NodeRow, recent_failures: u32, now: Millis) -> Option<Node> {
+        let status = node.status.as_ref()?;
+        Some(Node {
+            id: node.id,
+            region: node.region.clone(),
+            schedulable: node.schedulable,
+            draining: node.draining,
+            liveness: match (self.is_lost(node, now), node.is_late()) {
+                (true, _) => Liveness::Lost,
+                (false, true) => Liveness::Late,
+                (false, false) => Liveness::Punctual,
+            },
+            capacity: status.capacity,
+            reserved: node.reserved,
+            recent_failures,
+        })
     }
 
     /// The service's instances that still count.
@@ -74,24 +92,6 @@ impl Tables {
         self.instances.insert(new.id, row);
         true
     }
-}
-
-fn scheduler_node(node: &NodeRow, recent_failures: u32, now: Millis) -> Option<Node> {
-    let status = node.status.as_ref()?;
-    Some(Node {
-        id: node.id,
-        region: node.region.clone(),
-        schedulable: node.schedulable,
-        draining: node.draining,
-        liveness: match (node.is_lost(now), node.is_late()) {
-            (true, _) => Liveness::Lost,
-            (false, true) => Liveness::Late,
-            (false, false) => Liveness::Punctual,
-        },
-        capacity: status.capacity,
-        reserved: node.reserved,
-        recent_failures,
-    })
 }
 
 /// What [`Tables::place`] makes.

@@ -1,10 +1,7 @@
 //! A node's report into the columns of observation.
 
 use domain::{deployment::machine::Failure, id::NodeId};
-use protocol::{
-    feed::Commit,
-    report::{AgentReport, InstanceReport, Report, RoleReport},
-};
+use protocol::report::{AgentReport, InstanceReport, Report, RoleReport};
 use scheduler::Amount;
 
 use super::{NodeStatus, Status, Tables};
@@ -28,7 +25,7 @@ impl Tables {
     /// Stores a report; none when a newer one of this boot, or one of a newer boot, is stored already.
     pub fn store_report(&mut self, node: NodeId, report: &Report, now: Millis) -> Option<Noticed> {
         let mut noticed = self.store_status(node, report, now)?;
-        noticed.applied = self.store_commits(node, &report.feeds);
+        noticed.applied = self.store_commits(node, report);
         if let RoleReport::Agent(agent) = &report.role {
             self.store_orphans(node, agent);
             noticed.instances = self.store_instances(node, &agent.instances, now);
@@ -82,10 +79,12 @@ impl Tables {
         Some(noticed)
     }
 
-    fn store_commits(&mut self, node: NodeId, commits: &[Commit]) -> bool {
+    fn store_commits(&mut self, node: NodeId, report: &Report) -> bool {
         let mut changed = false;
-        for commit in commits {
+        for commit in &report.feeds {
             let key = (node, commit.feed.clone());
+            let held = report.held.get(&commit.feed).copied().unwrap_or_default();
+            changed |= self.held_drops.insert(key.clone(), held) != Some(held);
             let before = self.node_feeds.insert(key, commit.position());
             changed |= before != Some(commit.position());
         }

@@ -116,6 +116,35 @@ impl Tables {
         followers
     }
 
+    /// Feeds of regions that have no item of the service, and of which an edge keeps items that they lack.
+    #[must_use]
+    pub fn kept_routes(&self, service: ServiceId) -> Vec<FeedName> {
+        let id = service_item_id(service);
+        let is_kept = |feed: &FeedName| {
+            let mut held = self.held_drops.iter();
+            held.any(|((_, of), held)| of == feed && *held > 0)
+        };
+        let lacks = |feed: &FeedName| {
+            let row = self.feeds.get(feed);
+            row.is_none_or(|row| row.document.get(&id).is_none())
+        };
+        let regions = self.regions.iter().map(feeds::of_region);
+        regions
+            .filter(|feed| is_kept(feed) && lacks(feed))
+            .collect()
+    }
+
+    /// Whether every edge has said what it has of its region's routes since the epoch began.
+    #[must_use]
+    pub fn edges_are_of_this_epoch(&self) -> bool {
+        let mut edges = self.nodes.values().filter(|node| node.is_edge);
+        edges.all(|edge| {
+            let key = (edge.id, feeds::of_region(&edge.region));
+            let applied = self.node_feeds.get(&key);
+            applied.is_some_and(|applied| applied.epoch == self.platform.epoch)
+        })
+    }
+
     /// Instances of other deployments of the service that have not ended.
     #[must_use]
     pub fn older_instances(&self, deployment: DeploymentId) -> Vec<&InstanceRow> {

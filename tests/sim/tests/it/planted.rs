@@ -63,3 +63,12 @@ fn taking_the_same_generation_for_a_newer_one_is_found() {
         &[Invariant::Acknowledgement, Invariant::Convergence],
     );
 }
+
+#[test]
+fn keeping_the_routes_to_orphans_is_found() {
+    is_found(
+        Fault::OrphanedRoutesStay,
+        &[Trouble::Restore],
+        &[Invariant::Convergence],
+    );
+}
