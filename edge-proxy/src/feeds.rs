@@ -107,7 +107,8 @@ impl Applier {
         changed(&mut self.feeds).await
     }
 
-    fn apply(&mut self) -> Applied {
+    /// Compiles the newest states and swaps them in.
+    pub fn apply(&mut self) -> Applied {
         let global = Arc::clone(&self.feeds.global.borrow_and_update());
         let region = Arc::clone(&self.feeds.region.borrow_and_update());
         let refused = self.apply_certificates(&global) + self.apply_routes(&global, &region);

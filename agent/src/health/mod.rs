@@ -5,7 +5,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use domain::{id::InstanceId, spec::Probe};
+use domain::{id::InstanceId, quantity::Span, spec::Probe};
 use protocol::{item::RunMode, report::Problem};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::AbortOnDropHandle;
@@ -13,6 +13,13 @@ use tokio_util::task::AbortOnDropHandle;
 mod probe;
 
 pub use probe::{Failure, Prober};
+
+/// Nothing is probed more often, whatever a document says.
+const INTERVAL_MIN: Span = Span::milliseconds(10);
+/// Nothing about a probe lasts longer.
+const SPAN_MAX: Span = Span::seconds(24 * 60 * 60);
+/// More failures in a row are never waited for.
+const FAILURES_MAX: u32 = 100_000;
 
 /// One run of one container, and how its health is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,13 +87,27 @@ pub enum Verdict {
 }
 
 /// Watches a run until the handle is dropped.
-pub fn watch(prober: Arc<Prober>, run: Run, events: mpsc::Sender<Event>) -> AbortOnDropHandle<()> {
+pub fn watch(
+    prober: Arc<Prober>,
+    mut run: Run,
+    events: mpsc::Sender<Event>,
+) -> AbortOnDropHandle<()> {
+    let probes = [&mut run.startup, &mut run.readiness, &mut run.liveness];
+    probes.into_iter().flatten().for_each(keep_within_reason);
     let watcher = Watcher {
         prober,
         run,
         events,
     };
     AbortOnDropHandle::new(tokio::spawn(watcher.watch()))
+}
+
+/// A feed that is right in form can still say that a probe is made all the time, or for ages: neither
+/// may cost this node its CPU, or a sum its range.
+fn keep_within_reason(probe: &mut Probe) {
+    probe.interval = probe.interval.clamp(INTERVAL_MIN, SPAN_MAX);
+    probe.timeout = probe.timeout.min(SPAN_MAX);
+    probe.failures = probe.failures.min(FAILURES_MAX);
 }
 
 struct Watcher {
@@ -304,6 +325,23 @@ mod tests {
                 other => panic!("{other:?} of a port that nobody listens on"),
             });
         assert_eq!(codes, ["startup_probe_failing", "startup_probe_failed"]);
+    }
+
+    #[test]
+    fn probes_out_of_all_proportion_are_brought_within_reason() {
+        let absurd = |number: u64, failures| Probe {
+            path: None,
+            interval: Span::milliseconds(number),
+            timeout: Span::milliseconds(number),
+            failures,
+        };
+        let mut endless = absurd(u64::MAX, u32::MAX);
+        keep_within_reason(&mut endless);
+        let limit = endless.interval.duration() * endless.failures;
+        assert!(Instant::now().checked_add(limit).is_some());
+        let mut hot = absurd(0, 0);
+        keep_within_reason(&mut hot);
+        assert_eq!(hot.interval, INTERVAL_MIN);
     }
 
     #[test]

@@ -152,6 +152,12 @@ impl Span {
         Self(seconds * 1_000)
     }
 
+    /// From whole milliseconds.
+    #[must_use]
+    pub const fn milliseconds(milliseconds: u64) -> Self {
+        Self(milliseconds)
+    }
+
     /// Both, one after the other.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {

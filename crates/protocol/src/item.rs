@@ -24,6 +24,12 @@ pub trait Item: serde::de::DeserializeOwned + Send + Sync + 'static {
     /// The secrets it refers to: a node keeps these and erases all others.
     fn secrets(&self) -> Vec<&SecretRef>;
 
+    /// The id that it must have in its feed, where what it says of itself decides about others: under
+    /// another's id it would end, or take over, what is another's.
+    fn id(&self) -> Option<String> {
+        None
+    }
+
     /// The node that may no longer be at the other end of a link, if the item says so.
     fn denied(&self) -> Option<NodeId> {
         None
@@ -52,6 +58,14 @@ impl Item for NodeItem {
         }
     }
 
+    fn id(&self) -> Option<String> {
+        match self {
+            Self::Instance(item) => Some(format!("instance/{}", item.id)),
+            Self::Build(item) => Some(format!("build/{}", item.id)),
+            Self::Denied(_) => None,
+        }
+    }
+
     fn denied(&self) -> Option<NodeId> {
         match self {
             Self::Denied(item) => Some(item.node_id),
@@ -68,6 +82,13 @@ impl Item for GlobalRouteItem {
         }
     }
 
+    fn id(&self) -> Option<String> {
+        match self {
+            Self::Hostname(item) => Some(format!("hostname/{}", item.hostname)),
+            Self::Certificate(_) | Self::Edge(_) | Self::Denied(_) => None,
+        }
+    }
+
     fn denied(&self) -> Option<NodeId> {
         match self {
             Self::Denied(item) => Some(item.node_id),
@@ -79,6 +100,13 @@ impl Item for GlobalRouteItem {
 impl Item for RegionRouteItem {
     fn secrets(&self) -> Vec<&SecretRef> {
         Vec::new()
+    }
+
+    fn id(&self) -> Option<String> {
+        match self {
+            Self::Service(item) => Some(format!("service/{}", item.service_id)),
+            Self::Agent(_) => None,
+        }
     }
 }
 
@@ -312,7 +340,8 @@ pub struct ServiceItem {
     pub service_id: ServiceId,
     /// The deployment that these endpoints belong to: failures during a change are counted on it.
     pub deployment_id: DeploymentId,
-    /// Where its instances answer. May be empty.
+    /// Where its instances answer. May be empty; never more than [`ENDPOINTS_MAX`].
+    #[serde(deserialize_with = "endpoints")]
     pub endpoints: Vec<Endpoint>,
     /// How edges check health themselves: HTTP when there is a path, else by TCP connect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -320,6 +349,21 @@ pub struct ServiceItem {
     /// W3C trace context of that deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+}
+
+/// Ten times what a service may have in a region (`domain::spec::REPLICAS_MAX`): more is a mistake, and
+/// each costs an edge memory, a question to its agent and probes.
+pub const ENDPOINTS_MAX: usize = 1_000;
+
+fn endpoints<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>, D::Error> {
+    let endpoints = Vec::<Endpoint>::deserialize(deserializer)?;
+    if endpoints.len() > ENDPOINTS_MAX {
+        return Err(serde::de::Error::custom(format!(
+            "{} endpoints, more than the {ENDPOINTS_MAX} that a service may have",
+            endpoints.len()
+        )));
+    }
+    Ok(endpoints)
 }
 
 /// Where one instance answers. An edge uses it once the node's agent has confirmed it.

@@ -86,7 +86,7 @@ impl<T: Item> Ledger<T> {
         status: Arc<watch::Sender<Status>>,
         denied: DenyList,
     ) -> Self {
-        let limits = Limits::default();
+        let limits = Limits::of(&feed);
         let name = feed.clone();
         let reader = resume(feed, keys, limits, &stored);
         let mut ledger = Self {
@@ -293,7 +293,7 @@ impl<T: Item> Ledger<T> {
         }
         if let Some(example) = self.refused.first() {
             let refused = self.refused.len();
-            tracing::error!(%feed, refused, example, "items can't be read by this version; their last good versions stay");
+            tracing::error!(%feed, refused, example, "items can't be used by this version; their last good versions stay");
         }
     }
 

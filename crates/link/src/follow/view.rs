@@ -57,14 +57,14 @@ impl<T: Item> View<'_, T> {
         if known {
             return;
         }
-        match Entry::read(rendered, Standing::Current) {
+        match read(id, rendered) {
             Ok(entry) => {
                 self.kept.remove(id);
                 self.refused.remove(id);
                 self.items.insert(id.into(), Arc::new(entry));
             }
             Err(error) => {
-                tracing::warn!(id, %error, "an item can't be read by this version");
+                tracing::warn!(id, %error, "an item can't be used by this version");
                 self.refused.insert(id.to_owned());
                 self.keep_stale(id);
             }
@@ -106,6 +106,23 @@ impl<T: Item> View<'_, T> {
                 self.items.remove(id);
             }
         }
+    }
+}
+
+/// Why an item can't be used.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Unreadable(#[from] serde_json::Error),
+    #[error("it is the item {0}")]
+    Another(String),
+}
+
+fn read<T: Item>(id: &str, rendered: &Rendered) -> Result<Entry<T>, Unusable> {
+    let entry = Entry::<T>::read(rendered, Standing::Current)?;
+    match entry.item.id() {
+        Some(own) if own != id => Err(Unusable::Another(own)),
+        _ => Ok(entry),
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Lines {
     buffer: Vec<u8>,
     /// Bytes of `buffer` already handed out.
     taken: usize,
+    /// Bytes behind those that have no end of a line in them: a long line in many pieces is read once.
+    searched: usize,
     limit: usize,
 }
 
@@ -24,6 +26,7 @@ impl Lines {
         Self {
             buffer: Vec::new(),
             taken: 0,
+            searched: 0,
             limit,
         }
     }
@@ -42,16 +45,20 @@ impl Lines {
     pub fn next_line(&mut self) -> Result<Option<&[u8]>, TooLong> {
         let too_long = TooLong { limit: self.limit };
         let rest = self.buffer.get(self.taken..).unwrap_or_default();
-        let Some(length) = rest.iter().position(|byte| *byte == b'\n') else {
+        let fresh = rest.get(self.searched..).unwrap_or_default();
+        let Some(length) = fresh.iter().position(|byte| *byte == b'\n') else {
+            self.searched = rest.len();
             return if rest.len() > self.limit {
                 Err(too_long)
             } else {
                 Ok(None)
             };
         };
+        let length = self.searched + length;
         if length > self.limit {
             return Err(too_long);
         }
+        self.searched = 0;
         self.taken += length + 1;
         Ok(rest.get(..length))
     }

@@ -35,6 +35,22 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Of a feed: only global routes carry certificates; 100,000 services with three endpoints have 60 MB.
+    #[must_use]
+    pub fn of(feed: &FeedName) -> Self {
+        let total_bytes = match feed {
+            FeedName::GlobalRoutes(_) => 512 << 20,
+            FeedName::RegionRoutes(..) => 128 << 20,
+            FeedName::Node(_) => 32 << 20,
+        };
+        Self {
+            total_bytes,
+            ..Self::default()
+        }
+    }
+}
+
 /// What a line led to.
 #[derive(Debug)]
 pub enum Outcome {
