@@ -6,7 +6,7 @@ mod text;
 use ::api::{
     client::Client,
     join_token::{CreateJoinToken, CreatedJoinToken},
-    node::{Node, NodeRole, OverrideNode, UpdateNode},
+    node::{FenceNode, Node, NodeRole, OverrideNode, UpdateNode},
 };
 use clap::{Subcommand, ValueEnum};
 use domain::{id::InstanceId, name::Name, ring::Ring};
@@ -51,6 +51,14 @@ pub enum Command {
     Uncordon {
         /// Name or id
         node: String,
+    },
+    /// Declare a silent node dead: what it ran is placed elsewhere at once, also what may never run twice
+    Fence {
+        /// Name or id
+        node: String,
+        /// For the audit log
+        #[arg(long)]
+        reason: String,
     },
     /// Expel a node: its certificate is refused from now on
     Remove {
@@ -124,6 +132,10 @@ pub async fn run(context: &Context, command: Command) -> Result {
         }
         Command::Orphans => orphan::list(context, &client).await,
         Command::LetGo { instance } => orphan::let_go(context, &client, instance).await,
+        Command::Fence { node, reason } => {
+            let body = FenceNode { reason };
+            fence(context, &client, &node, &body).await
+        }
         Command::Remove { node } => remove(context, &client, &node).await,
         Command::Override { node, feed, reason } => {
             let body = OverrideNode { feed, reason };
@@ -230,6 +242,23 @@ async fn remove(context: &Context, client: &Client, wanted: &str) -> Result {
     context
         .output
         .record_if_json(&json!({ "deleted": node.id }))
+}
+
+async fn fence(context: &Context, client: &Client, wanted: &str, body: &FenceNode) -> Result {
+    let node = named(client, wanted).await?;
+    confirm::destruction(
+        context.output,
+        "fence the node",
+        node.name.as_str(),
+        "what it ran starts elsewhere at once: be sure that the machine is off, or it runs twice",
+    )?;
+    let path = format!("/v1/nodes/{}/fence", node.id);
+    let fenced: Node = client.post(&path, body).await?;
+    context.output.done(&format!(
+        "{} is fenced: what it ran is placed elsewhere; when it comes back it ends what it has",
+        fenced.name
+    ))?;
+    context.output.record_if_json(&fenced)
 }
 
 async fn release(context: &Context, client: &Client, wanted: &str, body: &OverrideNode) -> Result {

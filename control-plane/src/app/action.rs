@@ -155,6 +155,8 @@ actions! {
     NodeUpdate = "node.update";
     /// Expels a node.
     NodeDelete = "node.delete";
+    /// Declares a node dead.
+    NodeFence = "node.fence";
     /// Lets go the drops that a node's brake holds.
     NodeOverride = "node.override";
     /// Lists instances that run without a plan.

@@ -1,7 +1,7 @@
 //! Nodes: machines that run agents, and edges.
 
 use api::{
-    node::{Node, NodeQuery, NodeRole, OverrideNode, UpdateNode},
+    node::{FenceNode, Node, NodeQuery, NodeRole, OverrideNode, UpdateNode},
     page::Page,
     problem::Code,
 };
@@ -54,9 +54,12 @@ pub async fn update(
 ) -> Result<Node, Error> {
     let grant = authorize_platform(context, Action::NodeUpdate)?;
     let mut tx = grant.mutate(context).await?;
-    let role = found(&mut tx, id).await?.role;
-    if request.ring.is_some() && role == NodeRole::Agent {
+    let before = found(&mut tx, id).await?;
+    if request.ring.is_some() && before.role == NodeRole::Agent {
         return Err(Error::field("ring", "only an edge has one"));
+    }
+    if before.fenced && request.schedulable == Some(true) {
+        return Err(still_fenced(&before));
     }
     if !store::node_api::update(&mut tx, id, expected.version(), &request).await? {
         return Err(mismatch("node"));
@@ -102,12 +105,7 @@ pub async fn override_brake(
         .feed
         .parse()
         .map_err(|e: protocol::feed::UnknownFeed| Error::field("feed", e.to_string()))?;
-    if request.reason.trim().is_empty() || request.reason.len() > 1_000 {
-        return Err(Error::field(
-            "reason",
-            "must say why, in at most 1,000 characters",
-        ));
-    }
+    check_reason(&request.reason)?;
     let mut tx = grant.mutate(context).await?;
     found(&mut tx, id).await?;
     if !store::node_api::release_held(&mut tx, id, &feed.to_string()).await? {
@@ -121,6 +119,61 @@ pub async fn override_brake(
     let entry = context.did_with(grant.action, id, detail);
     context.commit(tx, entry, &[Topic::Feeds]).await?;
     Ok(node)
+}
+
+/// Declares a silent node dead: what it ran is placed elsewhere at once, also what may never run twice;
+/// all other nodes refuse it, and when it comes back it is told to end what it has.
+///
+/// # Errors
+/// When not allowed, there is none, it is an edge, was expelled, or still reports.
+pub async fn fence(context: &Context, id: NodeId, request: FenceNode) -> Result<Node, Error> {
+    let grant = authorize_platform(context, Action::NodeFence)?;
+    check_reason(&request.reason)?;
+    let mut tx = grant.mutate(context).await?;
+    let before = found(&mut tx, id).await?;
+    if !store::fence::fence(&mut tx, id).await? {
+        return Err(not_to_be_fenced(&before));
+    }
+    let node = found(&mut tx, id).await?;
+    let detail = json!({ "reason": request.reason });
+    let entry = context.did_with(grant.action, id, detail);
+    let topics = [Topic::Instances, Topic::Evaluations, Topic::Routes];
+    context.commit(tx, entry, &topics).await?;
+    Ok(node)
+}
+
+fn not_to_be_fenced(node: &Node) -> Error {
+    let name = &node.name;
+    let why = match (node.role, node.denied) {
+        (NodeRole::Edge, _) => {
+            format!("{name} is an edge and runs nothing of its own: remove it when it is gone")
+        }
+        (_, true) => format!("{name} was expelled: what it ran is replaced already"),
+        (..) => format!(
+            "{name} still reports, so what it runs would run twice: drain it; or switch it off, wait until it is late, and fence it then"
+        ),
+    };
+    Error::refused(Code::Conflict, why)
+}
+
+fn still_fenced(node: &Node) -> Error {
+    let name = &node.name;
+    Error::refused(
+        Code::Conflict,
+        format!(
+            "{name} is fenced until it reports that nothing of before runs there: start it again, or remove it"
+        ),
+    )
+}
+
+fn check_reason(reason: &str) -> Result<(), Error> {
+    if reason.trim().is_empty() || reason.len() > 1_000 {
+        return Err(Error::field(
+            "reason",
+            "must say why, in at most 1,000 characters",
+        ));
+    }
+    Ok(())
 }
 
 async fn found(tx: &mut impl Access, id: NodeId) -> Result<Node, Error> {

@@ -4,7 +4,7 @@ use http::StatusCode;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use api::{
-    node::{Node, NodeQuery, OverrideNode, UpdateNode},
+    node::{FenceNode, Node, NodeQuery, OverrideNode, UpdateNode},
     page::{Page, PageQuery},
 };
 use domain::id::NodeId;
@@ -26,6 +26,7 @@ pub fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(get, update, delete))
+        .routes(routes!(fence))
         .routes(routes!(override_brake))
 }
 
@@ -92,6 +93,24 @@ async fn update(
 async fn delete(context: Context, Path(id): Path<NodeId>) -> Result<StatusCode> {
     app::node::delete(&context, id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Declares a silent node dead: what it ran is placed elsewhere at once.
+#[utoipa::path(
+    post,
+    path = "/v1/nodes/{node_id}/fence",
+    operation_id = "node.fence",
+    tag = "node",
+    params(("node_id" = NodeId, Path)),
+    request_body = FenceNode,
+    responses((status = 200, description = "It is fenced.", body = Node)),
+)]
+async fn fence(
+    context: Context,
+    Path(id): Path<NodeId>,
+    Json(request): Json<FenceNode>,
+) -> Result<Tagged<Node>> {
+    Ok(Tagged(app::node::fence(&context, id, request).await?))
 }
 
 /// Lets go the drops that a node's brake holds.

@@ -24,6 +24,8 @@ pub enum Error {
         "node {0} is not known or is denied by an operator; let it join again with a new token"
     )]
     Denied(String),
+    #[error("node {0} is fenced: it gets no images until it has ended what it ran")]
+    Fenced(String),
     #[error("this is no join token; make one with `railhead node join`")]
     InvalidToken,
     #[error(
@@ -82,6 +84,7 @@ impl Error {
             Self::ForeignCertificate(_) => "certificate_foreign",
             Self::ExpiredCertificate => "certificate_expired",
             Self::Denied(_) => "node_denied",
+            Self::Fenced(_) => "node_fenced",
             Self::InvalidToken => "join_token_invalid",
             Self::UsedToken => "join_token_used",
             Self::ExpiredToken => "join_token_expired",
@@ -117,7 +120,9 @@ impl Error {
             | Self::ExpiredCertificate
             | Self::InvalidToken
             | Self::ExpiredToken => StatusCode::UNAUTHORIZED,
-            Self::Denied(_) | Self::ForeignFeed(_) | Self::OtherKey => StatusCode::FORBIDDEN,
+            Self::Denied(_) | Self::Fenced(_) | Self::ForeignFeed(_) | Self::OtherKey => {
+                StatusCode::FORBIDDEN
+            }
             Self::UsedToken | Self::NameTaken { .. } | Self::StaleReport => StatusCode::CONFLICT,
             Self::Malformed(_) | Self::Certificate(ca::Error::Request(_)) => {
                 StatusCode::BAD_REQUEST

@@ -7,7 +7,7 @@ use super::{Error, Node};
 use crate::{
     State,
     registry::{Issuer, NodeTokenError, node_token},
-    store::tx::SystemTx,
+    store::{fence, tx::SystemTx},
 };
 
 /// `POST /node/v1/registry-token`
@@ -19,6 +19,9 @@ pub(super) async fn token(
     let issuer = Issuer::new(&state.keys.registry)
         .map_err(|error| Error::RegistryToken(NodeTokenError::Token(error)))?;
     let mut tx = SystemTx::begin(&state.pools).await?;
+    if fence::is_fenced(&mut tx, node.id).await? {
+        return Err(Error::Fenced(node.id.to_string()));
+    }
     let token = node_token(&mut tx, &issuer, node.id, &request).await;
     token.map(Json).map_err(Error::RegistryToken)
 }

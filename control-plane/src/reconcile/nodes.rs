@@ -1,12 +1,20 @@
 //! Liveness of nodes: late when silent for 45 s in which we listened, lost after 2 min. Services
 //! with instances on lost, emptied or removed nodes are looked at by the scheduler, which has the
-//! brake. Also follows the database's timeline.
+//! brake. What a fenced node ran goes. Also follows the database's timeline.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
+
+use domain::id::OrganizationId;
 
 use super::{Context, Error};
 use crate::{
-    store::{epoch, evaluation, liveness, tx::SystemTx},
+    store::{
+        self, epoch, evaluation,
+        event::{self, NewEvent},
+        fence::{self, Lost},
+        liveness,
+        tx::{Access as _, SystemTx},
+    },
     waker::Topic,
 };
 
@@ -22,13 +30,39 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     for node in liveness::mark_late(&mut tx, late_after).await? {
         tracing::warn!(%node, "a node is late: nothing new is placed on it");
     }
+    let lost = fence::stop_instances(&mut tx).await?;
     let disturbed = liveness::disturbed(&mut tx).await?;
     for (organization, service) in &disturbed {
         evaluation::request(&mut tx, *organization, *service, "node").await?;
     }
+    replace(&mut tx, &lost).await?;
     tx.commit().await?;
     if !disturbed.is_empty() {
         state.waker.wake(Topic::Evaluations);
+    }
+    if !lost.is_empty() {
+        [Topic::Instances, Topic::Evaluations, Topic::Routes]
+            .into_iter()
+            .for_each(|topic| state.waker.wake(topic));
+    }
+    Ok(())
+}
+
+/// What a fenced node ran is placed elsewhere, and its owners are told.
+async fn replace(tx: &mut SystemTx, lost: &[Lost]) -> Result<(), store::Error> {
+    let mut events: BTreeMap<OrganizationId, Vec<NewEvent>> = BTreeMap::new();
+    for Lost {
+        organization,
+        service,
+        instance,
+    } in lost
+    {
+        evaluation::request(tx, *organization, *service, "fence").await?;
+        let of_organization = events.entry(*organization).or_default();
+        of_organization.push(NewEvent::new("instance.fenced", instance));
+    }
+    for (organization, events) in events {
+        event::append(tx.executor(), organization, &events).await?;
     }
     Ok(())
 }

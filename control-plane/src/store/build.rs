@@ -52,7 +52,7 @@ pub async fn open(tx: &mut SystemTx) -> Result<Vec<Build>, Error> {
         "select b.id, b.organization_id, b.service_id, b.deployment_id, b.source, d.source ->> 'root' as root,
             d.spec, b.canceled, b.finished_at is not null as finished, b.node_id, d.traceparent,
             coalesce(s.late_since < now() - interval '75 seconds' and p.shown_epoch is null, false)
-                or n.denied_at is not null as node_lost
+                or n.denied_at is not null or n.fenced_at is not null as node_lost
          from build b join deployment d on d.id = b.deployment_id
          left join node n on n.id = b.node_id left join node_status s on s.node_id = b.node_id
          cross join platform p

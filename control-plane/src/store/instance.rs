@@ -32,7 +32,7 @@ pub struct Going {
     pub unrouted_at: Option<DateTime<Utc>>,
     /// Its node says that it has ended, or does not know it although it has applied its item.
     pub ended: bool,
-    /// Its node was removed from the platform.
+    /// Its node was removed from the platform, or declared dead.
     pub node_gone: bool,
     pub now: DateTime<Utc>,
 }
@@ -58,7 +58,7 @@ pub async fn going(tx: &mut SystemTx) -> Result<Vec<Going>, Error> {
     let rows: Vec<Row> = sqlx::query_as(
         "select i.id, i.organization_id, i.service_id, i.node_id, i.stop_cause, i.desired = 'stop' as told,
             i.purpose = 'serve' as serves, i.unrouted, i.unrouted_at, now() as now,
-            n.denied_at is not null as node_gone,
+            n.denied_at is not null or n.fenced_at is not null as node_gone,
             t.state >= $1 or coalesce(t.reported_at < s.reported_at and (f.epoch, f.generation) >= (p.epoch, item.generation), false)
                 as ended
          from instance i join instance_status t on t.instance_id = i.id join node n on n.id = i.node_id

@@ -19,6 +19,7 @@ mod error;
 pub mod evaluation;
 pub mod event;
 pub mod feed;
+pub mod fence;
 pub mod idempotency;
 pub mod instance;
 pub mod instance_api;

@@ -28,7 +28,7 @@ macro_rules! select_node {
     ($rest:literal) => {
         concat!(
             "select n.id, n.name, r.name as region, n.role, n.schedulable, n.draining, n.ring,
-                 n.denied_at is not null as denied, n.certificate_not_after, n.reserved_cpu_millis,
+                 n.denied_at is not null as denied, n.fenced_at is not null as fenced, n.certificate_not_after, n.reserved_cpu_millis,
                  n.reserved_memory_bytes, n.version, n.created_at, s.reported_at, s.late_since,
                  s.binary_version, s.cpu_millis, s.memory_bytes, s.used_cpu_millis,
                  s.used_memory_bytes, s.public_address
@@ -49,6 +49,7 @@ fn node(row: &PgRow) -> Result<Node, Error> {
         schedulable: row.value("schedulable")?,
         draining: row.value("draining")?,
         denied: row.value("denied")?,
+        fenced: row.value("fenced")?,
         ring: match role {
             NodeRole::Agent => None,
             NodeRole::Edge => Some(row.parsed("ring")?),

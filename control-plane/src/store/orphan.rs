@@ -143,7 +143,7 @@ pub async fn candidates(tx: &mut SystemTx, service: ServiceId) -> Result<Vec<Can
     let rows: Vec<CandidateRow> = sqlx::query_as(
         "select o.instance_id, o.node_id, region.name as region, o.json, o.sha256
          from orphan_instance o join node n on n.id = o.node_id join region on region.id = n.region_id
-         where o.service_id = $1 and o.let_go_at is null and n.denied_at is null
+         where o.service_id = $1 and o.let_go_at is null and n.denied_at is null and n.fenced_at is null
          order by o.instance_id",
     )
     .bind(service.uuid())

@@ -199,9 +199,9 @@ struct NodeRow {
 pub async fn nodes(tx: &mut SystemTx) -> Result<Vec<Node>, Error> {
     let rows: Vec<NodeRow> = sqlx::query_as(
         "select n.id, region.name as region, n.schedulable and region.enabled as schedulable, n.draining,
-            s.late_since is not null or n.denied_at is not null as late,
+            s.late_since is not null or n.denied_at is not null or n.fenced_at is not null as late,
             coalesce(s.late_since < now() - $1::text::interval and p.shown_epoch is null, false)
-                or n.denied_at is not null as lost,
+                or n.denied_at is not null or n.fenced_at is not null as lost,
             s.cpu_millis, s.memory_bytes, n.reserved_cpu_millis, n.reserved_memory_bytes,
             (select count(*) from instance i join instance_status t on t.instance_id = i.id
              where i.node_id = n.id and i.stopped_at is null and t.problem_code <> $2) as failures
@@ -294,7 +294,7 @@ pub async fn place(
         "update node n set reserved_cpu_millis = reserved_cpu_millis + $2,
             reserved_memory_bytes = reserved_memory_bytes + $3, revision = revision + 1
          from node_status s
-         where n.id = $1 and s.node_id = n.id and n.schedulable and not n.draining and n.denied_at is null
+         where n.id = $1 and s.node_id = n.id and n.schedulable and not n.draining and n.denied_at is null and n.fenced_at is null
            and reserved_cpu_millis + $2 <= s.cpu_millis and reserved_memory_bytes + $3 <= s.memory_bytes
          returning n.region_id",
     )

@@ -233,12 +233,13 @@ pub async fn agents(tx: &mut SystemTx) -> Result<Vec<(Name, AgentItem)>, Error> 
         .collect())
 }
 
-/// Every node that an operator has expelled.
+/// Every node that an operator has expelled or declared dead.
 pub async fn denied(tx: &mut SystemTx) -> Result<Vec<DeniedItem>, Error> {
-    let ids: Vec<Uuid> =
-        sqlx::query_scalar("select id from node where denied_at is not null order by id")
-            .fetch_all(tx.executor())
-            .await?;
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "select id from node where denied_at is not null or fenced_at is not null order by id",
+    )
+    .fetch_all(tx.executor())
+    .await?;
     let denied = |id: Uuid| DeniedItem { node_id: id.into() };
     Ok(ids.into_iter().map(denied).collect())
 }
@@ -250,7 +251,7 @@ async fn node_addresses(
     let rows: Vec<(Uuid, String, Option<String>)> = sqlx::query_as(
         "select n.id, region.name, s.address from node n join region on region.id = n.region_id
          join node_status s on s.node_id = n.id
-         where n.role = $1 and n.denied_at is null order by n.id",
+         where n.role = $1 and n.denied_at is null and n.fenced_at is null order by n.id",
     )
     .bind(role)
     .fetch_all(tx.executor())

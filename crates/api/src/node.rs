@@ -30,6 +30,10 @@ pub struct Node {
     pub draining: bool,
     /// It was expelled: its certificate is refused.
     pub denied: bool,
+    /// It was declared dead: what it ran is placed elsewhere, and nobody speaks with it until it has come
+    /// back and ended what it ran.
+    #[serde(default)]
+    pub fenced: bool,
     /// Of an edge: when changes that the platform makes by itself reach it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring: Option<Ring>,
@@ -131,6 +135,15 @@ pub struct OverrideNode {
     /// The feed, such as `routes/global`.
     #[schema(max_length = 200)]
     pub feed: String,
+    /// For the audit log.
+    #[schema(min_length = 1, max_length = 1000)]
+    pub reason: String,
+}
+
+/// `POST /v1/nodes/{node_id}/fence`: declares a node dead that is silent.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FenceNode {
     /// For the audit log.
     #[schema(min_length = 1, max_length = 1000)]
     pub reason: String,

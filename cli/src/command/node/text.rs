@@ -86,6 +86,9 @@ fn state(node: &Node, now: DateTime<Utc>) -> Cell {
     if node.denied {
         return Cell::new("expelled", Tone::Bad);
     }
+    if node.fenced {
+        return Cell::new("fenced", Tone::Bad);
+    }
     if let Some(since) = late {
         return Cell::new(
             format!("silent for {}", crate::output::age(since, now)),

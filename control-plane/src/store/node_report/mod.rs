@@ -18,7 +18,7 @@ use protocol::{
 use uuid::Uuid;
 
 use super::{
-    Error, orphan,
+    Error, fence, orphan,
     tx::{Access as _, SystemTx},
 };
 
@@ -58,6 +58,10 @@ pub async fn store(
             noticed.orphans = orphan::replace(tx, node, &agent.instances).await?;
             noticed.instances = instances::store(tx, node, &agent.instances).await?;
             noticed.builds = builds::store(tx, node, &agent.builds).await?;
+            if fence::lift(tx, node, agent).await? {
+                tracing::warn!(%node, "a fenced node is back and runs nothing of before: it is cordoned");
+                noticed.address = true;
+            }
         }
         RoleReport::Edge(edge) => requests::count(tx, node, &report.boot_id, edge).await?,
     }

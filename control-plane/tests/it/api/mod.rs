@@ -11,6 +11,7 @@ mod idempotency;
 mod input;
 mod limits;
 mod name_server;
+mod nodes;
 mod objects;
 mod operations;
 mod platform_status;

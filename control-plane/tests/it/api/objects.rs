@@ -164,6 +164,7 @@ pub fn body(operation: &str, tenant: &Tenant) -> Option<Value> {
         "domain.create" => json!({ "hostname": "fresh.example.org" }),
         "region.update" => json!({ "enabled": false }),
         "node.update" => json!({ "schedulable": false }),
+        "node.fence" => json!({ "reason": "a test" }),
         "node.override" => json!({ "feed": "routes/global", "reason": "a test" }),
         "rollout.stop" | "rollout.resume" => json!({ "reason": "a test" }),
         "join_token.create" => json!({ "region": "us-east", "role": "edge" }),

@@ -67,8 +67,10 @@ pub fn all() -> Vec<Operation> {
             });
         }
     }
-    // It takes back what another one did.
-    operations.sort_by_key(|operation| operation.id == "rollout.resume");
+    // They take back what another one did, or leave nothing to be done.
+    operations.sort_by_key(|operation| {
+        ["rollout.resume", "node.delete"].contains(&operation.id.as_str())
+    });
     assert!(
         operations.len() > 60,
         "only {} operations",
@@ -89,6 +91,7 @@ fn access(id: &str) -> Access {
         | "node.get"
         | "node.update"
         | "node.delete"
+        | "node.fence"
         | "node.override"
         | "orphan.list"
         | "orphan.delete"

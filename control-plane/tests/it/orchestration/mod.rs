@@ -6,6 +6,7 @@ mod deploy;
 mod draining;
 mod expelled;
 mod feeds;
+mod fence;
 mod jobs;
 mod join;
 mod origin;
