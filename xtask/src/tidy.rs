@@ -4,6 +4,7 @@
 mod dependencies;
 mod documented_tests;
 mod layers;
+mod migrations;
 mod text;
 
 use std::{fs, path::PathBuf};
@@ -31,6 +32,7 @@ pub fn run() -> Result<()> {
     findings.extend(files.iter().flat_map(layers::check));
     findings.extend(files.iter().flat_map(text::check));
     findings.extend(documented_tests::check(&files));
+    findings.extend(migrations::check(&files));
     for warning in files.iter().filter_map(text::long_file) {
         say!("tidy: warning: {warning}");
     }
