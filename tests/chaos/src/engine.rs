@@ -1,20 +1,85 @@
 //! What the regions' engines have, past every other part of the platform.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context as _, Result};
-use e2e::command::succeed;
-use serde_json::Value;
+use domain::id::ServiceId;
+use e2e::{command::succeed, platform::Platform};
+use serde_json::{Value, json};
 use tokio::process::Command;
 
-/// What an engine answers to a GET.
-pub async fn get(socket: &Path, path: &str) -> Result<Vec<Value>> {
+/// Asks for what carries our label.
+pub const OURS: &str = "%7B%22label%22%3A%5B%22railhead.node%22%5D%7D";
+
+/// A container that runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Running {
+    /// Whose engine has it.
+    pub region: String,
+    /// By its label.
+    pub instance: String,
+    /// The engine's own name of it: a container that was made anew has another.
+    pub container: String,
+}
+
+/// Every container of ours that runs.
+pub async fn running(platform: &Platform) -> Result<BTreeSet<Running>> {
+    let mut all = BTreeSet::new();
+    for (name, region) in &platform.status.regions {
+        let path = format!("/containers/json?filters={OURS}");
+        for container in get(&region.docker_socket, &path).await? {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            all.insert(Running {
+                region: name.clone(),
+                instance: text(&container["Labels"]["railhead.instance"]),
+                container: text(&container["Id"]),
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// The container of a service that runs in one region: its id, and the host port that it is reached by.
+pub async fn published(
+    platform: &Platform,
+    region: &str,
+    service: ServiceId,
+) -> Result<(String, u16)> {
+    let socket = &platform.status.regions[region].docker_socket;
+    let all = get(socket, &format!("/containers/json?filters={OURS}")).await?;
+    let label = json!(service.to_string());
+    let own = all
+        .iter()
+        .find(|one| one["Labels"]["railhead.service"] == label);
+    let own = own.with_context(|| format!("no container of {service} in {region}"))?;
+    let port = own["Ports"][0]["PublicPort"].as_u64();
+    let id = own["Id"].as_str().context("a container without id")?;
+    Ok((
+        id.to_owned(),
+        port.context("no published port")?.try_into()?,
+    ))
+}
+
+/// Ends and removes a container, as somebody would who knows nothing of the platform.
+pub async fn remove(platform: &Platform, region: &str, container: &str) -> Result<()> {
+    let socket = &platform.status.regions[region].docker_socket;
+    let path = format!("/containers/{container}?force=true");
+    let mut call = call(socket, &path);
+    succeed(call.args(["--request", "DELETE"])).await.map(drop)
+}
+
+fn call(socket: &Path, path: &str) -> Command {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--max-time", "10"])
         .arg("--unix-socket")
         .arg(socket)
         .arg(format!("http://engine{path}"));
-    let said = succeed(&mut curl).await?;
+    curl
+}
+
+/// What an engine answers to a GET.
+pub async fn get(socket: &Path, path: &str) -> Result<Vec<Value>> {
+    let said = succeed(&mut call(socket, path)).await?;
     serde_json::from_str(&said.stdout)
         .with_context(|| format!("reading what {} answers", socket.display()))
 }

@@ -18,7 +18,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection, types::Uuid};
 
 use crate::{
-    engine,
+    engine::{self, OURS},
     world::{Container, Deployment, Instance, World},
 };
 
@@ -65,7 +65,6 @@ pub fn database_url(platform: &Platform) -> Result<String> {
 }
 
 async fn containers(platform: &Platform, world: &mut World) -> Result<()> {
-    const OURS: &str = "%7B%22label%22%3A%5B%22railhead.node%22%5D%7D";
     for (name, region) in &platform.status.regions {
         let socket = &region.docker_socket;
         let path = format!("/containers/json?all=true&filters={OURS}");

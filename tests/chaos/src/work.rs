@@ -3,21 +3,24 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use api::{
     client::Error,
     deployment::{CreateDeployment, Deployment, DeploymentSource, DeploymentState},
     variable::SetVariable,
 };
 use domain::id::{DeploymentId, ServiceId};
-use e2e::platform::{Fixture, Platform};
+use e2e::{
+    platform::{Fixture, Platform},
+    wait,
+};
 use serde_json::{Value, json};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
 };
 
-use crate::history::{Answer, History};
+use crate::history::{Answer, History, Write};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Longer than any step should take, to go on all the same.
@@ -44,6 +47,32 @@ impl<'a> Work<'a> {
     /// What was written, and the answers.
     pub fn into_history(self) -> History {
         self.history.into_inner()
+    }
+
+    /// Waits until so many deployments and variables more have been acknowledged.
+    pub async fn has_done(
+        &self,
+        deployments: usize,
+        variables: usize,
+        limit: Duration,
+    ) -> Result<()> {
+        let done = || {
+            let history = self.history.borrow();
+            (
+                acknowledged(&history.deployments),
+                acknowledged(&history.variables),
+            )
+        };
+        let before = done();
+        wait::outcome(limit, || async {
+            let now = done();
+            ensure!(
+                now.0 >= before.0 + deployments && now.1 >= before.1 + variables,
+                "deployments and variables acknowledged: {now:?}, before {before:?}"
+            );
+            Ok(())
+        })
+        .await
     }
 
     fn goes_on(&self) -> bool {
@@ -172,6 +201,12 @@ impl<'a> Work<'a> {
             _ = stop.wait_for(|stop| *stop) => {}
         }
     }
+}
+
+fn acknowledged<W, T>(writes: &[Write<W, T>]) -> usize {
+    let all = writes.iter();
+    all.filter(|(_, answer)| answer.acknowledged().is_some())
+        .count()
 }
 
 fn has_ended(state: DeploymentState) -> bool {

@@ -11,12 +11,11 @@ use e2e::{
     wait,
 };
 
-use crate::support::{converged, deployed, load};
+use crate::support::{CONVERGED_WITHIN, converged, deployed, load};
 
 const REDEPLOYS: usize = 3;
 /// An edge is late after 45 s of silence; until then a change waits for it.
 const SERVES_WITHIN: Duration = Duration::from_secs(100);
-const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
 const REQUESTS_AT_LEAST: usize = 500;
 
 #[tokio::test]

@@ -3,12 +3,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use chaos::{
     history::{Answer, History},
     judge::{self, Demands, Verdict, Violation},
     kill::{self, Killer},
-    observe, report,
+    report,
     scale::{self, Scale},
     work::Work,
     world::World,
@@ -18,17 +18,12 @@ use e2e::{
     load::Load,
     platform::{Fixture, Platform},
 };
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::sync::watch;
 
-use crate::support::{LIGHT, deployed, small};
+use crate::support::{LIGHT, deployed, settled, small};
 
 const KILLS: usize = 600;
 const PAUSES: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_millis(1_000);
-/// After the last kill nothing may be left over for longer.
-const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn whatever_is_killed_acknowledged_work_is_kept_and_nothing_is_left_over() -> Result<()> {
@@ -42,7 +37,7 @@ async fn whatever_is_killed_acknowledged_work_is_kept_and_nothing_is_left_over()
     let count = Scale::of_this_run().of(KILLS);
     let killing = kill_and_work(&platform, &built, &scaled, seed, count);
     let mut history = Box::pin(killing).await?;
-    let (world, settled) = settled(&platform, &built, &history).await?;
+    let (world, settled) = settled(&platform, built.environment, &history).await?;
     history.requests = load.stop().await.records;
 
     let demands = Demands {
@@ -96,29 +91,6 @@ async fn kill_and_work(
     history.deployments.splice(0..0, told);
     history.kills = kills?;
     Ok(history)
-}
-
-/// Looks until nothing is wrong any more, or for too long; what is there then, and how long after the
-/// last kill that was.
-async fn settled(
-    platform: &Platform,
-    fixture: &Fixture,
-    history: &History,
-) -> Result<(World, Duration)> {
-    let last = history.kills.last().context("no kill")?.at;
-    let since = |now: chrono::DateTime<chrono::Utc>| (now - last).to_std().unwrap_or_default();
-    let give_up = Instant::now() + SETTLED_WITHIN.saturating_sub(since(chrono::Utc::now()));
-    loop {
-        let looked = observe::world(platform, fixture.environment).await;
-        let late = Instant::now() >= give_up;
-        match looked {
-            Ok(world) if late || judge::wrong_with(history, &world).is_empty() => {
-                return Ok((world, since(chrono::Utc::now())));
-            }
-            Err(error) if late => return Err(error),
-            Ok(_) | Err(_) => sleep(Duration::from_millis(500)).await,
-        }
-    }
 }
 
 fn assert_the_judge_would_see_a_loss(history: &History, mut world: World, demands: &Demands) {

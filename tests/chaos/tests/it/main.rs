@@ -2,6 +2,7 @@
 //! A tenth of the counts unless `RAILHEAD_CHAOS` is `full`.
 
 mod cut_off;
+mod database;
 mod faults;
 mod kills;
 mod ready;

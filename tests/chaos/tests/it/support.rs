@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use chaos::{history::History, judge, observe};
+use anyhow::{Context as _, Result, ensure};
+use chaos::{history::History, judge, observe, world::World};
+use chrono::Utc;
+use domain::id::EnvironmentId;
 use e2e::{
     example::{answers_from, hello},
     load::{Kind, Load, Rate},
@@ -11,6 +13,11 @@ use e2e::{
     wait,
 };
 use serde_json::{Value, json};
+use tokio::time::sleep;
+
+pub const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
+/// After the last kill nothing may be left over for longer.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
 pub const REGIONS: [&str; 2] = ["us-east", "eu-west"];
 
@@ -71,4 +78,27 @@ pub async fn converged(
     })
     .await?;
     Ok(began.elapsed())
+}
+
+/// Looks until nothing is wrong any more, or for too long; what is there then, and how long after the
+/// last kill that was.
+pub async fn settled(
+    platform: &Platform,
+    environment: EnvironmentId,
+    history: &History,
+) -> Result<(World, Duration)> {
+    let last = history.kills.last().context("no kill")?.at;
+    let since_last = || (Utc::now() - last).to_std().unwrap_or_default();
+    let give_up = Instant::now() + SETTLED_WITHIN.saturating_sub(since_last());
+    loop {
+        let looked = observe::world(platform, environment).await;
+        let late = Instant::now() >= give_up;
+        match looked {
+            Ok(world) if late || judge::wrong_with(history, &world).is_empty() => {
+                return Ok((world, since_last()));
+            }
+            Err(error) if late => return Err(error),
+            Ok(_) | Err(_) => sleep(Duration::from_millis(500)).await,
+        }
+    }
 }

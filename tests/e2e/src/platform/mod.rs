@@ -92,6 +92,11 @@ impl Platform {
                 self.client.delete(&path).await?;
             }
         }
+        // What a restored database has forgotten belongs to no project.
+        for orphan in self.client.list::<Value>("/v1/orphans").await? {
+            let path = format!("/v1/orphans/{}", text(&orphan, "instance_id")?);
+            self.client.delete(&path).await?;
+        }
         Ok(())
     }
 
