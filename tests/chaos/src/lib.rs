@@ -6,6 +6,7 @@ pub mod history;
 pub mod judge;
 pub mod kill;
 pub mod observe;
+pub mod point;
 pub mod postgres;
 pub mod report;
 pub mod work;

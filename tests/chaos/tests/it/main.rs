@@ -5,6 +5,7 @@ mod cut_off;
 mod database;
 mod faults;
 mod kills;
+mod points;
 mod ready;
 mod support;
 mod upgrade;

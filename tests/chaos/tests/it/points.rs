@@ -1,0 +1,142 @@
+//! `kill -9` where it hurts most: after a commit and before its answer, after a thing was made and before
+//! anybody was told of it. And a process that hangs for good.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use chaos::{
+    history::{Answer, History, Kill},
+    judge::{self, Demands, Verdict, Violation},
+    kill,
+    point::Point,
+    report,
+    work::Work,
+    world::{Container, World},
+};
+use e2e::{
+    load::Load,
+    platform::{CONTROL_PLANES, Fixture, Platform},
+};
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::support::{LIGHT, deployed, settled};
+
+const AGENT: &[&str] = &["us-east-agent"];
+const AGENTS: &[&str] = &["us-east-agent", "eu-west-agent"];
+const EDGE: &[&str] = &["us-east-edge"];
+
+/// Lanes beside one another, each with one point after another.
+const LANES: [&[Point]; 4] = [
+    &[
+        point("mutation-committed", &CONTROL_PLANES),
+        point("step-committed", &CONTROL_PLANES),
+        point("report-stored", &CONTROL_PLANES),
+        point("image-pushed", AGENTS),
+    ],
+    &[
+        point("feed-stored", AGENT),
+        point("container-created", AGENT),
+        point("container-started", AGENT),
+        point("container-removed", AGENT),
+    ],
+    &[point("feed-stored", EDGE), point("table-applied", EDGE)],
+    // Every worker waits for a lock for ever: only the watchdog helps.
+    &[point("deadlock", &["eu-west-edge"])],
+];
+const POINTS: usize = 11;
+/// A point is come to with the next change; a watchdog takes 15 s.
+const STRUCK_WITHIN: Duration = Duration::from_secs(90);
+
+const fn point(name: &'static str, processes: &'static [&'static str]) -> Point {
+    Point { name, processes }
+}
+
+#[tokio::test]
+async fn at_every_named_point_a_process_can_die_and_nothing_is_lost_or_done_twice() -> Result<()> {
+    let platform = Platform::running().await?;
+    let (built, scaled) = tokio::try_join!(deployed(&platform), deployed(&platform))?;
+    let edges = [platform.edges(&built.host), platform.edges(&scaled.host)].concat();
+    let load = Load::start(&edges, &LIGHT);
+    let mut history = Box::pin(strike_and_work(&platform, &built, &scaled)).await?;
+    let (world, took) = settled(&platform, built.environment, &history).await?;
+    history.requests = load.stop().await.records;
+
+    let demands = Demands {
+        requests: 200,
+        deployments: 4,
+        live: 2,
+        kills: POINTS,
+    };
+    let verdict = judge::judge(&history, &world, &demands);
+    let report = json!({
+        "verdict": verdict.to_string(),
+        "kills": kill::counts(&history.kills),
+        "requests": history.requests.len(),
+        "requests_failed_with_their_edge": judge::excused(&history),
+        "settled_after_last_kill_seconds": took.as_secs_f64(),
+    });
+    report::write("points", &report)?;
+    assert!(verdict.is_pass(), "{verdict}");
+    assert_the_judge_would_see_a_second_container(&history, world, &demands);
+    platform.delete(&built).await?;
+    platform.delete(&scaled).await
+}
+
+/// Strikes at all points; the work goes on until the last one has been survived.
+async fn strike_and_work(
+    platform: &Platform,
+    built: &Fixture,
+    scaled: &Fixture,
+) -> Result<History> {
+    let first = platform.newest_deployment(built.service.id).await?;
+    let other = platform.newest_deployment(scaled.service.id).await?;
+    let (stop, stopped) = watch::channel(false);
+    let work = Work::new(platform, stopped);
+    let striking = async {
+        let [control, agent, edge, hung] = LANES.map(|lane| strike_all(platform, lane));
+        let kills = tokio::try_join!(control, agent, edge, hung);
+        stop.send_replace(true);
+        kills
+    };
+    let (kills, worked, redeployed, set) = tokio::join!(
+        striking,
+        work.build_and_roll_back(&first),
+        work.scale_and_redeploy(scaled.service.id, "us-east"),
+        work.set_variables(built),
+    );
+    worked.and(redeployed).and(set)?;
+    let (control, agent, edge, hung) = kills?;
+    let mut history = work.into_history();
+    let told = [first, other].map(|one| (one.service_id, Answer::Acknowledged(one.id)));
+    history.deployments.splice(0..0, told);
+    history.kills = [control, agent, edge, hung].concat();
+    history.kills.sort_by_key(|kill| kill.at);
+    Ok(history)
+}
+
+async fn strike_all(platform: &Platform, points: &[Point]) -> Result<Vec<Kill>> {
+    let mut kills = Vec::new();
+    for point in points {
+        kills.extend(point.strike(platform, STRUCK_WITHIN).await?);
+    }
+    Ok(kills)
+}
+
+/// As an agent would leave it that forgets what it has created.
+fn assert_the_judge_would_see_a_second_container(
+    history: &History,
+    mut world: World,
+    demands: &Demands,
+) {
+    let one: Container = world.containers[0].clone();
+    world.containers.push(one.clone());
+    let verdict = judge::judge(history, &world, demands);
+    let doubled = Violation::OrphanContainer {
+        region: one.region,
+        instance: one.instance,
+        count: 2,
+        why: "is one",
+    };
+    assert_eq!(verdict, Verdict::Fail(vec![doubled]));
+}
