@@ -2,7 +2,7 @@
 //! at new addresses: then the agents of this region are asked for that service (DESIGN §5, cut off).
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -148,13 +148,23 @@ fn lock(clients: &Mutex<Clients>) -> MutexGuard<'_, Clients> {
 pub async fn run(state: Arc<State>, agents: Arc<Agents>, mut wanted: mpsc::Receiver<ServiceId>) {
     let mut last: HashMap<ServiceId, Instant> = HashMap::new();
     while let Some(service) = wanted.recv().await {
-        let now = Instant::now();
-        last.retain(|_, at| now.duration_since(*at) < AGAIN);
-        if last.insert(service, now).is_some() {
+        if !is_due(&mut last, service, Instant::now()) {
             continue;
         }
         let (state, agents) = (Arc::clone(&state), Arc::clone(&agents));
         tokio::spawn(async move { discover(&state, &agents, service).await });
+    }
+}
+
+/// Whether the last round for this service is long enough ago; then the next begins now.
+fn is_due(last: &mut HashMap<ServiceId, Instant>, service: ServiceId, now: Instant) -> bool {
+    last.retain(|_, at| now.duration_since(*at) < AGAIN);
+    match last.entry(service) {
+        Entry::Occupied(_) => false,
+        Entry::Vacant(round) => {
+            round.insert(now);
+            true
+        }
     }
 }
 
@@ -197,4 +207,17 @@ async fn discover(state: &State, agents: &Agents, service: ServiceId) {
     }
     pool.set_discovered(found);
     state.probe_wanted.notify_one();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_is_asked_for_all_the_time_gets_a_round_each_second() {
+        let (mut last, service, start) = (HashMap::new(), ServiceId::new(), Instant::now());
+        let moments = (0..250).map(|n| start + n * Duration::from_millis(10));
+        let rounds = moments.filter(|now| is_due(&mut last, service, *now));
+        assert_eq!(rounds.count(), 3);
+    }
 }
