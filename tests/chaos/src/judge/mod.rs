@@ -1,5 +1,6 @@
 //! Pass, fail, or a run that proves nothing. Pure: the same history and world give the same verdict.
 
+mod answers;
 mod leftovers;
 mod requests;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use domain::{
     id::{DeploymentId, ProjectId, ServiceId},
 };
 
+pub use self::answers::{Answered, judge as judge_answers};
 use crate::{history::History, world::World};
 
 /// What is wrong.
@@ -84,6 +86,12 @@ pub enum Violation {
     },
     #[error("instance {instance} is ready, and no route in {region} leads to it")]
     NoRoute { region: String, instance: String },
+    #[error("{count} × somebody else answered for {host}: {from}")]
+    ForeignAnswer {
+        host: String,
+        from: String,
+        count: usize,
+    },
     #[error("a node has not followed: {0}")]
     Behind(String),
     #[error(

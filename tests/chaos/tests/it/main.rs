@@ -7,5 +7,6 @@ mod faults;
 mod kills;
 mod points;
 mod ready;
+mod stale_edge;
 mod support;
 mod upgrade;
