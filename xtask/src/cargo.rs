@@ -1,5 +1,5 @@
-//! Cargo as the person who called: under sudo it runs with that person's ids, so that the build
-//! folder stays theirs.
+//! Cargo and git as the person who called: under sudo they run with that person's ids, so that the build
+//! folder stays theirs and the checkout is one that git trusts.
 
 use std::{env, path::PathBuf, process::Command};
 
@@ -29,12 +29,21 @@ pub fn target_dir() -> Result<PathBuf> {
 
 /// `cargo …` in the checkout.
 pub fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Command> {
+    called("cargo", arguments)
+}
+
+/// `git …` in the checkout.
+pub fn git<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Command> {
+    called("git", arguments)
+}
+
+fn called<'a>(program: &str, arguments: impl IntoIterator<Item = &'a str>) -> Result<Command> {
     let mut words = as_caller();
-    words.push("cargo".to_owned());
+    words.push(program.to_owned());
     words.extend(arguments.into_iter().map(str::to_owned));
-    let mut cargo = command(words);
-    cargo.current_dir(workspace()?);
-    Ok(cargo)
+    let mut call = command(words);
+    call.current_dir(workspace()?);
+    Ok(call)
 }
 
 fn as_caller() -> Vec<String> {

@@ -1,10 +1,14 @@
 //! `./dev test`: what must hold, cheapest first, in one run whose last words are the runner's own.
 
 mod database;
+mod long;
 mod platform;
+mod record;
 mod release;
 
 use std::path::PathBuf;
+
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
@@ -18,6 +22,12 @@ pub struct Options {
     /// Leave out the whole-system tests and the platform that they need.
     #[arg(long)]
     no_system: bool,
+    /// Rounds of seeds, kills and load, added up in `docs/long-runs.json`, until the full counts are met.
+    #[arg(long, conflicts_with = "no_system")]
+    long: bool,
+    /// Begin no round after that; another call goes on where this one ended.
+    #[arg(long, requires = "long", value_name = "N")]
+    minutes: Option<u64>,
     /// Handed to nextest, for example `-E 'package(domain)'`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     nextest: Vec<String>,
@@ -25,6 +35,9 @@ pub struct Options {
 
 /// Format, house rules, clippy, then every test of the workspace.
 pub fn run(options: &Options) -> Result<()> {
+    if options.long {
+        return long::run(options.minutes.map(|n| Duration::from_secs(60 * n)));
+    }
     cargo(["fmt", "--all", "--check"])?.run()?;
     tidy::run()?;
     cargo([
