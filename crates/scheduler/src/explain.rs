@@ -49,13 +49,14 @@ pub(crate) fn explain(
             &cores(least),
         )
     };
-    shortage + &room_to_come(snapshot, &here)
+    shortage + &room_to_come(board, snapshot, region)
 }
 
 /// Instances of the service that were told to go hold their room until they have ended.
-fn room_to_come(snapshot: &Snapshot, here: &[&Node]) -> String {
+fn room_to_come(board: &Board<'_>, snapshot: &Snapshot, region: &Name) -> String {
     let leaving = snapshot.instances.iter().filter(|instance| {
-        instance.phase == Phase::Leaving && here.iter().any(|node| node.id == instance.node_id)
+        let node = board.node(instance.node_id);
+        instance.phase == Phase::Leaving && node.is_some_and(|node| node.region == *region)
     });
     match leaving.count() {
         0 => String::new(),

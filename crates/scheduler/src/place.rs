@@ -1,6 +1,9 @@
 //! Which node is best for one more instance. The order of [`Score`]'s fields is the policy.
 
-use std::collections::BTreeMap;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+};
 
 use domain::{
     id::{DeploymentId, NodeId},
@@ -25,6 +28,7 @@ pub struct Score {
 /// The nodes with what the plan so far has put onto them.
 pub(crate) struct Board<'a> {
     nodes: &'a [Node],
+    by_id: BTreeMap<NodeId, &'a Node>,
     used: BTreeMap<NodeId, Amount>,
     replicas: BTreeMap<(DeploymentId, NodeId), u32>,
 }
@@ -34,13 +38,14 @@ impl<'a> Board<'a> {
         let used = nodes.iter().map(|node| (node.id, node.reserved)).collect();
         Self {
             nodes,
+            by_id: nodes.iter().map(|node| (node.id, node)).collect(),
             used,
             replicas: BTreeMap::new(),
         }
     }
 
     pub(crate) fn node(&self, id: NodeId) -> Option<&'a Node> {
-        self.nodes.iter().find(|node| node.id == id)
+        self.by_id.get(&id).copied()
     }
 
     pub(crate) fn count(&mut self, deployment: DeploymentId, node: NodeId) {
@@ -69,33 +74,46 @@ impl<'a> Board<'a> {
         })
     }
 
-    /// Reserves room on the best node, if there is one.
+    /// Reserves room for up to `count` instances, each on the node that is best when its turn comes. A
+    /// placement changes the score of its own node only, so all others keep their place in the heap.
     pub(crate) fn place(
         &mut self,
         deployment: DeploymentId,
         region: &Name,
         needed: Amount,
-    ) -> Option<NodeId> {
-        let best = self
-            .open(region)
-            .filter(|node| self.free(node).holds(needed))
-            .map(|node| self.score(deployment, node, needed))
-            .min()?;
-        let used = self.used.entry(best.node_id).or_default();
-        *used = used.plus(needed);
-        self.count(deployment, best.node_id);
-        Some(best.node_id)
+        count: usize,
+    ) -> Vec<NodeId> {
+        let open = self.open(region);
+        let mut scores: BinaryHeap<Reverse<Score>> = open
+            .filter_map(|node| self.score(deployment, node, needed))
+            .map(Reverse)
+            .collect();
+        let mut placed = Vec::with_capacity(count);
+        while placed.len() < count
+            && let Some(Reverse(Score { node_id, .. })) = scores.pop()
+        {
+            let used = self.used.entry(node_id).or_default();
+            *used = used.plus(needed);
+            self.count(deployment, node_id);
+            placed.push(node_id);
+            let node = self.node(node_id);
+            let again = node.and_then(|node| self.score(deployment, node, needed));
+            scores.extend(again.map(Reverse));
+        }
+        placed
     }
 
-    fn score(&self, deployment: DeploymentId, node: &Node, needed: Amount) -> Score {
-        let left = self.free(node).minus(needed);
+    /// None when it does not fit.
+    fn score(&self, deployment: DeploymentId, node: &Node, needed: Amount) -> Option<Score> {
+        let free = self.free(node);
+        let left = free.minus(needed);
         let part = |left: u64, whole: u64| left.saturating_mul(1_000) / whole.max(1);
-        Score {
+        free.holds(needed).then(|| Score {
             same_service_on_node: self.replicas(deployment, node.id),
             failure_penalty: node.recent_failures,
             binpack: part(left.cpu.0.into(), node.capacity.cpu.0.into())
                 .min(part(left.memory.0, node.capacity.memory.0)),
             node_id: node.id,
-        }
+        })
     }
 }

@@ -6,8 +6,8 @@ use domain::{instance::Duplication, name::Name, spec::Strategy};
 use crate::{
     explain::explain,
     model::{
-        Evaluation, Exhausted, Goal, Instance, Liveness, Node, Phase, Placement, Plan, Snapshot,
-        Stop, StopCause,
+        Evaluation, Exhausted, Goal, Instance, Liveness, Phase, Placement, Plan, Snapshot, Stop,
+        StopCause,
     },
     place::Board,
 };
@@ -36,10 +36,10 @@ pub fn plan(snapshot: &Snapshot, evaluation: &Evaluation) -> Plan {
     }
     for goal in goals {
         if goal.strategy == Strategy::Recreate && others_remain(snapshot, goal) {
-            hold_back(&mut plan, snapshot, goal);
+            hold_back(&mut plan, &board, snapshot, goal);
             continue;
         }
-        for region in regions(snapshot, goal) {
+        for region in regions(&board, snapshot, goal) {
             plan_region(&mut plan, &mut board, snapshot, goal, &region);
         }
     }
@@ -75,9 +75,9 @@ fn others_remain(snapshot: &Snapshot, goal: &Goal) -> bool {
     })
 }
 
-fn hold_back(plan: &mut Plan, snapshot: &Snapshot, goal: &Goal) {
+fn hold_back(plan: &mut Plan, board: &Board<'_>, snapshot: &Snapshot, goal: &Goal) {
     for (region, replicas) in &goal.replicas {
-        let here = members(snapshot, goal, region).len();
+        let here = members(board, snapshot, goal, region).len();
         let missing = replicas.saturating_sub(u32::try_from(here).unwrap_or(u32::MAX));
         if missing > 0 {
             plan.exhausted.push(Exhausted {
@@ -92,13 +92,13 @@ fn hold_back(plan: &mut Plan, snapshot: &Snapshot, goal: &Goal) {
 }
 
 /// The goal's regions, and those where instances of it are left over.
-fn regions(snapshot: &Snapshot, goal: &Goal) -> Vec<Name> {
+fn regions(board: &Board<'_>, snapshot: &Snapshot, goal: &Goal) -> Vec<Name> {
     let mut regions: Vec<Name> = goal.replicas.keys().cloned().collect();
     let left = snapshot
         .instances
         .iter()
         .filter(|instance| instance.deployment_id == goal.deployment_id)
-        .filter_map(|instance| node_of(snapshot, instance))
+        .filter_map(|instance| board.node(instance.node_id))
         .map(|node| node.region.clone());
     regions.extend(left);
     regions.sort();
@@ -114,7 +114,7 @@ fn plan_region(
     region: &Name,
 ) {
     let wanted = goal.replicas.get(region).copied().unwrap_or_default() as usize;
-    let members = members(snapshot, goal, region);
+    let members = members(board, snapshot, goal, region);
     let (ended, alive): (Vec<_>, Vec<_>) =
         members.into_iter().partition(|i| i.phase == Phase::Ended);
     plan.stops
@@ -127,7 +127,7 @@ fn plan_region(
     let missing = wanted.saturating_sub(staying.len());
     place_missing(plan, board, snapshot, goal, region, missing);
     let surplus = staying.len().saturating_sub(wanted);
-    let serves_on = wanted == 0 && !is_ready_elsewhere(snapshot, goal);
+    let serves_on = wanted == 0 && !is_ready_elsewhere(board, snapshot, goal);
     let may_go = |instance: &Instance| !(serves_on && instance.phase == Phase::Ready);
     plan.stops.extend(
         least_useful(board, goal, &staying)
@@ -147,9 +147,9 @@ fn plan_region(
 
 /// Whether the regions that a goal wants have what it wants: a service that moves from one region to
 /// another serves from where it was until then.
-fn is_ready_elsewhere(snapshot: &Snapshot, goal: &Goal) -> bool {
+fn is_ready_elsewhere(board: &Board<'_>, snapshot: &Snapshot, goal: &Goal) -> bool {
     goal.replicas.iter().all(|(region, wanted)| {
-        let here = members(snapshot, goal, region);
+        let here = members(board, snapshot, goal, region);
         let ready = here.iter().filter(|i| i.phase == Phase::Ready).count();
         ready >= *wanted as usize
     })
@@ -163,44 +163,44 @@ fn place_missing(
     region: &Name,
     missing: usize,
 ) {
-    for placed in 0..missing {
-        let Some(node_id) = board.place(goal.deployment_id, region, goal.resources) else {
-            plan.exhausted.push(Exhausted {
-                deployment_id: goal.deployment_id,
-                region: region.clone(),
-                missing: u32::try_from(missing - placed).unwrap_or(u32::MAX),
-                explanation: explain(board, snapshot, region, goal.resources),
-            });
-            return;
-        };
-        plan.placements.push(Placement {
+    let placed = board.place(goal.deployment_id, region, goal.resources, missing);
+    let still_missing = missing - placed.len();
+    plan.placements
+        .extend(placed.into_iter().map(|node_id| Placement {
             deployment_id: goal.deployment_id,
             release_id: goal.release_id,
             node_id,
             region: region.clone(),
             resources: goal.resources,
+        }));
+    if still_missing > 0 {
+        plan.exhausted.push(Exhausted {
+            deployment_id: goal.deployment_id,
+            region: region.clone(),
+            missing: u32::try_from(still_missing).unwrap_or(u32::MAX),
+            explanation: explain(board, snapshot, region, goal.resources),
         });
     }
 }
 
 /// Instances of the goal in the region that have not been told to go.
-fn members<'a>(snapshot: &'a Snapshot, goal: &Goal, region: &Name) -> Vec<&'a Instance> {
+fn members<'a>(
+    board: &Board<'_>,
+    snapshot: &'a Snapshot,
+    goal: &Goal,
+    region: &Name,
+) -> Vec<&'a Instance> {
     snapshot
         .instances
         .iter()
         .filter(|instance| {
             instance.deployment_id == goal.deployment_id
                 && instance.phase != Phase::Leaving
-                && node_of(snapshot, instance).is_some_and(|node| node.region == *region)
+                && board
+                    .node(instance.node_id)
+                    .is_some_and(|node| node.region == *region)
         })
         .collect()
-}
-
-fn node_of<'a>(snapshot: &'a Snapshot, instance: &Instance) -> Option<&'a Node> {
-    snapshot
-        .nodes
-        .iter()
-        .find(|node| node.id == instance.node_id)
 }
 
 /// Why an instance needs a replacement. While too much of a region is lost nothing is replaced:
@@ -230,7 +230,7 @@ fn brake(snapshot: &Snapshot, region: &Name) -> bool {
 /// Those to give up first: not ready, on crowded nodes, youngest.
 fn least_useful<'a>(board: &Board<'_>, goal: &Goal, staying: &[&'a Instance]) -> Vec<&'a Instance> {
     let mut order = staying.to_vec();
-    order.sort_by_key(|instance| {
+    order.sort_by_cached_key(|instance| {
         (
             instance.phase,
             board.node(instance.node_id).map(|node| node.liveness),

@@ -6,7 +6,7 @@ use domain::{
 };
 
 use super::*;
-use crate::model::Amount;
+use crate::model::{Amount, Node};
 
 mod golden;
 mod properties;
