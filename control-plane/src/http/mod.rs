@@ -129,6 +129,7 @@ pub fn router(state: State) -> anyhow::Result<Router> {
     let layer = Layer {
         operations: Operations::of(&document),
         state: state.clone(),
+        gate: Arc::default(),
     };
     let text = version::Document(Arc::from(document.to_pretty_json()? + "\n"));
     let body_max = usize::try_from(state.config.limits.body.0)?;

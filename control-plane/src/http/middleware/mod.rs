@@ -1,13 +1,14 @@
-//! What every request passes, outermost first: a request id and a span, limits of rate, who asks,
+//! What every request passes, outermost first: a request id and a span, a place at work, limits of rate, who asks,
 //! the handler under a time limit, an audit event for what was denied or failed, and the headers that
 //! every answer has.
 
 mod audit;
+mod gate;
 mod headers;
 mod limit;
 mod metrics;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{MatchedPath, Request, State as Shared},
@@ -26,6 +27,7 @@ use crate::{State, app, identity::Actor};
 use super::Failure;
 
 pub use audit::Operations;
+pub use gate::Gate;
 use limit::Account;
 pub use limit::Limits;
 
@@ -45,6 +47,8 @@ pub struct Layer {
     pub state: State,
     /// Which action a route is.
     pub operations: Operations,
+    /// How many requests may be at work.
+    pub gate: Arc<Gate>,
 }
 
 /// The one layer around all routes.
@@ -68,7 +72,7 @@ pub async fn layer(Shared(layer): Shared<Layer>, mut request: Request, next: Nex
         telemetry::context::set_parent(&span, parent);
     }
     let observed = metrics::Observation::begin(request.method(), &route);
-    let mut response = handle(&layer, request, next, &id)
+    let mut response = admitted(&layer, request, next, &id)
         .instrument(span.clone())
         .await;
     headers::add(response.headers_mut(), &id);
@@ -79,6 +83,25 @@ pub async fn layer(Shared(layer): Shared<Layer>, mut request: Request, next: Nex
 
 fn traceparent(request: &Request) -> Option<&str> {
     request.headers().get("traceparent")?.to_str().ok()
+}
+
+/// The place is given back when the answer begins: who reads a stream takes none.
+async fn admitted(layer: &Layer, request: Request, next: Next, id: &RequestId) -> Response {
+    // An upload takes as long as its client likes, and has places of its own.
+    if is_upload(&request) {
+        return handle(layer, request, next, id).await;
+    }
+    match layer.gate.enter().await {
+        Ok(_place) => handle(layer, request, next, id).await,
+        Err(gate::Overloaded) => {
+            let detail = "more is asked for than can be answered at the moment; try again";
+            Failure::new(Code::Unavailable, detail).render(&id.0)
+        }
+    }
+}
+
+fn is_upload(request: &Request) -> bool {
+    request.uri().path().ends_with("/archives")
 }
 
 async fn handle(layer: &Layer, mut request: Request, next: Next, id: &RequestId) -> Response {
@@ -164,8 +187,11 @@ async fn recognise(state: &State, token: Option<SecretString>) -> Result<Option<
 }
 
 async fn run(request: Request, next: Next) -> Response {
-    let upload = request.uri().path().ends_with("/archives");
-    let limit = if upload { UPLOAD_TIMEOUT } else { TIMEOUT };
+    let limit = if is_upload(&request) {
+        UPLOAD_TIMEOUT
+    } else {
+        TIMEOUT
+    };
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => axum::response::IntoResponse::into_response(Failure::new(

@@ -31,7 +31,9 @@ async fn the_names_stay_and_no_label_is_a_clients_text() {
     let families = gather();
     insta::assert_snapshot!(testkit::metrics::catalogue(&families), @"
     railhead_build_info{commit,version} gauge
+    railhead_deployments_ended_total{cause,state} counter
     railhead_http_request_duration_seconds{method,route,status} histogram
+    railhead_http_requests_shed_total{} counter
     railhead_reconcile_duration_seconds{task} histogram
     railhead_reconcile_last_success_timestamp_seconds{task} gauge
     railhead_reconcile_turns_total{outcome,task} counter
