@@ -1,5 +1,7 @@
 //! Who nodes are: join tokens and the identity columns of `node`.
 
+use std::collections::HashSet;
+
 use domain::{
     id::{JoinTokenId, NodeId},
     name::Name,
@@ -7,6 +9,7 @@ use domain::{
 };
 use protocol::join::{JoinedNode, Role};
 use sqlx::postgres::PgRow;
+use uuid::Uuid;
 
 use super::{
     Error,
@@ -86,9 +89,6 @@ pub async fn lock_token(tx: &mut Mutation, id: JoinTokenId) -> Result<Option<Tok
     .transpose()
 }
 
-fn token_state(row: &PgRow) -> Result<TokenState, Error> {
-    let (used, expired): (bool, bool) = (row.value("used")?, row.value("expired")?);
-    let node: Option<NodeId> = row.id_opt("node_id")?;
 /// What became of a join token.
 pub struct TokenUse {
     pub region: Name,
@@ -141,6 +141,9 @@ fn joined_node(row: &PgRow) -> Result<Option<JoinedNode>, Error> {
     }))
 }
 
+fn token_state(row: &PgRow) -> Result<TokenState, Error> {
+    let (used, expired): (bool, bool) = (row.value("used")?, row.value("expired")?);
+    let node: Option<NodeId> = row.id_opt("node_id")?;
     Ok(match (used, expired, node) {
         (true, false, Some(id)) => TokenState::UsedBy(Joined {
             id,
@@ -182,6 +185,14 @@ pub async fn is_welcome(tx: &mut SystemTx, id: NodeId) -> Result<bool, Error> {
         .bind(id.uuid())
         .fetch_one(tx.executor())
         .await?)
+}
+
+/// Every node that may speak.
+pub async fn welcome(tx: &mut SystemTx) -> Result<HashSet<NodeId>, Error> {
+    let ids: Vec<Uuid> = sqlx::query_scalar("select id from node where denied_at is null")
+        .fetch_all(tx.executor())
+        .await?;
+    Ok(ids.into_iter().map(NodeId::from).collect())
 }
 
 pub async fn find(tx: &mut SystemTx, id: NodeId) -> Result<Option<Known>, Error> {
