@@ -6,8 +6,11 @@ use domain::generation::{Epoch, Generation, Position};
 use protocol::feed::{Commit, DropCause, FeedName, SecretRef, digest::Rendered};
 use sqlx::types::Json;
 
-use super::{Error, current_epoch, epoch};
-use crate::store::tx::{Access as _, SystemTx};
+use super::{Error, epoch};
+use crate::store::{
+    epoch::follow_timeline,
+    tx::{Access as _, SystemTx},
+};
 
 /// Where a feed stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +65,7 @@ pub struct Changes {
 /// Where a feed stands; makes it if need be, so that an empty document can be followed. In the epoch
 /// that is stored: what a node shows is compared with that before a new one begins.
 pub async fn head(tx: &mut SystemTx, feed: &FeedName) -> Result<Head, Error> {
-    let epoch = epoch(tx).await?;
-    locked_head(tx, epoch, &feed.to_string())
+    locked_head(tx, &feed.to_string())
         .await
         .map(|(head, _)| head)
 }
@@ -75,8 +77,8 @@ pub async fn changes(
     following: Following,
 ) -> Result<Changes, Error> {
     let name = feed.to_string();
-    let epoch = current_epoch(tx).await?;
-    let (head, compacted) = locked_head(tx, epoch, &name).await?;
+    follow_timeline(tx).await?;
+    let (head, compacted) = locked_head(tx, &name).await?;
     let full = following.needs_full(head.position, compacted);
     let after = if full { -1 } else { following.after.0 };
     let rows: Vec<(String, String, Json<Vec<SecretRef>>)> = sqlx::query_as(
@@ -145,7 +147,7 @@ pub async fn positions(
         .collect())
 }
 
-async fn locked_head(tx: &mut SystemTx, epoch: Epoch, feed: &str) -> Result<(Head, i64), Error> {
+async fn locked_head(tx: &mut SystemTx, feed: &str) -> Result<(Head, i64), Error> {
     ensure(tx, feed).await?;
     let (generation, digest, count, compacted): (i64, String, i64, i64) = sqlx::query_as(
         "select generation, digest, count, compacted from feed where name = $1 for share",
@@ -153,6 +155,8 @@ async fn locked_head(tx: &mut SystemTx, epoch: Epoch, feed: &str) -> Result<(Hea
     .bind(feed)
     .fetch_one(tx.executor())
     .await?;
+    // After the row, which whoever began a new epoch may just have written.
+    let epoch = epoch(tx).await?;
     let head = Head {
         position: Position {
             epoch,
