@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod follow;
 mod link;
+mod node_join;
 mod output;
 mod provide;
 #[cfg(test)]

@@ -2,18 +2,23 @@
 
 mod orphan;
 mod text;
+mod token;
 
 use ::api::{
     client::Client,
-    join_token::{CreateJoinToken, CreatedJoinToken},
-    node::{FenceNode, Node, NodeRole, OverrideNode, UpdateNode},
+    node::{FenceNode, Node, OverrideNode, UpdateNode},
 };
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use domain::{id::InstanceId, name::Name, ring::Ring};
 use serde_json::json;
 
 use super::find::{self, Resource};
-use crate::{confirm, context::Context, error::Result};
+use crate::{
+    confirm,
+    context::Context,
+    error::Result,
+    node_join::{self, Options},
+};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -28,15 +33,12 @@ pub enum Command {
         /// Name or id
         node: String,
     },
-    /// Make a single-use token that lets a machine join; it is shown once
-    Join {
-        /// Where the machine stands
-        #[arg(long)]
-        region: Name,
-        /// What it becomes
-        #[arg(long, value_enum)]
-        role: Role,
-    },
+    /// Make a single-use token that lets a machine join, and show the command to run there
+    Token(token::Arguments),
+    /// Make this machine a node: agent, edge and build engine as systemd units. Run again it changes nothing
+    Join(Box<Options>),
+    /// Take away from this machine what node join has made
+    Leave,
     /// Empty a node: its instances are replaced elsewhere
     Drain {
         /// Name or id
@@ -92,26 +94,21 @@ pub enum Command {
     },
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Role {
-    /// Runs workloads and builds
-    Agent,
-    /// Carries traffic
-    Edge,
-}
-
 pub async fn run(context: &Context, command: Command) -> Result {
-    let client = context.client()?;
+    // Whoever needs it fails without; what is done on the machine itself needs nobody signed in.
+    let client = context.client();
     match command {
-        Command::List { region } => list(context, &client, region).await,
-        Command::Get { node } => get(context, &client, &node).await,
-        Command::Join { region, role } => join(context, &client, region, role).await,
-        Command::Drain { node } => drain(context, &client, &node).await,
+        Command::Join(options) => node_join::join(context.output, &options).await,
+        Command::Leave => node_join::leave(context.output),
+        Command::List { region } => list(context, &client?, region).await,
+        Command::Get { node } => get(context, &client?, &node).await,
+        Command::Token(arguments) => token::run(context, &client?, arguments).await,
+        Command::Drain { node } => drain(context, &client?, &node).await,
         Command::Cordon { node } => {
             let change = changed(Some(false), None);
             update(
                 context,
-                &client,
+                &client?,
                 &node,
                 change,
                 "is cordoned: nothing new is placed there",
@@ -120,7 +117,7 @@ pub async fn run(context: &Context, command: Command) -> Result {
         }
         Command::Uncordon { node } => {
             let change = changed(Some(true), Some(false));
-            update(context, &client, &node, change, "is in service").await
+            update(context, &client?, &node, change, "is in service").await
         }
         Command::Ring { node, ring } => {
             let change = UpdateNode {
@@ -128,18 +125,18 @@ pub async fn run(context: &Context, command: Command) -> Result {
                 ..UpdateNode::default()
             };
             let done = format!("follows ring {ring} from its next report on");
-            update(context, &client, &node, change, &done).await
+            update(context, &client?, &node, change, &done).await
         }
-        Command::Orphans => orphan::list(context, &client).await,
-        Command::LetGo { instance } => orphan::let_go(context, &client, instance).await,
+        Command::Orphans => orphan::list(context, &client?).await,
+        Command::LetGo { instance } => orphan::let_go(context, &client?, instance).await,
         Command::Fence { node, reason } => {
             let body = FenceNode { reason };
-            fence(context, &client, &node, &body).await
+            fence(context, &client?, &node, &body).await
         }
-        Command::Remove { node } => remove(context, &client, &node).await,
+        Command::Remove { node } => remove(context, &client?, &node).await,
         Command::Override { node, feed, reason } => {
             let body = OverrideNode { feed, reason };
-            release(context, &client, &node, &body).await
+            release(context, &client?, &node, &body).await
         }
     }
 }
@@ -148,8 +145,12 @@ async fn all(client: &Client) -> Result<Vec<Node>> {
     Ok(client.list("/v1/nodes").await?)
 }
 
+/// By name: the agent before the edge of the same machine, and nobody who was expelled.
 async fn named(client: &Client, wanted: &str) -> Result<Node> {
-    find::by_name_or_id(all(client).await?, "node", wanted, "this platform")
+    let mut nodes = all(client).await?;
+    nodes.retain(|node| !node.denied || node.id.to_string() == wanted);
+    nodes.sort_by_key(|node| node.role.as_str());
+    find::by_name_or_id(nodes, "node", wanted, "this platform")
 }
 
 async fn list(context: &Context, client: &Client, region: Option<Name>) -> Result {
@@ -158,7 +159,7 @@ async fn list(context: &Context, client: &Client, region: Option<Name>) -> Resul
     context.output.list(
         &nodes,
         |nodes| text::table(nodes, chrono::Utc::now()),
-        "no nodes have joined yet: railhead node join --region REGION --role agent",
+        "no nodes have joined yet: railhead node token --region REGION",
     )
 }
 
@@ -167,21 +168,6 @@ async fn get(context: &Context, client: &Client, wanted: &str) -> Result {
     context.output.show(&node, || {
         text::detail(context.output, &node, chrono::Utc::now())
     })
-}
-
-async fn join(context: &Context, client: &Client, region: Name, role: Role) -> Result {
-    let body = CreateJoinToken {
-        region,
-        role: role.into(),
-    };
-    let created: CreatedJoinToken = client.post("/v1/join-tokens", &body).await?;
-    let (role, region) = (created.join_token.role.as_str(), &created.join_token.region);
-    context.output.done(&format!(
-        "one {role} may join {region} with this token until {} UTC; it is not shown again:",
-        created.join_token.expires_at.format("%H:%M")
-    ))?;
-    context.output.show(&created, || created.token.clone())?;
-    context.output.note("next, on the machine: put it into the file that join_token_file names, and start the service")
 }
 
 async fn drain(context: &Context, client: &Client, wanted: &str) -> Result {
@@ -282,15 +268,6 @@ const fn changed(schedulable: Option<bool>, draining: Option<bool>) -> UpdateNod
         schedulable,
         draining,
         ring: None,
-    }
-}
-
-impl From<Role> for NodeRole {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::Agent => Self::Agent,
-            Role::Edge => Self::Edge,
-        }
     }
 }
 

@@ -78,7 +78,7 @@ async fn new(context: &Context, client: &Client, name: Name) -> Result {
         .done(&format!("made region {}", region.name))?;
     context.output.show(&region, || region.id.to_string())?;
     context.output.note(&format!(
-        "next: railhead node join --region {} --role agent, then --role edge",
+        "next: railhead node token --region {}",
         region.name
     ))
 }

@@ -73,7 +73,7 @@ async fn a_table_has_no_colours_without_a_terminal_and_json_is_whole() {
     let none = user.run(&api, &["node", "list"]).await;
     assert_eq!((none.code, none.stdout.as_str()), (0, ""));
     assert!(
-        none.stderr.contains("railhead node join"),
+        none.stderr.contains("railhead node token"),
         "{}",
         none.stderr
     );
