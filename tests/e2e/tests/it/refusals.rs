@@ -304,7 +304,7 @@ async fn a_machine_with_a_used_token_does_not_become_a_node() -> Result<()> {
         .await
         .context("the agent goes on trying")??;
     assert_eq!(said.code, 1, "{}", said.stderr);
-    for part in ["the join token was used before", "railhead node join"] {
+    for part in ["the join token was used before", "railhead node token"] {
         assert!(
             said.stderr.contains(part),
             "{part} is not in {}",
