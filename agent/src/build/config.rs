@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use domain::quantity::Bytes;
+use domain::quantity::{Bytes, Span};
 
 /// The node's build engine and the limits of builds. Without this table a node builds nothing.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Config {
     /// Images and cache of the build engine are cleaned down to this.
     #[serde(default = "disk_budget")]
     pub disk_budget: Bytes,
+    /// A step of a build waits so long in all for a build engine, registry or control plane that is away.
+    #[serde(default = "patience")]
+    pub patience: Span,
 }
 
 const fn nobody() -> u32 {
@@ -47,4 +50,8 @@ const fn max_source() -> Bytes {
 
 const fn disk_budget() -> Bytes {
     Bytes::mebibytes(10 * 1024)
+}
+
+const fn patience() -> Span {
+    Span::seconds(75)
 }

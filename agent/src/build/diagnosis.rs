@@ -6,13 +6,20 @@ use domain::image::ImageReference;
 use super::{
     buildkit::{self, FailedStep},
     error::Error,
-    lookup::{self, Role},
+    lookup::{self, Role, Standing},
 };
 
 /// Said by the kernel's exec.
 const CANT_RUN: &[&str] = &["exec format error"];
 /// Said by BuildKit's choice among the variants of an image.
 const NO_VARIANT: &[&str] = &["no match for platform"];
+/// Said at the very end when the engine itself stops in the middle: a build that the agent gives up says nothing
+/// any more.
+const ENGINE_STOPPED: &[&str] = &[
+    "context canceled",
+    "transport is closing",
+    "error reading from server: EOF",
+];
 /// 128 + SIGKILL.
 const KILLED: &str = "exit code: 137";
 
@@ -25,17 +32,22 @@ pub enum Subject<'a> {
     Image(&'a ImageReference),
 }
 
-/// The error for a failed build; `platform` is what the engine builds for.
+/// The error for a failed build; `platform` is what the engine builds for, `standing` what the platform's registry
+/// says of the image that the step was about.
 pub fn of(
     error: buildkit::Error,
     step: Option<&FailedStep>,
     subject: Subject<'_>,
     platform: &str,
+    standing: &Standing,
 ) -> Error {
     let message = match error {
         buildkit::Error::Build { message } | buildkit::Error::Refused { message } => message,
         engine @ buildkit::Error::Engine { .. } => return Error::Engine(engine.to_string()),
     };
+    if ENGINE_STOPPED.iter().any(|end| message.ends_with(end)) {
+        return Error::Engine(message);
+    }
     if let Some(found) = unfit(&message, step) {
         return Error::WrongArchitecture {
             found: found.to_owned(),
@@ -43,14 +55,11 @@ pub fn of(
         };
     }
     let looks_up_image = step.is_none_or(is_image_lookup) && !says(&message, &["parse error"]);
-    if looks_up_image && says(&message, &["code = unavailable"]) {
-        return Error::Engine(message);
-    }
     let (role, dockerfile) = match subject {
         Subject::Dockerfile(text) => (Role::Base, text),
         Subject::Image(image) => (Role::Source(image.to_string()), ""),
     };
-    if let Some(error) = lookup::Error::read(role, &message).filter(|_| looks_up_image) {
+    if looks_up_image && let Some(error) = lookup::Error::read(role, &message, standing) {
         return error.into();
     }
     Error::DockerfileFailed {
@@ -164,6 +173,7 @@ mod tests {
             step.as_ref(),
             Subject::Dockerfile(DOCKERFILE),
             "linux/amd64",
+            &Standing::Elsewhere,
         )
     }
 
@@ -200,13 +210,18 @@ mod tests {
             (
                 "rpc error: code = Unavailable desc = no",
                 lookup,
-                "build_engine_failed",
+                "base_image_unreachable",
             ),
             ("exit code: 1", run, "wrong_architecture"),
             (
                 "dockerfile parse error line 2: not found",
                 None,
                 "dockerfile_failed",
+            ),
+            (
+                "process \"/bin/sh -c make\" did not complete successfully: context canceled",
+                Some(("[2/3] RUN make", "")),
+                "build_engine_failed",
             ),
             (
                 "sh: make: not found",

@@ -80,10 +80,7 @@ impl Engine {
         token: &RegistryToken,
     ) -> Result<String, Error> {
         let image = format!("{repository}:{tag}");
-        let refused = |e: bollard::errors::Error| Error::PushFailed {
-            image: image.clone(),
-            said: e.to_string(),
-        };
+        let refused = |e: bollard::errors::Error| not_pushed(&image, e.to_string());
         let options = PushImageOptionsBuilder::new().tag(tag).build();
         self.docker
             .push_image(repository, Some(options), Some(credentials(token)))
@@ -95,10 +92,8 @@ impl Engine {
             .inspect_registry_image(&image, Some(credentials(token)))
             .await
             .map_err(refused)?;
-        found.descriptor.digest.ok_or_else(|| Error::PushFailed {
-            image: image.clone(),
-            said: "the registry names no digest".to_owned(),
-        })
+        let digest = found.descriptor.digest;
+        digest.ok_or_else(|| not_pushed(&image, "the registry names no digest".to_owned()))
     }
 
     /// Removes our images (their layers stay as cache), then cache beyond the budget, the longest
@@ -166,6 +161,54 @@ fn credentials(token: &RegistryToken) -> DockerCredentials {
     }
 }
 
+/// The registry's own words, as the engine hands them on.
+fn not_pushed(image: &str, said: String) -> Error {
+    const REFUSED: [&str; 2] = ["unauthorized", "denied"];
+    let image = image.to_owned();
+    let text = said.to_lowercase();
+    if REFUSED.iter().any(|word| text.contains(word)) {
+        Error::PushRefused { image, said }
+    } else {
+        Error::PushFailed { image, said }
+    }
+}
+
 fn failed(error: bollard::errors::Error) -> Error {
-    Error::Engine(error.to_string())
+    match error {
+        bollard::errors::Error::DockerResponseServerError {
+            status_code: 400..=499,
+            message,
+        } => Error::EngineRefused(message),
+        away => Error::Engine(away.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let answered = |status_code| {
+            failed(bollard::errors::Error::DockerResponseServerError {
+                status_code,
+                message: "no".to_owned(),
+            })
+        };
+        assert!(answered(500).is_passing());
+        assert!(!answered(404).is_passing());
+        for (said, is_passing) in [
+            ("unauthorized: authentication required", false),
+            ("denied: requested access to the resource is denied", false),
+            ("error reading a body from connection", true),
+            (
+                "received unexpected HTTP status: 503 Service Unavailable",
+                true,
+            ),
+            ("dial tcp 10.96.0.1:5000: connect: connection refused", true),
+        ] {
+            let error = not_pushed("r/x:1", said.to_owned());
+            assert_eq!(error.is_passing(), is_passing, "{said}");
+        }
+    }
 }

@@ -56,8 +56,13 @@ pub enum Error {
         "the image does not fit this platform's {wanted}: {found}. Choose an image and programs for {wanted}"
     )]
     WrongArchitecture { found: String, wanted: String },
-    #[error("the image was built but could not be pushed to {image}: {said}")]
+    #[error(
+        "the image was built, and the platform's registry could not take it as {image}: {said}. This is the platform's \
+         own failure: deploy again, and tell the operator if it stays"
+    )]
     PushFailed { image: String, said: String },
+    #[error("the image was built, and may not be pushed to {image}: {said}. Tell the operator")]
+    PushRefused { image: String, said: String },
     #[error(
         "the build was stopped after {} s. Make it faster or raise build.timeout", .after.as_secs()
     )]
@@ -70,8 +75,20 @@ pub enum Error {
     SecretMissing { name: String },
     #[error("{limit} builds already wait on this node. Deploy again later")]
     QueueFull { limit: usize },
-    #[error("the platform's build engine failed: {0}. Deploy again; tell the operator if it stays")]
+    #[error(
+        "the platform's build engine failed: {0}. This is the platform's own failure: deploy again, and tell the \
+         operator if it stays"
+    )]
     Engine(String),
+    #[error("the platform's build engine refused: {0}. Tell the operator")]
+    EngineRefused(String),
+    #[error("{doing} ended early: {source}. Deploy again, and tell the operator if it stays")]
+    EndedEarly {
+        doing: &'static str,
+        source: tokio::task::JoinError,
+    },
+    #[error("the certificate of the platform's registry can't be used: {0}")]
+    RegistryCertificate(reqwest::Error),
     #[error(
         "user {uid} can't pass through {}: choose another build.data_dir, or chmod o+x that folder", .folder.display()
     )]
@@ -106,13 +123,28 @@ impl Error {
             Self::Image(error) => error.code(),
             Self::WrongArchitecture { .. } => "wrong_architecture",
             Self::PushFailed { .. } => "push_failed",
+            Self::PushRefused { .. } => "push_refused",
             Self::TimedOut { .. } => "build_timed_out",
             Self::Canceled => "build_canceled",
             Self::Interrupted { .. } => "build_interrupted",
             Self::SecretMissing { .. } => "build_secret_missing",
             Self::QueueFull { .. } => "build_queue_full",
-            Self::Engine(_) => "build_engine_failed",
-            Self::Unreachable { .. } | Self::Io { .. } => "build_node_failed",
+            Self::Engine(_) | Self::EngineRefused(_) => "build_engine_failed",
+            Self::EndedEarly { .. }
+            | Self::RegistryCertificate(_)
+            | Self::Unreachable { .. }
+            | Self::Io { .. } => "build_node_failed",
+        }
+    }
+
+    /// Whether a part of the platform was away, so that the same step may succeed later without anybody doing
+    /// anything. The user's own errors never pass.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Engine(_) | Self::PushFailed { .. } => true,
+            Self::ArchiveFetch(error) => error.is_passing(),
+            Self::Image(error) => error.is_passing(),
+            _ => false,
         }
     }
 

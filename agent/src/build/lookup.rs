@@ -1,5 +1,5 @@
-//! Why an image that a build begins with could not be looked up: BuildKit's words as one of four faults,
-//! each with a code and what to do about it.
+//! Why an image that a build begins with could not be looked up: BuildKit's words, and what the platform's
+//! registry says itself, as one of five faults, each with a code and what to do about it.
 
 use std::fmt;
 
@@ -12,6 +12,14 @@ const UNREACHABLE: &[&str] = &[
     "i/o timeout",
     "tls handshake",
     "x509:",
+    "unexpected eof",
+    "connection reset",
+    "broken pipe",
+    "code = unavailable",
+    "internal server error",
+    "bad gateway",
+    "service unavailable",
+    "gateway timeout",
 ];
 const PRIVATE: &[&str] = &[
     "insufficient_scope",
@@ -23,8 +31,22 @@ const PRIVATE: &[&str] = &[
 const MISSING: &[&str] = &["not found", "manifest unknown", "name unknown"];
 
 /// The hub of names without a registry. Where an operator provides base images, it often can't be
-/// reached: then the name is simply none of them.
+/// reached: then the name, which the platform's registry does not have, is simply none of them.
 const HUB: &str = "docker.io";
+
+/// What the platform's registry itself says of an image that an engine could not look up. An engine that gets no
+/// answer from it asks the hub instead, and tells only what came of that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not asked for this image, or not for this organization.
+    Elsewhere,
+    /// It has the image: by now it answers.
+    Has,
+    /// It answers that it does not.
+    Lacks,
+    /// It does not answer; why.
+    Away(String),
+}
 
 /// Why an image could not be looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,31 +71,51 @@ enum Fault {
     Private,
     Unreachable,
     Refused,
+    Away,
+}
+
+impl Fault {
+    /// From the engine's message; `None` when it is about something else.
+    fn read(message: &str) -> Option<Self> {
+        let text = message.to_lowercase();
+        let says = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
+        if says(REFUSED) {
+            Some(Self::Refused)
+        } else if says(UNREACHABLE) && text.contains(HUB) {
+            Some(Self::Missing)
+        } else if says(UNREACHABLE) {
+            Some(Self::Unreachable)
+        } else if says(PRIVATE) {
+            Some(Self::Private)
+        } else if says(MISSING) {
+            Some(Self::Missing)
+        } else {
+            None
+        }
+    }
 }
 
 impl Error {
     /// Reads the engine's message; `None` when it is about something else.
-    pub fn read(role: Role, message: &str) -> Option<Self> {
-        let text = message.to_lowercase();
-        let says = |needles: &[&str]| needles.iter().any(|needle| text.contains(needle));
-        let fault = if says(REFUSED) {
-            Fault::Refused
-        } else if says(UNREACHABLE) && text.contains(HUB) {
-            Fault::Missing
-        } else if says(UNREACHABLE) {
-            Fault::Unreachable
-        } else if says(PRIVATE) {
-            Fault::Private
-        } else if says(MISSING) {
-            Fault::Missing
-        } else {
-            return None;
+    pub fn read(role: Role, message: &str, standing: &Standing) -> Option<Self> {
+        let said = plain(message);
+        let (fault, said) = match (Fault::read(message)?, standing) {
+            (Fault::Refused, _) => (Fault::Refused, said),
+            (_, Standing::Away(why)) => (Fault::Away, why.as_str()),
+            (_, Standing::Has) => (Fault::Away, said),
+            (_, Standing::Lacks) => (Fault::Missing, said),
+            (fault, Standing::Elsewhere) => (fault, said),
         };
         Some(Self {
             role,
             fault,
-            said: plain(message).to_owned(),
+            said: said.to_owned(),
         })
+    }
+
+    /// Whether it may succeed later without anybody doing anything.
+    pub fn is_passing(&self) -> bool {
+        self.fault == Fault::Away
     }
 
     /// Stable, snake_case.
@@ -87,6 +129,7 @@ impl Error {
             (Role::Source(_), Fault::Private) => "image_private",
             (Role::Source(_), Fault::Unreachable) => "image_unreachable",
             (Role::Source(_), Fault::Refused) => "image_refused",
+            (_, Fault::Away) => "registry_unavailable",
         }
     }
 
@@ -108,6 +151,9 @@ impl Error {
             (_, Fault::Refused) => {
                 "Of the platform's registry builds take base images and images of your own organization"
             }
+            (_, Fault::Away) => {
+                "This is the platform's own failure: deploy again, and tell the operator if it stays"
+            }
         }
     }
 }
@@ -123,6 +169,7 @@ impl fmt::Display for Error {
             Fault::Private => " does not exist, or its registry wants credentials",
             Fault::Unreachable => " is in a registry that can't be reached from the build network",
             Fault::Refused => " may not be used",
+            Fault::Away => " could not be asked for, because the platform's registry was away",
         })?;
         write!(f, ": {}. {}", self.said, self.advice())
     }
@@ -181,10 +228,45 @@ mod tests {
                 "image_refused",
             ),
         ] {
-            let code = |role| Error::read(role, message).unwrap().code();
+            let code = |role| read(role, message, &Standing::Elsewhere).code();
             assert_eq!((code(Role::Base), code(source())), (base, own), "{message}");
         }
-        assert_eq!(Error::read(Role::Base, "exit code: 1"), None);
+        let other = Error::read(Role::Base, "exit code: 1", &Standing::Has);
+        assert_eq!(other, None);
+    }
+
+    fn read(role: Role, message: &str, standing: &Standing) -> Error {
+        Error::read(role, message, standing).unwrap()
+    }
+
+    #[test]
+    fn an_image_is_missing_only_when_the_platform_s_registry_says_so() {
+        let hub = "failed to do request: Head \"https://registry-1.docker.io/v2/library/python\": dial tcp: no such host";
+        let refused = "failed to authorize: rpc error: code = PermissionDenied desc = org_1/svc_1";
+        let away = Standing::Away("connection refused".into());
+        for (message, standing, code, is_passing) in [
+            (hub, &away, "registry_unavailable", true),
+            (hub, &Standing::Has, "registry_unavailable", true),
+            (hub, &Standing::Lacks, "base_image_not_found", false),
+            ("python:3: not found", &away, "registry_unavailable", true),
+            (
+                "unexpected EOF",
+                &Standing::Has,
+                "registry_unavailable",
+                true,
+            ),
+            (refused, &Standing::Has, "base_image_refused", false),
+        ] {
+            let error = read(Role::Base, message, standing);
+            assert_eq!(
+                (error.code(), error.is_passing()),
+                (code, is_passing),
+                "{message} {standing:?}"
+            );
+        }
+        let text = read(Role::Base, hub, &away).to_string();
+        assert!(text.contains("connection refused"), "{text}");
+        assert!(text.contains("the platform's own failure"), "{text}");
     }
 
     #[test]
@@ -192,7 +274,7 @@ mod tests {
         let role = Role::Source("docker.io/acme/api:1.4".into());
         let message = "failed to solve with frontend dockerfile.v0: failed to create LLB definition: docker.io/acme/api:1.4: not found";
         assert_eq!(
-            Error::read(role, message).unwrap().to_string(),
+            read(role, message, &Standing::Elsewhere).to_string(),
             "the image docker.io/acme/api:1.4 was not found: docker.io/acme/api:1.4: not found. Check registry, repository and tag, and which images the operator provides"
         );
     }

@@ -1,7 +1,9 @@
 //! Builds images: takes the builds of the node's feed one after the other, fetches the source in
 //! the build network, lets the build engine make the image, pushes it, and reports the digest.
-//! Every build ends, with an image or with a code; a restart of the agent loses none.
+//! Every build ends, with an image or with a code; a restart of the agent loses none, and an engine, registry or
+//! control plane that is away for a moment fails none.
 
+mod base_image;
 mod buildkit;
 mod config;
 mod context;
@@ -13,8 +15,9 @@ mod fetch;
 mod job;
 mod log;
 mod lookup;
-mod mount;
 mod record;
+mod registry;
+mod retry;
 mod sandbox;
 mod task;
 mod workspace;
@@ -24,11 +27,9 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use async_trait::async_trait;
-use backon::{ExponentialBuilder, Retryable as _};
 use link::client::{self, Client};
 use tokio::sync::watch;
 
@@ -72,7 +73,7 @@ impl ControlPlane for Client {
         &self,
         request: &RegistryTokenRequest,
     ) -> Result<RegistryToken, client::Error> {
-        patiently(|| Self::registry_token(self, request)).await
+        Self::registry_token(self, request).await
     }
 
     async fn download_archive(
@@ -82,20 +83,8 @@ impl ControlPlane for Client {
         to: &Path,
         max_bytes: u64,
     ) -> Result<(), client::Error> {
-        patiently(|| Self::download_archive(self, id, sha256, to, max_bytes)).await
+        Self::download_archive(self, id, sha256, to, max_bytes).await
     }
-}
-
-/// Tries again for about a minute: a control plane that starts anew shall fail no build.
-async fn patiently<T, F>(ask: impl FnMut() -> F) -> Result<T, client::Error>
-where
-    F: Future<Output = Result<T, client::Error>>,
-{
-    let waits = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(200))
-        .with_max_delay(Duration::from_secs(2))
-        .with_max_times(32);
-    ask.retry(waits).when(client::Error::is_passing).await
 }
 
 /// What builds need of the rest of the agent.
@@ -128,8 +117,8 @@ pub fn start(
     }
     check_reachable(&work, config.fetch_uid)?;
     let (records, builds) = record::Records::open(config.data_dir.join("records"))?;
-    let registry = mount::Registry::new(&config.registry, &dependencies.registry_ca)
-        .map_err(|e| Error::Engine(format!("the registry's CA can't be used: {e}")))?;
+    let registry = registry::Registry::new(&config.registry, &dependencies.registry_ca)
+        .map_err(Error::RegistryCertificate)?;
     let shared = job::Shared {
         config,
         dependencies,

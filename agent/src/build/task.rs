@@ -210,8 +210,8 @@ async fn next(wanted: &mut watch::Receiver<Wanted>, running: Option<&mut Running
     tokio::select! {
         biased;
         Some(state) = running.states.recv() => Event::State(state),
-        ended = &mut running.task => Event::Finished(ended.unwrap_or_else(|e| {
-            Err(Error::Engine(format!("the build's task ended early: {e}")))
+        ended = &mut running.task => Event::Finished(ended.unwrap_or_else(|source| {
+            Err(Error::EndedEarly { doing: "the build's task", source })
         })),
         event = changed(wanted) => event,
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Registry of references that name none.
 const DEFAULT_REGISTRY: &str = "docker.io";
+const DEFAULT_TAG: &str = "latest";
 const NAME_MAX: usize = 255;
 const TAG_MAX: usize = 128;
 
@@ -39,6 +40,19 @@ impl ImageReference {
     #[must_use]
     pub fn repository(&self) -> &str {
         &self.repository
+    }
+
+    /// What a registry's API knows it by within its repository: the digest, or else the tag.
+    #[must_use]
+    pub fn reference(&self) -> &str {
+        let named = self.digest.as_deref().or(self.tag.as_deref());
+        named.unwrap_or(DEFAULT_TAG)
+    }
+
+    /// Whether it is one of the images that a registry without a name means: `docker.io/library/…`.
+    #[must_use]
+    pub fn is_official(&self) -> bool {
+        self.registry == DEFAULT_REGISTRY && self.repository.starts_with("library/")
     }
 }
 
@@ -198,6 +212,7 @@ mod tests {
         let pinned = format!("acme/api:1.4@{DIGEST}");
         let reference: ImageReference = pinned.parse().unwrap();
         assert_eq!(reference.to_string(), format!("docker.io/{pinned}"));
+        assert_eq!(reference.reference(), DIGEST);
     }
 
     #[test]

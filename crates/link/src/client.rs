@@ -167,7 +167,8 @@ fn certificate_refused(error: &reqwest::Error) -> Option<rustls::Error> {
 }
 
 /// reqwest says what failed, and only its sources say why.
-fn chain(error: &reqwest::Error) -> String {
+#[must_use]
+pub fn chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {

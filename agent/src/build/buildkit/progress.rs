@@ -7,7 +7,7 @@ use bollard::moby::buildkit::v1::{StatusResponse, Vertex, VertexLog};
 
 use protocol::log::Stream;
 
-use crate::build::{log::Log, mount::BaseImage};
+use crate::build::{base_image::BaseImage, log::Log};
 
 /// Most steps of one build that are shown.
 const STEPS_MAX: usize = 10_000;

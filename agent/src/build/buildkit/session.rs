@@ -62,19 +62,19 @@ const METHODS: [&str; 6] = [
 ];
 
 impl Session {
-    /// Opens a session under `id`.
+    /// Opens a session under a name of its own: an engine may still hold that of a try that broke off.
     ///
     /// # Errors
     /// When the engine can't be reached or does not upgrade the connection.
     pub async fn open(
         socket: &Path,
-        id: String,
-        secrets: SecretFiles,
+        secrets: Arc<SecretFiles>,
         tokens: Arc<dyn TokenSource>,
     ) -> Result<Self, Error> {
         let fail = |doing| connection::failed(socket, doing);
         let authority = Ed25519KeyPair::generate()
             .map_err(|e| fail("get a session key")(format!("no random numbers: {e}").into()))?;
+        let id = hex::encode(authority.public_key());
         let routes = tonic::service::Routes::new(HealthServer::new(Alive))
             .add_service(AuthServer::new(Tokens { authority, tokens }))
             .add_service(SecretsServer::new(Held(secrets)));
@@ -125,7 +125,7 @@ async fn upgrade(socket: &Path, id: &str) -> Result<hyper::upgrade::Upgraded, Er
         .map_err(|e| fail("upgrade to a session")(e.into()))
 }
 
-struct Held(SecretFiles);
+struct Held(Arc<SecretFiles>);
 
 #[async_trait]
 impl Secrets for Held {

@@ -37,7 +37,10 @@ pub async fn fetch(fetch: &Fetch<'_>, id: ArchiveId, sha256: &str) -> Result<(),
     let target = fetch.workspace.source();
     tokio::task::spawn_blocking(move || unpack(&path, &target, limit))
         .await
-        .map_err(|e| Error::Engine(format!("unpacking the archive ended early: {e}")))?
+        .map_err(|source| Error::EndedEarly {
+            doing: "unpacking the archive",
+            source,
+        })?
 }
 
 fn invalid(reason: impl Into<String>) -> Error {

@@ -63,6 +63,13 @@ pub async fn eventually(what: &str, limit: Duration, mut is: impl FnMut() -> boo
 /// A process that ends with this value.
 pub struct Process(pub Child);
 
+impl Process {
+    /// As by a crash: it can tidy nothing up.
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());

@@ -3,8 +3,10 @@
 mod failures;
 mod images;
 mod machine;
+mod outages;
 mod registry;
 mod rig;
 mod sources;
 mod submodules;
+mod surroundings;
 mod taken_over;

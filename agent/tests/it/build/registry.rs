@@ -4,6 +4,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -23,7 +24,7 @@ pub struct Registry {
     folder: PathBuf,
     key: EncodingKey,
     header: Header,
-    _process: Process,
+    process: Mutex<Option<Process>>,
 }
 
 impl Registry {
@@ -50,18 +51,30 @@ impl Registry {
             "realm": "https://127.0.0.1:1/never-asked", "service": "registry",
             "issuer": "test", "rootcertbundle": ca,
         }});
-        let process = spawn(&folder, &host, &auth);
-        eventually("the registry listens", Duration::from_secs(20), || {
-            listens(&host)
-        })
-        .await;
-        Self {
+        configure(&folder, &host, &auth);
+        let registry = Self {
             host,
             key: EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).unwrap(),
             header,
             folder,
-            _process: process,
-        }
+            process: Mutex::default(),
+        };
+        registry.serve().await;
+        registry
+    }
+
+    /// Begins, or begins again with what it has.
+    pub async fn serve(&self) {
+        *self.process.lock().unwrap() = Some(spawn(&self.folder, &self.host));
+        eventually("the registry listens", Duration::from_secs(20), || {
+            listens(&self.host)
+        })
+        .await;
+    }
+
+    pub fn kill(&self) {
+        let process = self.process.lock().unwrap().take();
+        process.unwrap().kill();
     }
 
     pub fn ca(&self) -> PathBuf {
@@ -256,7 +269,8 @@ impl Neighbour {
         } else {
             serde_json::json!({})
         };
-        let process = spawn(&registry.folder, &host, &auth);
+        configure(&registry.folder, &host, &auth);
+        let process = spawn(&registry.folder, &host);
         eventually("the neighbour listens", Duration::from_secs(20), || {
             listens(&host)
         })
@@ -268,7 +282,7 @@ impl Neighbour {
     }
 }
 
-fn spawn(folder: &Path, host: &str, auth: &serde_json::Value) -> Process {
+fn configure(folder: &Path, host: &str, auth: &serde_json::Value) {
     let path = |name: &str| folder.join(name).display().to_string();
     let config = serde_json::json!({
         "version": "0.1",
@@ -277,12 +291,18 @@ fn spawn(folder: &Path, host: &str, auth: &serde_json::Value) -> Process {
         "http": {"addr": host, "tls": {"certificate": path("server.pem"), "key": path("server.key")}},
         "auth": auth,
     });
-    let file = folder.join(format!("{host}.yml"));
-    std::fs::write(&file, config.to_string()).unwrap();
+    std::fs::write(config_file(folder, host), config.to_string()).unwrap();
+}
+
+fn config_file(folder: &Path, host: &str) -> PathBuf {
+    folder.join(format!("{host}.yml"))
+}
+
+fn spawn(folder: &Path, host: &str) -> Process {
     let log = std::fs::File::create(folder.join("log")).unwrap();
     let child = Command::new("docker-registry")
         .arg("serve")
-        .arg(&file)
+        .arg(config_file(folder, host))
         .env("OTEL_TRACES_EXPORTER", "none")
         .stdout(Stdio::null())
         .stderr(log)

@@ -2,158 +2,33 @@
 //! authentication, and a builder on them. Everything ends with the value.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
-use agent::{
-    build::{self, ControlPlane, Dependencies, LogSink, Wanted},
-    secrets::Secrets,
-};
-use async_trait::async_trait;
+use agent::build::{self, Dependencies, Wanted};
 use domain::{
-    id::{ArchiveId, BuildId, DeploymentId, OrganizationId, ServiceId},
+    id::{BuildId, DeploymentId, OrganizationId, ServiceId},
     quantity::Span,
 };
-use link::client;
 use protocol::{
-    feed::SecretRef,
     item::{BuildItem, BuildSource},
-    join::{RegistryToken, RegistryTokenRequest},
-    log::{LogLine, LogSource},
     report::{BuildReport, BuildState},
 };
-use sha2::{Digest, Sha256};
 use testkit::git::Repository;
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
 use super::{
     machine::{Cgroup, Namespace, Process, eventually, run},
     registry::Registry,
+    surroundings::{Held, Lines, Platform},
 };
 
 const START: Duration = Duration::from_secs(60);
 const BUILD: Duration = Duration::from_secs(180);
-
-/// The test's own control plane: tokens for one organization, archives from memory.
-pub struct Platform {
-    pub registry: Arc<Registry>,
-    pub organization: OrganizationId,
-    pub archives: Mutex<HashMap<ArchiveId, Vec<u8>>>,
-}
-
-#[async_trait]
-impl ControlPlane for Platform {
-    async fn registry_token(
-        &self,
-        request: &RegistryTokenRequest,
-    ) -> Result<RegistryToken, client::Error> {
-        let own = request
-            .repository
-            .starts_with(&format!("{}/", self.organization));
-        let base = request.repository.starts_with("library/") && !request.push;
-        if !own && !base {
-            return Err(refused(403, "not a repository of this node's builds"));
-        }
-        let actions: &[&str] = if request.push {
-            &["pull", "push"]
-        } else {
-            &["pull"]
-        };
-        let bases = request.mount_from.iter();
-        let scopes = std::iter::once((request.repository.as_str(), actions))
-            .chain(bases.map(|base| (base.as_str(), &["pull"][..])));
-        Ok(self.registry.token_for(scopes))
-    }
-
-    async fn download_archive(
-        &self,
-        id: ArchiveId,
-        sha256: &str,
-        to: &Path,
-        _: u64,
-    ) -> Result<(), client::Error> {
-        let bytes = self.archives.lock().unwrap().get(&id).cloned();
-        let url = format!("/node/v1/archives/{id}");
-        let bytes = bytes.ok_or_else(|| refused(404, "no such archive"))?;
-        std::fs::write(to, &bytes).unwrap();
-        let found = hex::encode(Sha256::digest(&bytes));
-        if found == sha256 {
-            return Ok(());
-        }
-        Err(client::Error::Checksum {
-            url,
-            expected: sha256.to_owned(),
-            found,
-        })
-    }
-}
-
-fn refused(status: u16, detail: &str) -> client::Error {
-    client::Error::Refused {
-        url: "https://control-plane".into(),
-        status: reqwest::StatusCode::from_u16(status).unwrap(),
-        code: None,
-        detail: detail.to_owned(),
-    }
-}
-
-/// Keeps every line.
-#[derive(Default)]
-pub struct Lines(Mutex<HashMap<LogSource, Vec<LogLine>>>);
-
-#[async_trait]
-impl LogSink for Lines {
-    async fn append(&self, source: LogSource, lines: Vec<LogLine>, _: u64) {
-        self.0
-            .lock()
-            .unwrap()
-            .entry(source)
-            .or_default()
-            .extend(lines);
-    }
-    async fn end(&self, _: LogSource) {}
-}
-
-impl Lines {
-    pub fn of(&self, build: BuildId) -> String {
-        let lines = self.0.lock().unwrap();
-        let lines = lines.get(&LogSource::Build(build)).into_iter().flatten();
-        lines.map(|line| format!("{}\n", line.text)).collect()
-    }
-}
-
-/// Secrets by key.
-#[derive(Default)]
-pub struct Held(pub Mutex<BTreeMap<String, String>>);
-
-impl Secrets for Held {
-    fn open(&self, secret: &SecretRef) -> Option<Zeroizing<String>> {
-        self.0
-            .lock()
-            .unwrap()
-            .get(&secret.key)
-            .cloned()
-            .map(Zeroizing::new)
-    }
-}
-
-impl Held {
-    pub fn hold(&self, key: &str, value: &str) -> SecretRef {
-        self.0
-            .lock()
-            .unwrap()
-            .insert(key.to_owned(), value.to_owned());
-        SecretRef {
-            key: key.to_owned(),
-            version: 1,
-        }
-    }
-}
 
 /// The whole of it.
 pub struct Rig {
@@ -165,7 +40,7 @@ pub struct Rig {
     reports: watch::Receiver<Vec<BuildReport>>,
     pub config: build::Config,
     // Ends in this order.
-    _engine: Process,
+    engine: Option<Process>,
     pub namespace: Namespace,
     _cgroup: Cgroup,
     pub folder: tempfile::TempDir,
@@ -173,6 +48,11 @@ pub struct Rig {
 
 impl Rig {
     pub async fn start() -> Self {
+        Self::with_patience(Span::seconds(75)).await
+    }
+
+    /// With so long for an engine, a registry or a control plane that is away.
+    pub async fn with_patience(patience: Span) -> Self {
         telemetry::init_crypto();
         let folder = tempfile::Builder::new()
             .prefix("railhead-build")
@@ -182,12 +62,7 @@ impl Rig {
         let namespace = Namespace::new();
         let registry = Arc::new(Registry::start(folder.path(), &namespace.host).await);
         let cgroup = Cgroup::new(&namespace.name, 256 << 20);
-        let engine = engine(folder.path(), &namespace, &registry);
         let socket = folder.path().join("engine.sock");
-        eventually("the engine answers", START, || {
-            std::os::unix::net::UnixStream::connect(&socket).is_ok()
-        })
-        .await;
         let repositories = folder.path().join("repositories");
         std::fs::create_dir(&repositories).unwrap();
         let extra_ca = folder.path().join("extra-ca.pem");
@@ -200,12 +75,14 @@ impl Rig {
             "file_roots": [repositories],
             "extra_ca_file": extra_ca,
             "max_source": "20Mi",
+            "patience": patience,
         }))
         .unwrap();
         let platform = Arc::new(Platform {
             registry,
             organization: OrganizationId::new(),
             archives: Mutex::default(),
+            away: AtomicBool::new(false),
         });
         let (lines, secrets) = (Arc::new(Lines::default()), Arc::new(Held::default()));
         let (wanted, receiver) = watch::channel(None);
@@ -216,7 +93,7 @@ impl Rig {
             registry_ca: std::fs::read_to_string(platform.registry.ca()).unwrap(),
         };
         let reports = build::start(config.clone(), dependencies, receiver).unwrap();
-        let rig = Self {
+        let mut rig = Self {
             platform,
             lines,
             secrets,
@@ -224,13 +101,33 @@ impl Rig {
             wanted,
             reports,
             config,
-            _engine: engine,
+            engine: None,
             namespace,
             _cgroup: cgroup,
             folder,
         };
+        rig.start_engine().await;
         rig.provide_base_image().await;
         rig
+    }
+
+    pub async fn start_engine(&mut self) {
+        let registry = &self.platform.registry;
+        self.engine = Some(engine(self.folder.path(), &self.namespace, registry));
+        let socket = &self.config.socket;
+        eventually("the engine answers", START, || {
+            std::os::unix::net::UnixStream::connect(socket).is_ok()
+        })
+        .await;
+    }
+
+    pub async fn kill_engine(&mut self) {
+        self.engine.take().unwrap().kill();
+        // Its containerd dies with it, but not in the same moment, and the next engine would take it for alive.
+        let pid = self.folder.path().join("exec/containerd/containerd.pid");
+        let pid = std::fs::read_to_string(pid).unwrap();
+        let containerd = Path::new("/proc").join(pid.trim());
+        eventually("containerd has ended", START, || !containerd.exists()).await;
     }
 
     /// `library/base`: busybox with its usual names.
