@@ -219,9 +219,7 @@ mod tests {
             complete: true,
             instances: vec![serde_json::from_value(report).unwrap()],
             running: [id].into(),
-            environments: Default::default(),
-            services: Default::default(),
-            images: Default::default(),
+            ..Observed::default()
         };
         let (_seen, observed) = watch::channel(Arc::new(observed));
         let (_used, usages) = watch::channel(Arc::default());

@@ -16,7 +16,7 @@ use crate::{
     health::Prober,
     logs::{self, Logs},
     metrics,
-    network::{self, Networks, firewall::Firewall},
+    network::{self, Networks, firewall::Firewall, published},
     ports::Ports,
     reconcile::{self, Observed, Shell},
     report::Sources,
@@ -120,6 +120,11 @@ impl Workloads {
         tasks.spawn(shell.run());
         tasks.spawn(network::keep_guarded(
             Arc::clone(&networks),
+            observed.clone(),
+        ));
+        tasks.spawn(published::keep(
+            Arc::clone(&networks),
+            published::Memory::load(state_dir.join("published-ports.json"))?,
             observed.clone(),
         ));
         tasks.spawn(usage::sample(

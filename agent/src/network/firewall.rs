@@ -1,42 +1,23 @@
 //! Own chains in the agent's network namespace, hooked into INPUT and DOCKER-USER. The whole chain
-//! is replaced at once (`iptables-restore --noflush`), so there is no moment without rules, and only
-//! when it is not what it should be. Programs get argument vectors; rules come from typed addresses.
+//! is replaced at once, so there is no moment without rules, and only when it is not what it should be.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, process::Stdio};
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use async_trait::async_trait;
 use domain::id::EnvironmentId;
 use ipnet::Ipv4Net;
-use tokio::{io::AsyncWriteExt, process::Command, sync::Mutex};
+use tokio::sync::Mutex;
 
-use super::{Guard, bridge_name};
+use super::{
+    Guard, bridge_name,
+    iptables::{self, Error, ensure_chain, ensure_hook, restore, run},
+    standby::Standby,
+};
+use crate::runtime::PublishedPort;
 
 /// Metadata services of clouds: link-local ones (and everything else without a router in between), and
 /// the two with public addresses.
 const METADATA: [&str; 3] = ["169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32"];
-
-/// Why the rules are not in force. No container is started then.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The program can't be run.
-    #[error("can't run {program}: {source}; install iptables and run the agent as root")]
-    Run {
-        /// Which.
-        program: &'static str,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The program refused.
-    #[error("{program} {arguments} failed: {reason}")]
-    Refused {
-        /// Which.
-        program: &'static str,
-        /// With what.
-        arguments: String,
-        /// Its words.
-        reason: String,
-    },
-}
 
 /// The node's firewall for workloads.
 #[derive(Debug)]
@@ -44,6 +25,7 @@ pub struct Firewall {
     denied: Vec<Ipv4Net>,
     dns: Vec<Ipv4Addr>,
     applied: Mutex<Option<Applied>>,
+    standby: Mutex<Standby>,
 }
 
 /// What was loaded, and how the kernel shows it: neither may have changed.
@@ -61,6 +43,7 @@ impl Firewall {
             denied,
             dns,
             applied: Mutex::new(None),
+            standby: Mutex::default(),
         }
     }
 }
@@ -83,9 +66,17 @@ impl Guard for Firewall {
                 ..in_force
             });
         }
-        ensure_hook("INPUT", "RAILHEAD-INPUT").await?;
+        ensure_hook("filter", "INPUT", "RAILHEAD-INPUT").await?;
         ensure_chain("DOCKER-USER").await?;
-        ensure_hook("DOCKER-USER", "RAILHEAD-FORWARD").await
+        ensure_hook("filter", "DOCKER-USER", "RAILHEAD-FORWARD").await
+    }
+
+    async fn stand_by(&self, ports: &BTreeSet<PublishedPort>) -> Result<(), Error> {
+        self.standby.lock().await.raise(ports).await
+    }
+
+    async fn stand_down(&self) -> Result<(), Error> {
+        self.standby.lock().await.lower().await
     }
 }
 
@@ -156,71 +147,11 @@ async fn shown() -> Result<String, Error> {
     for chain in ["RAILHEAD-INPUT", "RAILHEAD-FORWARD"] {
         match run("iptables", &["-w", "5", "-S", chain]).await {
             Ok(text) => all.push_str(&text),
-            Err(Error::Refused { .. }) => {}
+            Err(iptables::Error::Refused { .. }) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(all)
-}
-
-async fn ensure_chain(chain: &str) -> Result<(), Error> {
-    match run("iptables", &["-w", "5", "-S", chain]).await {
-        Ok(_) => Ok(()),
-        Err(_) => run("iptables", &["-w", "5", "-N", chain]).await.map(drop),
-    }
-}
-
-async fn ensure_hook(from: &str, to: &str) -> Result<(), Error> {
-    match run("iptables", &["-w", "5", "-C", from, "-j", to]).await {
-        Ok(_) => Ok(()),
-        Err(_) => run("iptables", &["-w", "5", "-I", from, "1", "-j", to])
-            .await
-            .map(drop),
-    }
-}
-
-async fn restore(program: &'static str, rules: &str) -> Result<(), Error> {
-    const ARGUMENTS: [&str; 3] = ["--noflush", "-w", "5"];
-    let cant_run = |source| Error::Run { program, source };
-    let mut child = Command::new(program)
-        .args(ARGUMENTS)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(cant_run)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(rules.as_bytes()).await.map_err(cant_run)?;
-    }
-    let output = child.wait_with_output().await.map_err(cant_run)?;
-    answer(program, &ARGUMENTS, &output).map(drop)
-}
-
-async fn run(program: &'static str, arguments: &[&str]) -> Result<String, Error> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|source| Error::Run { program, source })?;
-    answer(program, arguments, &output)
-}
-
-fn answer(
-    program: &'static str,
-    arguments: &[&str],
-    output: &std::process::Output,
-) -> Result<String, Error> {
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(Error::Refused {
-        program,
-        arguments: arguments.join(" "),
-        reason: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
 }
 
 #[cfg(test)]

@@ -5,14 +5,17 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use domain::id::EnvironmentId;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, RwLock, RwLockReadGuard, watch};
 
 use crate::{
     reconcile::Observed,
-    runtime::{self, Runtime},
+    runtime::{self, PublishedPort, Runtime},
 };
 
 pub mod firewall;
+pub mod iptables;
+pub mod published;
+mod standby;
 
 const GUARD_AGAIN: Duration = Duration::from_secs(10);
 
@@ -28,7 +31,11 @@ pub fn bridge_name(environment: EnvironmentId) -> String {
 #[async_trait]
 pub trait Guard: Send + Sync + 'static {
     /// Makes sure that exactly these environments have ways within themselves, and none elsewhere.
-    async fn ensure(&self, environments: &BTreeSet<EnvironmentId>) -> Result<(), firewall::Error>;
+    async fn ensure(&self, environments: &BTreeSet<EnvironmentId>) -> Result<(), iptables::Error>;
+    /// Published ports stay open without the engine, as far as their containers live.
+    async fn stand_by(&self, ports: &BTreeSet<PublishedPort>) -> Result<(), iptables::Error>;
+    /// Published ports are the engine's again.
+    async fn stand_down(&self) -> Result<(), iptables::Error>;
 }
 
 /// Why an environment's network is not there.
@@ -39,7 +46,7 @@ pub enum Error {
     Runtime(#[from] runtime::Error),
     /// The rules are not in force.
     #[error("the firewall for workloads is not in force: {0}")]
-    Firewall(#[from] firewall::Error),
+    Firewall(#[from] iptables::Error),
 }
 
 /// Checks again and again that the rules are in force, whoever may have flushed them, until the
@@ -61,6 +68,13 @@ pub struct Networks {
     guard: Box<dyn Guard>,
     environments: Mutex<BTreeSet<EnvironmentId>>,
     present: watch::Sender<Option<BTreeSet<EnvironmentId>>>,
+    /// Read by whoever starts a container.
+    starts: RwLock<()>,
+}
+
+/// As long as it lives a container may get an address, and no rules of ours lead to any.
+pub struct StartPermit<'a> {
+    _starts: RwLockReadGuard<'a, ()>,
 }
 
 impl Networks {
@@ -72,6 +86,7 @@ impl Networks {
             guard,
             environments: Mutex::default(),
             present: watch::Sender::default(),
+            starts: RwLock::default(),
         }
     }
 
@@ -95,6 +110,34 @@ impl Networks {
         });
         self.runtime.ensure_network(environment).await?;
         Ok(self.guard.ensure(&environments).await?)
+    }
+
+    /// The same, for the time of its start.
+    ///
+    /// # Errors
+    /// When one of them is not.
+    pub async fn permit_start(&self, environment: EnvironmentId) -> Result<StartPermit<'_>, Error> {
+        self.ensure(environment).await?;
+        let starts = self.starts.read().await;
+        self.guard.stand_down().await?;
+        Ok(StartPermit { _starts: starts })
+    }
+
+    /// The engine is away: published ports stay open, once no start is under way.
+    ///
+    /// # Errors
+    /// When they don't.
+    pub async fn stand_by(&self, ports: &BTreeSet<PublishedPort>) -> Result<(), Error> {
+        let _no_start = self.starts.write().await;
+        Ok(self.guard.stand_by(ports).await?)
+    }
+
+    /// The engine answers.
+    ///
+    /// # Errors
+    /// When rules of ours are left.
+    pub async fn stand_down(&self) -> Result<(), Error> {
+        Ok(self.guard.stand_down().await?)
     }
 
     /// Again and again, whatever happened to the rules: they are in force for these environments.

@@ -270,7 +270,8 @@ impl Context {
     }
 
     async fn start(&self, id: InstanceId, instance: &Instance) -> Result<Outcome, Error> {
-        self.networks.ensure(instance.record.environment).await?;
+        let environment = instance.record.environment;
+        let _permit = self.networks.permit_start(environment).await?;
         match self.runtime.start(id).await {
             Ok(()) => {
                 failpoint::reach("container-started");

@@ -25,7 +25,7 @@ pub use apply::{Context, Outcome, Parts};
 pub use instance::{Clock, Ending, Goal, Instance};
 pub use ledger::Record;
 pub use roster::Roster;
-pub use shell::{Observed, Shell};
+pub use shell::{Engine, Observed, Shell};
 
 use crate::runtime::Phase;
 

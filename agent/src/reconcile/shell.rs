@@ -28,9 +28,9 @@ mod engine;
 mod observed;
 mod watchers;
 
-pub use observed::Observed;
+pub use observed::{Engine, Observed};
 
-use engine::{Engine, News};
+use engine::{News, Questions};
 use watchers::Watchers;
 
 /// The engine is asked this often even if it says nothing.
@@ -49,7 +49,7 @@ pub struct Shell {
     verdicts: mpsc::Receiver<Event>,
     watchers: Watchers,
     logs: Logs,
-    engine: Engine,
+    engine: Questions,
     looked_at: Instant,
 }
 
@@ -72,7 +72,7 @@ impl Shell {
             Watchers::new(Arc::clone(&context.runtime), logs.clone(), prober);
         let mut shell = Self {
             roster,
-            engine: Engine::new(Arc::clone(&context.runtime)),
+            engine: Questions::new(Arc::clone(&context.runtime)),
             context,
             ledger,
             desired,
@@ -226,6 +226,7 @@ impl Shell {
                 self.roster.all(),
                 desired.as_deref(),
                 seen,
+                self.engine.state(),
                 self.context.address,
             )
         };

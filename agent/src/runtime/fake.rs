@@ -142,6 +142,7 @@ impl Runtime for Fake {
                 image_digest: None,
                 ip: None,
                 host_port: spec.publish.map(|publish| publish.host.port()),
+                published: None,
             };
             world.containers.insert(spec.labels.instance, container);
             Ok(())

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, SocketAddrV4},
 };
 
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use domain::{
 };
 use futures::stream::BoxStream;
 use protocol::{item::InstanceItem, log::LogLine, report::Problem};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub mod docker;
@@ -73,6 +74,19 @@ pub struct Container {
     pub ip: Option<IpAddr>,
     /// Published on the node's address.
     pub host_port: Option<u16>,
+    /// How that port leads into it, while it runs.
+    pub published: Option<PublishedPort>,
+}
+
+/// A port of the node and where it leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// On the node's address.
+    pub host: SocketAddrV4,
+    /// On the environment's network.
+    pub target: SocketAddrV4,
+    /// The container's first process, on the node.
+    pub pid: u32,
 }
 
 /// What a container does.

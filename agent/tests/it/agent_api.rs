@@ -1,7 +1,7 @@
 //! What edges ask an agent, over real mTLS: who gets an answer, and that no answer gives one
 //! instance another's address.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use agent::{reconcile::Observed, serve};
 use domain::id::{InstanceId, ReleaseId, ServiceId};
@@ -95,10 +95,7 @@ fn observed(instances: Vec<InstanceReport>) -> Observed {
     Observed {
         complete: true,
         instances,
-        running: BTreeSet::new(),
-        environments: BTreeSet::new(),
-        services: BTreeSet::new(),
-        images: BTreeSet::new(),
+        ..Observed::default()
     }
 }
 

@@ -272,6 +272,7 @@ impl Node {
                 image_digest: digest,
                 ip: Some(IpAddr::from([10, 200, 0, 1])),
                 host_port: Some(port),
+                published: None,
             },
             program,
             told_to_stop: false,

@@ -6,13 +6,15 @@ use std::{sync::Arc, time::Duration};
 use futures::{StreamExt, stream::BoxStream};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::observed::Engine;
 use crate::runtime::{Container, Error, Runtime};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// After its events broke off.
 const RECONNECT: Duration = Duration::from_secs(1);
 
-pub(super) struct Engine {
+/// What the engine was asked and told.
+pub(super) struct Questions {
     runtime: Arc<dyn Runtime>,
     changes: BoxStream<'static, Result<(), Error>>,
     look: Option<AbortOnDropHandle<Result<Vec<Container>, Error>>>,
@@ -32,7 +34,7 @@ pub(super) enum News {
     Lost,
 }
 
-impl Engine {
+impl Questions {
     pub(super) fn new(runtime: Arc<dyn Runtime>) -> Self {
         Self {
             changes: runtime.changes(),
@@ -41,6 +43,14 @@ impl Engine {
             look_again: false,
             seen: false,
             lost: false,
+        }
+    }
+
+    pub(super) fn state(&self) -> Engine {
+        match (self.lost, self.seen) {
+            (true, _) => Engine::Away,
+            (false, true) => Engine::Answers,
+            (false, false) => Engine::Unasked,
         }
     }
 

@@ -9,7 +9,22 @@ use domain::id::{EnvironmentId, InstanceId, ServiceId};
 use protocol::report::InstanceReport;
 
 use super::super::{Goal, Instance};
-use crate::{desired::Desired, runtime::Phase};
+use crate::{
+    desired::Desired,
+    runtime::{Phase, PublishedPort},
+};
+
+/// Whether the engine answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// It was not heard of yet.
+    #[default]
+    Unasked,
+    /// It does.
+    Answers,
+    /// It did not answer last time.
+    Away,
+}
 
 /// What is seen on this node.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,6 +41,10 @@ pub struct Observed {
     pub services: BTreeSet<ServiceId>,
     /// Images that items refer to.
     pub images: BTreeSet<String>,
+    /// Whether all this is what the engine tells now.
+    pub engine: Engine,
+    /// Where the ports of running containers lead.
+    pub published: BTreeSet<PublishedPort>,
 }
 
 impl Observed {
@@ -33,6 +52,7 @@ impl Observed {
         instances: &BTreeMap<InstanceId, Instance>,
         desired: Option<&Desired>,
         engine_seen: bool,
+        engine: Engine,
         address: IpAddr,
     ) -> Self {
         let present = || instances.values().filter(|instance| is_present(instance));
@@ -53,6 +73,11 @@ impl Observed {
             environments: present().map(|i| i.record.environment).collect(),
             services: present().map(|i| i.record.service).collect(),
             images: items.map(|wanted| wanted.item.image.clone()).collect(),
+            engine,
+            published: instances
+                .values()
+                .filter_map(|instance| instance.container.as_ref()?.published)
+                .collect(),
         }
     }
 }

@@ -196,6 +196,7 @@ impl Model {
                     image_digest: None,
                     ip: None,
                     host_port: Some(20_000),
+                    published: None,
                 });
                 Outcome::Created
             }

@@ -13,9 +13,9 @@ use crate::{
     garbage::Images,
     health::Prober,
     logs::{Logs, Store},
-    network::{Guard, Networks, firewall},
+    network::{Guard, Networks, iptables},
     ports::Ports,
-    runtime::{Image, Runtime as _, Signal, fake::Fake},
+    runtime::{Image, PublishedPort, Runtime as _, Signal, fake::Fake},
     secrets::Secrets,
 };
 
@@ -23,7 +23,15 @@ struct Open;
 
 #[async_trait]
 impl Guard for Open {
-    async fn ensure(&self, _: &BTreeSet<EnvironmentId>) -> Result<(), firewall::Error> {
+    async fn ensure(&self, _: &BTreeSet<EnvironmentId>) -> Result<(), iptables::Error> {
+        Ok(())
+    }
+
+    async fn stand_by(&self, _: &BTreeSet<PublishedPort>) -> Result<(), iptables::Error> {
+        Ok(())
+    }
+
+    async fn stand_down(&self) -> Result<(), iptables::Error> {
         Ok(())
     }
 }

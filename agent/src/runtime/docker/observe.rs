@@ -1,6 +1,9 @@
 //! What runs here, from the engine and not from the plan.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddrV4},
+};
 
 use bollard::{
     Docker,
@@ -12,7 +15,7 @@ use domain::id::NodeId;
 use futures::{StreamExt, TryStreamExt};
 
 use super::{Error, failed, has_status, network, node_label};
-use crate::runtime::{Container, Labels, Phase};
+use crate::runtime::{Container, Labels, Phase, PublishedPort};
 
 const INSPECTIONS_AT_ONCE: usize = 8;
 
@@ -58,15 +61,37 @@ fn container(answer: ContainerInspectResponse) -> Option<Container> {
         .get(&network::name(labels.environment))
         .and_then(|endpoint| endpoint.ip_address.as_deref())
         .and_then(|text| text.parse::<IpAddr>().ok());
+    let bindings = bindings.unwrap_or_default();
+    let state = answer.state.unwrap_or_default();
+    let published = published(&state, ip, &bindings);
     Some(Container {
         labels,
-        phase: phase(answer.state.unwrap_or_default()),
+        phase: phase(state),
         image_digest: config
             .image
             .and_then(|image| image.split_once('@').map(|(_, digest)| digest.to_owned())),
         ip,
-        host_port: host_port(bindings.unwrap_or_default()),
+        host_port: bound(&bindings).map(|(_, host)| host.port()),
+        published,
     })
+}
+
+/// A container that does not run holds no address.
+fn published(
+    state: &ContainerState,
+    ip: Option<IpAddr>,
+    bindings: &PortMap,
+) -> Option<PublishedPort> {
+    let pid = state.pid.and_then(|pid| u32::try_from(pid).ok());
+    let (port, host) = bound(bindings)?;
+    match (state.running, ip) {
+        (Some(true), Some(IpAddr::V4(ip))) => Some(PublishedPort {
+            host,
+            target: SocketAddrV4::new(ip, port),
+            pid: pid.filter(|pid| *pid > 0)?,
+        }),
+        _ => None,
+    }
 }
 
 fn phase(state: ContainerState) -> Phase {
@@ -88,10 +113,13 @@ fn time(text: Option<String>) -> DateTime<Utc> {
         .unwrap_or(DateTime::UNIX_EPOCH)
 }
 
-fn host_port(bindings: PortMap) -> Option<u16> {
-    bindings
-        .into_values()
-        .flatten()
-        .flatten()
-        .find_map(|binding| binding.host_port?.parse().ok())
+/// A port of the container and where it is published.
+fn bound(bindings: &PortMap) -> Option<(u16, SocketAddrV4)> {
+    bindings.iter().find_map(|(key, bindings)| {
+        let port = key.strip_suffix("/tcp")?.parse().ok()?;
+        let binding = bindings.as_ref()?.first()?;
+        let address = binding.host_ip.as_deref()?.parse().ok()?;
+        let host_port = binding.host_port.as_deref()?.parse().ok()?;
+        Some((port, SocketAddrV4::new(address, host_port)))
+    })
 }

@@ -73,7 +73,7 @@ fn on_path(program: &str) -> bool {
 pub struct Machine {
     engine: Option<Process>,
     _registry: Process,
-    _outside: Process,
+    outside: Process,
     folder: tempfile::TempDir,
 }
 
@@ -87,7 +87,7 @@ impl Machine {
         let mut machine = Self {
             engine: None,
             _registry: registry,
-            _outside: outside,
+            outside,
             folder,
         };
         machine.start_engine().await;
@@ -112,6 +112,11 @@ impl Machine {
         .unwrap()
     }
 
+    /// The network of the machine beyond the wire.
+    pub fn outside(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/net", self.outside.0.id()))
+    }
+
     pub async fn start_engine(&mut self) {
         let path = |name: &str| self.path(name).to_str().unwrap().to_owned();
         let arguments = [
@@ -120,6 +125,7 @@ impl Machine {
             format!("--exec-root={}", path("exec")),
             format!("--pidfile={}", path("docker.pid")),
             "--live-restore".to_owned(),
+            "--userland-proxy=false".to_owned(),
             "--bip=172.31.255.1/24".to_owned(),
             "--default-address-pool=base=172.30.0.0/16,size=24".to_owned(),
             "--exec-opt=native.cgroupdriver=cgroupfs".to_owned(),

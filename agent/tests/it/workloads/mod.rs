@@ -7,4 +7,5 @@ mod machine;
 mod node;
 mod outside;
 mod process;
+mod published;
 mod survival;

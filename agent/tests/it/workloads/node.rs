@@ -12,9 +12,9 @@ use agent::{
     garbage::Images,
     health::Prober,
     logs::{self, Logs, Store},
-    network::{Networks, firewall::Firewall},
+    network::{Networks, firewall::Firewall, published},
     ports::Ports,
-    reconcile::{Context, Observed, Parts, Shell},
+    reconcile::{Context, Engine, Observed, Parts, Shell},
     runtime::{Runtime, docker::Docker},
     secrets::Secrets,
 };
@@ -112,8 +112,10 @@ impl Node {
         let runtime: Arc<dyn Runtime> = Arc::new(Docker::new(&self.machine.socket(), self.id, &[]));
         let firewall = Firewall::new(vec![format!("{DENIED}/16").parse().unwrap()], Vec::new());
         let logs = Logs::spawn(Store::open(path("logs"), 1 << 26).unwrap());
+        let networks = Arc::new(Networks::new(Arc::clone(&runtime), Box::new(firewall)));
+        let published = published::Memory::load(path("published-ports.json")).unwrap();
         let context = Context::new(Parts {
-            networks: Arc::new(Networks::new(Arc::clone(&runtime), Box::new(firewall))),
+            networks: Arc::clone(&networks),
             runtime,
             secrets: Arc::new(OneSecret),
             control_plane: self.platform.clone(),
@@ -130,8 +132,10 @@ impl Node {
             Arc::new(Prober::new().unwrap()),
         )
         .unwrap();
+        let keep = published::keep(networks, published, observed.clone());
         self.observed = observed;
         self.tasks.spawn(shell.run());
+        self.tasks.spawn(keep);
         self.tasks.spawn(logs::ship(logs, self.platform.clone()));
     }
 
@@ -146,6 +150,11 @@ impl Node {
             instances: instances.collect(),
             builds: BTreeMap::new(),
         })));
+    }
+
+    /// Whether the engine answers, as the agent sees it.
+    pub fn engine(&self) -> Engine {
+        self.observed.borrow().engine
     }
 
     pub fn report(&self, id: InstanceId) -> Option<InstanceReport> {
