@@ -49,16 +49,21 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
         })
 }
 
-/// Replaces a file; after a crash either the old or the new content is there.
+/// Replaces a file; after a crash either the old or the new content is there. Whoever waits, no thread of the
+/// runtime does: a disk may take seconds.
 ///
 /// # Errors
 /// When it can't be written; the old content then stands.
-pub fn write<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+pub async fn write<T: Serialize + Sync>(path: &Path, value: &T) -> Result<(), Error> {
     let bytes = serde_json::to_vec(value).map_err(|source| Error::Damaged {
         path: path.to_owned(),
         source,
     })?;
-    replace(path, &bytes).map_err(|source| io_error("write", path, source))
+    let file = path.to_owned();
+    let written = tokio::task::spawn_blocking(move || replace(&file, &bytes)).await;
+    written
+        .unwrap_or_else(|broken| Err(broken.into()))
+        .map_err(|source| io_error("write", path, source))
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -84,12 +89,12 @@ fn io_error(tried: &'static str, path: &Path, source: io::Error) -> Error {
 mod tests {
     use super::*;
 
-    #[test]
-    fn reads_back_what_was_written_and_names_a_damaged_file() {
+    #[tokio::test]
+    async fn reads_back_what_was_written_and_names_a_damaged_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/ports.json");
         assert_eq!(read::<Vec<u16>>(&path).unwrap(), None);
-        write(&path, &vec![1_u16, 2]).unwrap();
+        write(&path, &vec![1_u16, 2]).await.unwrap();
         assert_eq!(read::<Vec<u16>>(&path).unwrap(), Some(vec![1, 2]));
         fs::write(&path, "[1,").unwrap();
         let error = read::<Vec<u16>>(&path).unwrap_err().to_string();

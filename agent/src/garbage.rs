@@ -13,7 +13,12 @@ use domain::id::ServiceId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::{config, disk, network::Networks, reconcile::Observed, runtime::Runtime};
+use crate::{
+    config, disk,
+    network::Networks,
+    reconcile::Observed,
+    runtime::{self, Runtime},
+};
 
 const INTERVAL: Duration = Duration::from_secs(20);
 
@@ -22,6 +27,8 @@ const INTERVAL: Duration = Duration::from_secs(20);
 pub struct Images {
     path: PathBuf,
     pulled: Mutex<Pulled>,
+    /// One at a time, so that the newest content is the last one written.
+    writing: tokio::sync::Mutex<()>,
 }
 
 type Pulled = BTreeMap<String, Image>;
@@ -39,14 +46,18 @@ impl Images {
     /// When the file can't be read.
     pub fn load(path: PathBuf) -> Result<Self, disk::Error> {
         let pulled = Mutex::new(disk::read(&path)?.unwrap_or_default());
-        Ok(Self { path, pulled })
+        Ok(Self {
+            path,
+            pulled,
+            writing: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Remembers an image before it is pulled.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn note_pull(
+    pub async fn note_pull(
         &self,
         image: &str,
         service: ServiceId,
@@ -56,9 +67,8 @@ impl Images {
             service,
             used_at: now,
         };
-        let mut pulled = self.pulled();
-        pulled.insert(image.to_owned(), used);
-        disk::write(&self.path, &*pulled)
+        self.pulled().insert(image.to_owned(), used);
+        self.write().await
     }
 
     /// With an image here.
@@ -75,10 +85,15 @@ impl Images {
         }
     }
 
-    fn forget(&self, image: &str) -> Result<(), disk::Error> {
-        let mut pulled = self.pulled();
-        pulled.remove(image);
-        disk::write(&self.path, &*pulled)
+    async fn forget(&self, image: &str) -> Result<(), disk::Error> {
+        self.pulled().remove(image);
+        self.write().await
+    }
+
+    async fn write(&self) -> Result<(), disk::Error> {
+        let _turn = self.writing.lock().await;
+        let pulled = self.pulled().clone();
+        disk::write(&self.path, &pulled).await
     }
 
     fn pulled(&self) -> MutexGuard<'_, Pulled> {
@@ -118,15 +133,25 @@ async fn remove_images(
     images.note_uses(observed, now);
     let unused = plan_removals(&images.pulled(), observed, settings, now);
     for image in unused {
-        let removed = runtime.remove_image(&image).await;
-        let forgotten = removed
-            .map_err(|error| error.to_string())
-            .and_then(|()| images.forget(&image).map_err(|error| error.to_string()));
-        match forgotten {
+        match remove_image(runtime, images, &image).await {
             Ok(()) => tracing::info!(%image, "removed an image that nothing refers to"),
             Err(error) => tracing::warn!(%image, %error, "an unused image stays for now"),
         }
     }
+}
+
+async fn remove_image(runtime: &dyn Runtime, images: &Images, image: &str) -> Result<(), Error> {
+    runtime.remove_image(image).await?;
+    Ok(images.forget(image).await?)
+}
+
+/// Why an image stays.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
 }
 
 /// Of a service that is here, the newest few stay for a quick rollback; of one that is gone, none

@@ -95,13 +95,13 @@ impl Ports {
     ///
     /// # Errors
     /// When there is none, or the choice can't be written.
-    pub fn take(&mut self, held: &BTreeSet<u16>, now: DateTime<Utc>) -> Result<u16, Error> {
+    pub async fn take(&mut self, held: &BTreeSet<u16>, now: DateTime<Utc>) -> Result<u16, Error> {
         let port = self.rotation.take(&self.range, held, now);
         let port = port.ok_or(Error::Exhausted {
             first: *self.range.start(),
             last: *self.range.end(),
         })?;
-        disk::write(&self.path, &self.rotation)?;
+        disk::write(&self.path, &self.rotation).await?;
         Ok(port)
     }
 
@@ -109,9 +109,9 @@ impl Ports {
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn release(&mut self, port: u16, now: DateTime<Utc>) -> Result<(), disk::Error> {
+    pub async fn release(&mut self, port: u16, now: DateTime<Utc>) -> Result<(), disk::Error> {
         self.rotation.release(port, now);
-        disk::write(&self.path, &self.rotation)
+        disk::write(&self.path, &self.rotation).await
     }
 }
 
@@ -125,43 +125,45 @@ mod tests {
         Ports::load(folder.path().join("ports.json"), 20_000..=20_003).unwrap()
     }
 
-    #[test]
-    fn rotates_across_restarts_and_says_when_all_rest() {
+    #[tokio::test]
+    async fn rotates_across_restarts_and_says_when_all_rest() {
         let folder = tempfile::tempdir().unwrap();
         let (none, now) = (BTreeSet::new(), Utc::now());
         for expected in 20_000..=20_003 {
-            assert_eq!(ports(&folder).take(&none, now).unwrap(), expected);
+            assert_eq!(ports(&folder).take(&none, now).await.unwrap(), expected);
         }
-        let error = ports(&folder).take(&none, now).unwrap_err().to_string();
+        let error = ports(&folder).take(&none, now).await.unwrap_err();
+        let error = error.to_string();
         assert!(error.contains("20000-20003"), "{error}");
         let tomorrow = now + TimeDelta::hours(24);
-        assert_eq!(ports(&folder).take(&none, tomorrow).unwrap(), 20_000);
+        assert_eq!(ports(&folder).take(&none, tomorrow).await.unwrap(), 20_000);
     }
 
-    #[test]
-    fn a_port_held_for_days_rests_a_day_after_its_release() {
+    #[tokio::test]
+    async fn a_port_held_for_days_rests_a_day_after_its_release() {
         let folder = tempfile::tempdir().unwrap();
         let mut ports = ports(&folder);
         let start = Utc::now();
-        let port = ports.take(&BTreeSet::new(), start).unwrap();
+        let port = ports.take(&BTreeSet::new(), start).await.unwrap();
         let end = start + TimeDelta::days(5);
-        ports.release(port, end).unwrap();
+        ports.release(port, end).await.unwrap();
         let others: BTreeSet<u16> = (20_000..=20_003).filter(|p| *p != port).collect();
-        assert!(ports.take(&others, end + TimeDelta::hours(23)).is_err());
-        assert!(ports.take(&others, end + TimeDelta::hours(24)).is_ok());
+        let early = ports.take(&others, end + TimeDelta::hours(23)).await;
+        assert!(early.is_err(), "{early:?}");
+        let in_time = ports.take(&others, end + TimeDelta::hours(24)).await;
+        assert!(in_time.is_ok(), "{in_time:?}");
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn no_port_twice_within_a_day(hours in proptest::collection::vec(0_i64..12, 1..40)) {
-            let folder = tempfile::tempdir().unwrap();
-            let mut ports = ports(&folder);
+            let mut rotation = Rotation::default();
+            let range = 20_000..=20_003;
             let mut taken: BTreeMap<u16, DateTime<Utc>> = BTreeMap::new();
             let mut now = Utc::now();
             for step in hours {
                 now += TimeDelta::hours(step);
-                if let Ok(port) = ports.take(&BTreeSet::new(), now)
+                if let Some(port) = rotation.take(&range, &BTreeSet::new(), now)
                     && let Some(before) = taken.insert(port, now)
                 {
                     prop_assert!(now - before >= REST);

@@ -101,16 +101,19 @@ impl Records {
         Ok((records, found))
     }
 
-    /// Writes a record; it is there after a crash.
-    pub fn store(&self, record: &Record) -> Result<(), Error> {
+    /// Writes a record; it is there after a crash. No thread of the runtime waits for the disk.
+    pub async fn store(&self, record: &Record) -> Result<(), Error> {
         let path = self.path(record.report.id);
-        write(&self.folder, &path, record).map_err(Error::io("write", &path))
+        let (folder, file, record) = (self.folder.clone(), path.clone(), record.clone());
+        let written = blocking(move || write(&folder, &file, &record)).await;
+        written.map_err(Error::io("write", path))
     }
 
     /// Forgets a build.
-    pub fn remove(&self, id: BuildId) -> Result<(), Error> {
+    pub async fn remove(&self, id: BuildId) -> Result<(), Error> {
         let path = self.path(id);
-        match std::fs::remove_file(&path) {
+        let file = path.clone();
+        match blocking(move || std::fs::remove_file(file)).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::io("remove", path)(error))
             }
@@ -121,6 +124,14 @@ impl Records {
     fn path(&self, id: BuildId) -> PathBuf {
         self.folder.join(format!("{id}.json"))
     }
+}
+
+async fn blocking(
+    work: impl FnOnce() -> std::io::Result<()> + Send + 'static,
+) -> std::io::Result<()> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|broken| Err(broken.into()))
 }
 
 fn read(path: &Path) -> std::io::Result<Record> {
@@ -142,8 +153,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn ended_builds_stay_ended_and_interrupted_ones_begin_again_but_not_for_ever() {
+    #[tokio::test]
+    async fn ended_builds_stay_ended_and_interrupted_ones_begin_again_but_not_for_ever() {
         let folder = tempfile::tempdir().unwrap();
         let (records, _) = Records::open(folder.path().join("records")).unwrap();
         let mut done = Record::new(BuildId::new());
@@ -158,7 +169,7 @@ mod tests {
         let mut last = Record::new(BuildId::new());
         (0..ATTEMPTS_MAX).for_each(|_| last.begin(Utc::now()));
         for record in [&done, &first, &last] {
-            records.store(record).unwrap();
+            records.store(record).await.unwrap();
         }
         std::fs::write(folder.path().join("records/torn.json"), "{").unwrap();
 
@@ -169,8 +180,8 @@ mod tests {
             matches!(&found[&last.report.id].report.state, BuildState::Failed { problem } if problem.code == "build_interrupted")
         );
         assert_eq!(found.len(), 3);
-        records.remove(done.report.id).unwrap();
-        records.remove(done.report.id).unwrap();
+        records.remove(done.report.id).await.unwrap();
+        records.remove(done.report.id).await.unwrap();
         assert_eq!(
             Records::open(folder.path().join("records"))
                 .unwrap()

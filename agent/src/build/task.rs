@@ -1,7 +1,7 @@
 //! The builder's task: one build at a time, the oldest first, level-triggered by the feed.
 
 use std::{
-    collections::{BTreeMap, btree_map},
+    collections::{BTreeMap, BTreeSet, btree_map},
     sync::Arc,
 };
 
@@ -44,6 +44,7 @@ pub fn spawn(
         wanted,
         records,
         builds,
+        unsaved: BTreeSet::new(),
         reports,
         running: None,
     };
@@ -56,6 +57,8 @@ struct Task {
     wanted: watch::Receiver<Wanted>,
     records: Records,
     builds: BTreeMap<BuildId, Record>,
+    /// Whose records on disk are old.
+    unsaved: BTreeSet<BuildId>,
     reports: watch::Sender<Vec<BuildReport>>,
     running: Option<Running>,
 }
@@ -79,6 +82,7 @@ impl Task {
         loop {
             self.reconcile();
             self.begin_next();
+            self.save().await;
             self.reports.send_replace(reports_of(&self.builds));
             match next(&mut self.wanted, self.running.as_mut()).await {
                 Event::Wanted => {}
@@ -118,9 +122,7 @@ impl Task {
                 continue;
             }
             self.builds.remove(&id);
-            if let Err(error) = self.records.remove(id) {
-                tracing::warn!(build = %id, %error, "a build's record was not removed");
-            }
+            self.unsaved.insert(id);
         }
     }
 
@@ -143,7 +145,7 @@ impl Task {
             record.report.state = BuildState::Failed {
                 problem: error.problem(),
             };
-            store(&self.records, record);
+            self.unsaved.insert(id);
         }
     }
 
@@ -175,7 +177,7 @@ impl Task {
             });
         if let Some((item, record)) = next {
             record.begin(Utc::now());
-            store(&self.records, record);
+            self.unsaved.insert(item.id);
             self.running = Some(start(&self.shared, item));
         }
     }
@@ -198,7 +200,20 @@ impl Task {
                     problem: error.problem(),
                 },
             };
-            store(&self.records, record);
+            self.unsaved.insert(running.id);
+        }
+    }
+
+    /// What a restart of the agent must know, before anybody hears of it.
+    async fn save(&mut self) {
+        for id in std::mem::take(&mut self.unsaved) {
+            let saved = match self.builds.get(&id) {
+                Some(record) => self.records.store(record).await,
+                None => self.records.remove(id).await,
+            };
+            if let Err(error) = saved {
+                tracing::error!(build = %id, %error, "a build's record was not written; after a restart it would begin again");
+            }
         }
     }
 }
@@ -271,12 +286,6 @@ fn last_line(result: &Result<BuildResult, Error>) -> (Stream, String) {
             Stream::Stderr,
             format!("Build failed ({}): {error}", error.code()),
         ),
-    }
-}
-
-fn store(records: &Records, record: &Record) {
-    if let Err(error) = records.store(record) {
-        tracing::error!(build = %record.report.id, %error, "a build's record was not written; after a restart it would begin again");
     }
 }
 

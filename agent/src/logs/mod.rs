@@ -2,9 +2,13 @@
 //! store when it answers (DESIGN §10). Reading a container's log never slows the container: the
 //! engine keeps a bounded file of its own in between.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use chrono::{DateTime, Utc};
+use domain::id::{BuildId, InstanceId};
 use protocol::log::{LogBatch, LogLine, LogSource};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -38,10 +42,29 @@ enum Entry {
         dropped: u64,
     },
     End(LogSource),
+    EndOthers(Living),
     Where {
         source: LogSource,
         answer: oneshot::Sender<Option<DateTime<Utc>>>,
     },
+}
+
+/// Whose lines may still come.
+#[derive(Debug)]
+pub struct Living {
+    /// These.
+    pub instances: BTreeSet<InstanceId>,
+    /// These; all while no document is known.
+    pub builds: Option<BTreeSet<BuildId>>,
+}
+
+impl Living {
+    fn has(&self, source: LogSource) -> bool {
+        match source {
+            LogSource::Instance(id) => self.instances.contains(&id),
+            LogSource::Build(id) => self.builds.as_ref().is_none_or(|all| all.contains(&id)),
+        }
+    }
 }
 
 impl Logs {
@@ -88,32 +111,45 @@ impl Logs {
         asked.await.ok().flatten()
     }
 
-    /// Ends every source that `lives` refuses: no more lines will come, and once shipped its files go.
-    pub fn end_others(&self, lives: impl Fn(LogSource) -> bool) {
-        self.store().end_others(lives);
-        self.arrived.notify_one();
+    /// Ends every source but these: no more lines will come, and once shipped its files go. Said again and again,
+    /// so a full queue may drop it.
+    pub fn end_others(&self, living: Living) {
+        if self.queue.try_send(Entry::EndOthers(living)).is_err() {
+            tracing::debug!("the log writer is behind; sources that have ended are told later");
+        }
     }
 
-    fn next_batch(&self) -> Option<LogBatch> {
-        self.store().next_batch()
+    async fn next_batch(&self) -> Option<LogBatch> {
+        self.on_disk(Store::next_batch).await.flatten()
     }
 
-    fn acknowledge(&self, batch: &LogBatch) {
-        self.store().acknowledge(batch);
+    async fn acknowledge(&self, batch: LogBatch) {
+        self.on_disk(move |store| store.acknowledge(&batch)).await;
+    }
+
+    /// On a thread that may wait for the disk; nothing when the agent is ending.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> Option<T> {
+        let store = Arc::clone(&self.store);
+        let work = move || work(&mut lock(&store));
+        tokio::task::spawn_blocking(work).await.ok()
     }
 
     async fn arrived(&self) {
         self.arrived.notified().await;
     }
+}
 
-    fn store(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Held over reads and writes of the disk: never on a thread of the runtime.
+fn lock(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
+    store.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write(mut entries: mpsc::Receiver<Entry>, store: &Mutex<Store>, arrived: &Notify) {
     while let Some(entry) = entries.blocking_recv() {
-        let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut store = lock(store);
         match entry {
             Entry::Lines {
                 source,
@@ -121,6 +157,7 @@ fn write(mut entries: mpsc::Receiver<Entry>, store: &Mutex<Store>, arrived: &Not
                 dropped,
             } => store.append(source, &lines, dropped),
             Entry::End(source) => store.end(source),
+            Entry::EndOthers(living) => store.end_others(|source| living.has(source)),
             Entry::Where { source, answer } => {
                 // Whoever asked may have gone meanwhile.
                 let _ = answer.send(store.last_line_at(source));

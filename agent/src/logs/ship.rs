@@ -16,11 +16,12 @@ const GATHER: Duration = Duration::from_millis(200);
 /// Runs until the task is dropped.
 pub async fn ship(logs: Logs, control_plane: Arc<dyn ControlPlane>) {
     loop {
-        while let Some(batch) = logs.next_batch() {
+        while let Some(batch) = logs.next_batch().await {
             let mut delays = delays();
-            while !send(&logs, control_plane.as_ref(), &batch).await {
+            while !send(control_plane.as_ref(), &batch).await {
                 tokio::time::sleep(delays.next().unwrap_or(LONGEST)).await;
             }
+            logs.acknowledge(batch).await;
         }
         logs.arrived().await;
         tokio::time::sleep(GATHER).await;
@@ -28,19 +29,11 @@ pub async fn ship(logs: Logs, control_plane: Arc<dyn ControlPlane>) {
 }
 
 /// Whether the batch is off our hands.
-async fn send(
-    logs: &Logs,
-    control_plane: &dyn ControlPlane,
-    batch: &protocol::log::LogBatch,
-) -> bool {
+async fn send(control_plane: &dyn ControlPlane, batch: &protocol::log::LogBatch) -> bool {
     match control_plane.ship_logs(batch).await {
-        Ok(()) => {
-            logs.acknowledge(batch);
-            true
-        }
+        Ok(()) => true,
         Err(ShipError::Refused(reason)) => {
             tracing::warn!(source = ?batch.source, lines = batch.lines.len(), %reason, "the control plane refuses log lines; they are given up");
-            logs.acknowledge(batch);
             true
         }
         Err(ShipError::Unavailable(reason)) => {

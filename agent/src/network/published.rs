@@ -28,8 +28,9 @@ pub async fn keep(
         let now = Arc::clone(&observed.borrow_and_update());
         let result = match now.engine {
             Engine::Answers => {
-                memory.remember(&now.published);
-                networks.stand_down().await
+                let result = networks.stand_down().await;
+                memory.remember(&now.published).await;
+                result
             }
             Engine::Unasked if begun.elapsed() < LOOK_AGAIN => Ok(()),
             Engine::Unasked | Engine::Away => networks.stand_by(&memory.ports).await,
@@ -65,12 +66,12 @@ impl Memory {
         Ok(Self { path, ports })
     }
 
-    fn remember(&mut self, ports: &BTreeSet<PublishedPort>) {
+    async fn remember(&mut self, ports: &BTreeSet<PublishedPort>) {
         if self.ports == *ports {
             return;
         }
         self.ports.clone_from(ports);
-        if let Err(error) = disk::write(&self.path, &self.ports) {
+        if let Err(error) = disk::write(&self.path, &self.ports).await {
             tracing::error!(%error, "where published ports lead can't be remembered");
         }
     }

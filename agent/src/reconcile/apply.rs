@@ -3,14 +3,14 @@
 use std::{
     collections::BTreeSet,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use chrono::Utc;
 use domain::{id::InstanceId, spec::Confinement};
 use protocol::{item::InstanceItem, report::Problem};
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tracing::Instrument;
 
 use super::{Action, Goal, Instance};
@@ -188,16 +188,14 @@ impl Context {
         self.ensure_image(item).await?;
         self.networks.ensure(item.environment_id).await?;
         let environment = secrets::environment(&item.environment, self.secrets.as_ref())?;
-        let publish = item
-            .port
-            .map(|port| {
-                let host = self.take_port(held_ports)?;
-                Ok::<_, ports::Error>(Publish {
-                    host: SocketAddr::new(self.address, host),
-                    port,
-                })
-            })
-            .transpose()?;
+        let publish = match item.port {
+            Some(port) => {
+                let host = self.ports.lock().await.take(held_ports, Utc::now()).await?;
+                let host = SocketAddr::new(self.address, host);
+                Some(Publish { host, port })
+            }
+            None => None,
+        };
         let spec = ContainerSpec {
             labels: Labels::from(item),
             item_digest: item_digest(item),
@@ -256,7 +254,8 @@ impl Context {
             None => None,
         };
         self.images
-            .note_pull(&item.image, item.service_id, Utc::now())?;
+            .note_pull(&item.image, item.service_id, Utc::now())
+            .await?;
         self.runtime.pull(&item.image, token.as_deref()).await?;
         let image = self.runtime.image(&item.image).await?;
         Ok(image.ok_or_else(|| failed("it is not there after the pull".to_owned()))?)
@@ -291,17 +290,10 @@ impl Context {
         self.runtime.remove(id).await?;
         failpoint::reach("container-removed");
         if let Some(port) = instance.record.host_port {
-            self.ports().release(port, Utc::now())?;
+            let mut ports = self.ports.lock().await;
+            ports.release(port, Utc::now()).await?;
         }
         Ok(())
-    }
-
-    fn take_port(&self, held: &BTreeSet<u16>) -> Result<u16, ports::Error> {
-        self.ports().take(held, Utc::now())
-    }
-
-    fn ports(&self) -> std::sync::MutexGuard<'_, Ports> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

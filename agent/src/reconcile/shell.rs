@@ -9,7 +9,6 @@ use std::{
 };
 
 use domain::{id::InstanceId, instance::State};
-use protocol::log::LogSource;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet},
@@ -20,7 +19,7 @@ use crate::{
     desired::Desired,
     disk,
     health::{Event, Prober},
-    logs::Logs,
+    logs::{Living, Logs},
     runtime::Container,
 };
 
@@ -109,6 +108,7 @@ impl Shell {
             Some(done) = self.actions.join_next() => self.take_outcome(done),
             Some(event) = self.verdicts.recv() => self.take_verdict(event),
             Some(instance) = self.watchers.ended() => self.take_log_end(instance),
+            () = self.ledger.written() => {}
         }
     }
 
@@ -152,8 +152,9 @@ impl Shell {
         self.end_logs();
     }
 
+    /// Nothing is begun while the disk is behind: after a crash, what was done must not be done again.
     fn act(&mut self) {
-        if self.engine.lost || !self.engine.seen {
+        if self.engine.lost || !self.engine.seen || self.ledger.is_writing() {
             return;
         }
         for action in decide(&self.view()) {
@@ -213,9 +214,7 @@ impl Shell {
     }
 
     fn save(&mut self) {
-        if let Err(error) = self.ledger.save(self.roster.records()) {
-            tracing::error!(%error, "what is known of instances can't be remembered");
-        }
+        self.ledger.save(self.roster.records());
     }
 
     fn publish(&self) {
@@ -242,13 +241,15 @@ impl Shell {
     /// Logs of what will never write again are shipped, and go.
     fn end_logs(&self) {
         let desired = self.desired.borrow();
-        self.logs.end_others(|source| match source {
-            LogSource::Instance(id) => self.roster.all().get(&id).is_some_and(|instance| {
-                instance.container.is_some() || instance.record.state < State::Stopped
-            }),
-            LogSource::Build(id) => desired
+        let all = self.roster.all().iter();
+        let writing = all.filter(|(_, instance)| {
+            instance.container.is_some() || instance.record.state < State::Stopped
+        });
+        self.logs.end_others(Living {
+            instances: writing.map(|(id, _)| *id).collect(),
+            builds: desired
                 .as_ref()
-                .is_none_or(|desired| desired.builds.contains_key(&id)),
+                .map(|desired| desired.builds.keys().copied().collect()),
         });
     }
 

@@ -235,6 +235,11 @@ async fn a_restarted_agent_adopts_and_starts_nothing_twice() {
         observed.instances.first().is_some_and(|i| i.ready)
     })
     .await;
+    let disk = node.folder.path().join("instances.json");
+    node.until("it is on the disk", |_, _| {
+        std::fs::read_to_string(&disk).is_ok_and(|text| text.contains(r#""ready":true"#))
+    })
+    .await;
     node.restart();
     assert!(
         node.observed.borrow().instances[0].ready,
