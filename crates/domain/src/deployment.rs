@@ -2,6 +2,7 @@
 //! when edges have acknowledged its routes is decided in [`acknowledgement`].
 
 pub mod acknowledgement;
+pub mod cause;
 pub mod machine;
 
 use serde::{Deserialize, Serialize};

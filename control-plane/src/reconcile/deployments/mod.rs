@@ -4,6 +4,7 @@
 mod apply;
 pub mod decide;
 pub mod draining;
+mod metrics;
 mod observe;
 mod release;
 mod release_command;
@@ -33,6 +34,7 @@ use crate::{
 const STEPS_MAX: usize = 16;
 
 pub(super) async fn run(context: Context) -> Result<(), Error> {
+    metrics::serve();
     let all = deployment::unfinished(&mut SystemTx::begin(&context.state.pools).await?).await?;
     for (id, service) in all {
         for _ in 0..STEPS_MAX {
@@ -99,7 +101,11 @@ async fn take_step(
     tx.commit().await?;
     failpoint::reach("step-committed");
     wake(context);
-    Ok(next.step != deployment.state.step)
+    let changed = next.step != deployment.state.step;
+    if changed {
+        metrics::observe(&next);
+    }
+    Ok(changed)
 }
 
 async fn announce(
