@@ -12,7 +12,7 @@ use domain::{
     instance::{Desired, State as InstanceState},
     quantity::{Bytes, MilliCpu},
 };
-use link::follow::{Entry, Standing, State};
+use link::follow::{Entry, Standing, State, Status};
 use protocol::{
     feed::FeedName,
     item::{BuildItem, InstanceItem, NodeItem, RunMode},
@@ -95,6 +95,15 @@ impl FakeAgent {
     #[must_use]
     pub fn node_id(&self) -> NodeId {
         self.node.link.identity().node_id()
+    }
+
+    /// How its feed stands.
+    #[must_use]
+    pub fn feed_status(&self) -> watch::Receiver<Status> {
+        let [feed] = self.node.feeds() else {
+            unreachable!("an agent follows its own feed and no other");
+        };
+        feed.watch()
     }
 
     /// Asks the control plane what a real agent asks: tokens, archives, log lines.

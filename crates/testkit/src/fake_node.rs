@@ -65,6 +65,11 @@ impl FakeNode {
         Ok(state)
     }
 
+    /// The feeds followed so far.
+    pub fn feeds(&self) -> &[Feed] {
+        &self.feeds
+    }
+
     /// Reports from now on, with the feeds followed so far.
     pub fn report(&mut self, build: impl FnMut() -> RoleReport + Send + 'static) -> Poke {
         let version = env!("CARGO_PKG_VERSION").to_owned();

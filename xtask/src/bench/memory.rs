@@ -4,13 +4,13 @@ use std::fs;
 
 use anyhow::{Context as _, Result};
 
-use super::{Benchmark, Measurement};
+use super::{Benchmark, Measurement, Run};
 use crate::dev::{plan::Plan, state::State};
 
 pub const BENCHMARK: Benchmark = Benchmark {
     name: "memory",
     method: "VmRSS of each supervised process (without its children) on an idle platform; unoptimised builds of our own programs",
-    run,
+    run: Run::Platform(run),
 };
 
 fn run(plan: &Plan) -> Result<Vec<Measurement>> {

@@ -4,7 +4,7 @@ use std::{env, time::Instant};
 
 use anyhow::Result;
 
-use super::{Benchmark, Measurement, percentile};
+use super::{Benchmark, Measurement, Run, percentile};
 use crate::{
     command::{CommandExt as _, command},
     dev::plan::Plan,
@@ -13,7 +13,7 @@ use crate::{
 pub const BENCHMARK: Benchmark = Benchmark {
     name: "up",
     method: "`xtask dev up` on a running platform, three times, wall time",
-    run,
+    run: Run::Platform(run),
 };
 
 fn run(plan: &Plan) -> Result<Vec<Measurement>> {

@@ -26,11 +26,6 @@ pub fn post(plan: &Plan, path: &str, body: &Value) -> Result<Value> {
     request(plan, "POST", path, Some(body))
 }
 
-/// Takes something away.
-pub fn delete(plan: &Plan, path: &str) -> Result<()> {
-    request(plan, "DELETE", path, None).map(drop)
-}
-
 /// Whether the API is up and ready.
 pub fn answers(plan: &Plan) -> bool {
     command(["curl", "-fsS", "--max-time", "2", "--cacert"])
@@ -44,33 +39,6 @@ pub fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str> {
     value[field]
         .as_str()
         .with_context(|| format!("no \"{field}\" in {value}"))
-}
-
-/// What one repeated request of a measurement is.
-pub struct Call<'a> {
-    pub method: &'a str,
-    pub path: &'a str,
-    pub body: Option<&'a Value>,
-}
-
-/// Milliseconds to the end of the answer of each of `count` equal requests over one connection.
-pub fn latencies_ms(plan: &Plan, call: &Call<'_>, count: usize) -> Result<Vec<f64>> {
-    let printed = command(["curl", "--silent", "--show-error", "--fail", "--config", "-"])
-        .args(["--request", call.method, "--cacert"])
-        .arg(plan.ca_file())
-        .args(["--output", "/dev/null", "--write-out", "%{time_total}\n"])
-        // A fragment is not sent; curl's range in it repeats the request.
-        .arg(format!("{}{}#[1-{count}]", plan.api_url(), call.path))
-        .read_with(&settings(plan, call.body)?)?;
-    printed
-        .lines()
-        .map(|line| {
-            let seconds: f64 = line
-                .parse()
-                .with_context(|| format!("curl printed {line}"))?;
-            Ok(seconds * 1e3)
-        })
-        .collect()
 }
 
 /// curl reads it from standard input, so that the token is in no process list.

@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster that lives as long as a test run and never waits for the disk.
+//! A PostgreSQL cluster that lives as long as a run of tests or benchmarks.
 
 use std::{
     env, fs,
@@ -23,6 +23,15 @@ use crate::{
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// Whether a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It does, as in production: benchmarks measure it.
+    Full,
+    /// It never does: nothing of a test outlives a crash.
+    None,
+}
+
 /// A running cluster; ends with this value.
 pub struct TestCluster {
     cluster: Cluster,
@@ -33,7 +42,7 @@ pub struct TestCluster {
 
 impl TestCluster {
     /// Makes and starts it.
-    pub fn start() -> Result<Self> {
+    pub fn start(durability: Durability) -> Result<Self> {
         let folder = env::temp_dir().join(format!("railhead-test-{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
@@ -41,7 +50,7 @@ impl TestCluster {
             data: folder.join("data"),
             socket: folder.join("socket"),
             port: TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port(),
-            durable: false,
+            durable: durability == Durability::Full,
         };
         cluster.ensure()?;
         let server = serve(&cluster, &folder)?;
