@@ -34,20 +34,22 @@ async fn back_up(platform: &Platform) {
     .unwrap();
 }
 
+/// All at once; tried again while a last transaction of the dead replica is in its way.
+/// Again when a report that was under way at the dropped replica holds rows in another order.
 async fn copy_back(platform: &Platform) {
-    sqlx::raw_sql(
-        "set session_replication_role = replica;
+    let sql = "set session_replication_role = replica;
          do $$ declare name text; begin
             for name in select tablename from pg_tables where schemaname = 'backup' loop
                 execute format('delete from public.%I', name);
                 execute format('insert into public.%I select * from backup.%I', name, name);
             end loop;
          end $$;
-         set session_replication_role = default;",
-    )
-    .execute(&platform.pool)
-    .await
-    .unwrap();
+         set session_replication_role = default;";
+    until(DEADLINE, async || {
+        let copied = sqlx::raw_sql(sql).execute(&platform.pool).await;
+        copied.is_ok()
+    })
+    .await;
 }
 
 /// As the operator does once nodes have shown what this database lacks.
