@@ -1,9 +1,10 @@
 //! `GET /node/v1/desired`: a feed as a stream of NDJSON frames. Cold start, reconnect and resync are
 //! this one path: everything since the position that the reader names, then what comes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{self, Query},
     http::{HeaderMap, header},
@@ -14,27 +15,32 @@ use domain::{
     generation::{Epoch, Generation, Position},
     id::NodeId,
 };
-use protocol::feed::{Commit, FeedName, writer};
+use protocol::{
+    feed::{Commit, FeedName, writer},
+    join::Role,
+};
 use serde::Deserialize;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Error, Node, guard};
+use super::{Error, Node, admission::Admission, guard};
 use crate::{
     State,
-    feed::{secrets, stream},
+    feed::{
+        heads::{self, Heads},
+        secrets, stream,
+    },
     store::{
         feed::{self, Following},
         node_identity,
         tx::SystemTx,
     },
-    waker::Topic,
 };
 
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Without a wake-up the feed is looked at this often.
-const POLL: Duration = Duration::from_secs(1);
+/// After the database could not be asked.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Frames that wait for a slow reader.
 const QUEUE: usize = 64;
@@ -53,6 +59,8 @@ pub(super) struct Wanted {
 /// `GET /node/v1/desired?feed=…&epoch=…&after=…`
 pub(super) async fn desired(
     extract::State(state): extract::State<State>,
+    Extension(admission): Extension<Arc<Admission>>,
+    Extension(heads): Extension<heads::Newest>,
     node: Node,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
@@ -60,10 +68,15 @@ pub(super) async fn desired(
     if !node.may_follow(&wanted.feed) {
         return Err(Error::ForeignFeed(wanted.feed.to_string()));
     }
+    // Edges are few, and what they follow is what tenants wait for.
+    if node.role == Role::Agent {
+        admission.admit(node.id).map_err(Error::NotYet)?;
+    }
     guard::examine(&state, &node, &shown(&headers)?).await?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let stream = Stream {
         state,
+        heads,
         node: node.id,
         feed: wanted.feed,
         following: Following {
@@ -88,10 +101,19 @@ fn shown(headers: &HeaderMap) -> Result<Vec<Commit>, Error> {
 
 struct Stream {
     state: State,
+    heads: heads::Newest,
     node: NodeId,
     feed: FeedName,
     following: Following,
     sender: mpsc::Sender<Result<Bytes, std::io::Error>>,
+}
+
+/// What a look at the feed led to.
+enum Looked {
+    Sent,
+    Nothing,
+    /// The database is away.
+    Unavailable,
 }
 
 /// The reader has gone, or may have nothing more.
@@ -99,14 +121,20 @@ struct Ended;
 
 impl Stream {
     async fn run(mut self) {
-        let mut wakes = self.state.waker.subscribe(Topic::Feeds);
+        let mut heads = self.heads.clone();
+        heads.mark_unchanged();
+        let mut look = true;
         // A reader that has everything hears that at once: its connection works.
         let mut said_something = None;
         loop {
-            match self.send_changes().await {
-                Ok(true) => said_something = Some(Instant::now()),
-                Ok(false) => {}
-                Err(Ended) => return,
+            let mut pause = IDLE;
+            if look {
+                match self.send_changes().await {
+                    Ok(Looked::Sent) => said_something = Some(Instant::now()),
+                    Ok(Looked::Nothing) => {}
+                    Ok(Looked::Unavailable) => pause = RETRY,
+                    Err(Ended) => return,
+                }
             }
             if said_something.is_none_or(|at| at.elapsed() >= IDLE) {
                 if self.send(writer::idle().to_owned()).await.is_err() {
@@ -114,27 +142,39 @@ impl Stream {
                 }
                 said_something = Some(Instant::now());
             }
+            let silent = said_something.map_or(IDLE, |at| at.elapsed());
+            let pause = pause.min(IDLE.saturating_sub(silent));
             tokio::select! {
                 () = self.sender.closed() => return,
                 () = self.state.shutdown.cancelled() => return,
-                woken = wakes.changed() => if woken.is_err() { return },
-                () = tokio::time::sleep(POLL) => {}
+                read = heads.changed() => if read.is_err() { return },
+                () = tokio::time::sleep(pause) => {}
             }
+            let newest = heads.borrow_and_update().clone();
+            look = newest.is_none_or(|newest| self.is_behind(&newest));
         }
     }
 
-    /// Sends what is new; whether there was anything. While the database is away nothing is new.
-    async fn send_changes(&mut self) -> Result<bool, Ended> {
+    fn is_behind(&self, newest: &Heads) -> bool {
+        let seen = Position {
+            epoch: self.following.epoch,
+            generation: self.following.after,
+        };
+        newest.concern(self.node, &self.feed, seen)
+    }
+
+    /// Sends what is new.
+    async fn send_changes(&mut self) -> Result<Looked, Ended> {
         let lines = match self.load().await {
             Ok(lines) => lines,
-            Err(Error::Store(error)) if error.is_retryable() => return Ok(false),
+            Err(Error::Store(error)) if error.is_retryable() => return Ok(Looked::Unavailable),
             Err(error) => {
                 tracing::warn!(feed = %self.feed, %error, "a feed's stream ends");
                 return Err(Ended);
             }
         };
         let Some((lines, position)) = lines else {
-            return Ok(false);
+            return Ok(Looked::Nothing);
         };
         for line in lines {
             self.send(line).await?;
@@ -143,7 +183,7 @@ impl Stream {
             epoch: position.epoch,
             after: position.generation,
         };
-        Ok(true)
+        Ok(Looked::Sent)
     }
 
     async fn load(&self) -> Result<Option<(Vec<String>, Position)>, Error> {
@@ -161,6 +201,8 @@ impl Stream {
             return Ok(None);
         }
         let changes = feed::changes(&mut tx, &self.feed, self.following).await?;
+        // Shown meanwhile, it has kept a new epoch from beginning.
+        guard::check(&mut tx).await?;
         let position = changes.head.position;
         let values = secrets::resolve(&mut tx, &self.state.secrets, &changes.secrets).await?;
         tx.commit().await?;
@@ -174,5 +216,3 @@ impl Stream {
         self.sender.send(Ok(line.into())).await.map_err(|_| Ended)
     }
 }
-        // Shown meanwhile, it has kept a new epoch from beginning.
-        guard::check(&mut tx).await?;

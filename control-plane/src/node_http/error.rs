@@ -1,11 +1,15 @@
 //! What a node is told when it is refused: a problem document with a stable code.
 
+use std::time::Duration;
+
 use api::problem::Problem;
 use axum::{
     Json,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+
+use protocol::RETRY_AFTER_MS_HEADER;
 
 use crate::{ca, logs, registry::NodeTokenError, secrets, store};
 
@@ -26,7 +30,7 @@ pub enum Error {
     Denied(String),
     #[error("node {0} is fenced: it gets no images until it has ended what it ran")]
     Fenced(String),
-    #[error("this is no join token; make one with `railhead node join`")]
+    #[error("this is no join token; make one with `railhead node token`")]
     InvalidToken,
     #[error(
         "the join token was used before; each is good for one node: make a new one with `railhead node token`"
@@ -56,6 +60,8 @@ pub enum Error {
     Behind { feed: String, shown: String },
     #[error("this protocol version is not spoken here: {0}; update the node or the control plane")]
     Protocol(String),
+    #[error("others come back at this moment; it is this node's turn in {} ms", .0.as_millis())]
+    NotYet(Duration),
     #[error(transparent)]
     RegistryToken(NodeTokenError),
     #[error(transparent)]
@@ -100,6 +106,7 @@ impl Error {
             Self::Logs(logs::Error::Statement(_)) => "internal",
             Self::Behind { .. } => "database_behind",
             Self::Protocol(_) => "protocol_unsupported",
+            Self::NotYet(_) => "turn_later",
             Self::RegistryToken(NodeTokenError::Refused { .. }) => "repository_forbidden",
             Self::RegistryToken(NodeTokenError::Unknown(_)) => "repository_unknown",
             Self::Store(error) | Self::RegistryToken(NodeTokenError::Store(error))
@@ -131,7 +138,7 @@ impl Error {
             Self::Logs(logs::Error::Invalid(_)) => StatusCode::BAD_REQUEST,
             Self::Logs(logs::Error::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Logs(logs::Error::Statement(_)) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Behind { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Behind { .. } | Self::NotYet(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Protocol(_) => StatusCode::UPGRADE_REQUIRED,
             Self::RegistryToken(NodeTokenError::Refused { .. }) => StatusCode::FORBIDDEN,
             Self::RegistryToken(NodeTokenError::Unknown(_)) => StatusCode::BAD_REQUEST,
@@ -170,6 +177,13 @@ impl IntoResponse for Error {
             errors: Vec::new(),
         };
         let json = [(header::CONTENT_TYPE, "application/problem+json")];
-        (status, json, Json(problem)).into_response()
+        let mut response = (status, json, Json(problem)).into_response();
+        if let Self::NotYet(wait) = self {
+            // Rounded up: who comes a little too early is told again.
+            let millis = u64::try_from(wait.as_millis() + 1).unwrap_or(u64::MAX);
+            let headers = response.headers_mut();
+            headers.insert(RETRY_AFTER_MS_HEADER, millis.into());
+        }
+        response
     }
 }

@@ -1,13 +1,14 @@
 //! The node API: nodes dial in over HTTP/2 with mTLS, follow feeds and report what they see. Any
 //! replica serves any node; nothing is kept between two requests.
 
+mod admission;
 mod archive;
 mod desired;
 mod error;
 mod guard;
 mod join;
-mod logs;
 mod join_token;
+mod logs;
 mod peer;
 mod registry;
 mod report;
@@ -19,15 +20,17 @@ pub use peer::Node;
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::DefaultBodyLimit,
     routing::{get, post},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
+use self::admission::Admission;
 use crate::{
     State,
     ca::ServerCertificate,
+    feed::heads,
     listen::{self, TrustedProxies},
 };
 
@@ -35,17 +38,19 @@ use crate::{
 const BODY_MAX: usize = 8 << 20;
 
 /// Every route of the node API.
-pub fn router(state: State) -> Router {
+pub fn router(state: State, heads: heads::Newest) -> Router {
     Router::new()
         .route("/node/v1/join", post(join::join))
+        .route("/node/v1/join-token", post(join_token::look_up))
         .route("/node/v1/renew", post(join::renew))
         .route("/node/v1/desired", get(desired::desired))
         .route("/node/v1/report", post(report::report))
-        .route("/node/v1/join-token", post(join_token::look_up))
         .route("/node/v1/archives/{id}", get(archive::archive))
         .route("/node/v1/logs", post(logs::logs))
         .route("/node/v1/registry-token", post(registry::token))
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(Extension(Arc::new(Admission::default())))
+        .layer(Extension(heads))
         .with_state(state)
 }
 
@@ -66,6 +71,10 @@ pub async fn serve(state: State, listener: TcpListener) -> anyhow::Result<()> {
     let tls = tls::server_config(&authority, certificate)?;
     let shutdown = state.shutdown.clone();
     let proxies = TrustedProxies::new(&state.config.trusted_proxies);
-    listen::serve(listener, Arc::new(tls), proxies, router(state), shutdown).await;
+    let (sender, newest) = watch::channel(None);
+    let reading = heads::run(state.clone(), sender);
+    let routes = router(state, newest);
+    let serving = listen::serve(listener, Arc::new(tls), proxies, routes, shutdown);
+    tokio::join!(serving, reading);
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use domain::id::ArchiveId;
 use protocol::{
-    PROTOCOL, PROTOCOL_HEADER,
+    PROTOCOL, PROTOCOL_HEADER, RETRY_AFTER_MS_HEADER,
     join::{RegistryToken, RegistryTokenRequest},
     log::LogBatch,
     report::{Report, ReportAnswer},
@@ -24,6 +24,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A line that is dead without saying so is noticed after about two of these.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Whatever the control plane says, a node asks again after this long.
+const TURN_MAX: Duration = Duration::from_secs(60);
 
 /// Why a request came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,8 @@ pub enum Error {
         code: Option<String>,
         /// What it says.
         detail: String,
+        /// When to come again, where it said that.
+        turn: Option<Duration>,
     },
     /// An answer in another shape than agreed.
     #[error("{url} answered something unexpected: {source}")]
@@ -116,6 +120,15 @@ impl Error {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
             }
             _ => false,
+        }
+    }
+
+    /// The control plane is well and lets nodes in one after the other: the wait until this one's turn.
+    #[must_use]
+    pub fn turn(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { turn, .. } => turn.map(|wait| wait.min(TURN_MAX)),
+            _ => None,
         }
     }
 
@@ -344,6 +357,7 @@ async fn accepted(url: &Url, sent: Result<Response, reqwest::Error>) -> Result<R
     if status.is_success() {
         return Ok(response);
     }
+    let turn = turn(&response);
     let body = body(url, response).await?;
     let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
     let text = || String::from_utf8_lossy(&body).chars().take(300).collect();
@@ -352,7 +366,13 @@ async fn accepted(url: &Url, sent: Result<Response, reqwest::Error>) -> Result<R
         status,
         code: problem.code,
         detail: problem.detail.unwrap_or_else(text),
+        turn,
     })
+}
+
+fn turn(response: &Response) -> Option<Duration> {
+    let header = response.headers().get(RETRY_AFTER_MS_HEADER)?;
+    Some(Duration::from_millis(header.to_str().ok()?.parse().ok()?))
 }
 
 async fn body(url: &Url, mut response: Response) -> Result<Vec<u8>, Error> {

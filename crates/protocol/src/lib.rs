@@ -26,5 +26,8 @@ pub mod report;
 /// The version that this build speaks. The server also serves `PROTOCOL - 1` once that exists.
 pub const PROTOCOL: u32 = 1;
 
+/// Header of an answer that lets nodes in one after the other: so many milliseconds until this one's turn.
+pub const RETRY_AFTER_MS_HEADER: &str = "railhead-retry-after-ms";
+
 /// Header with the version a node speaks.
 pub const PROTOCOL_HEADER: &str = "railhead-protocol";

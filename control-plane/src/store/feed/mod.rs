@@ -4,7 +4,7 @@
 mod read;
 mod write;
 
-pub use read::{Changes, Following, Head, changes, head, positions};
+pub use read::{Changes, Following, Head, changes, head, heads, positions};
 pub use write::{Change, write};
 
 use domain::generation::Epoch;

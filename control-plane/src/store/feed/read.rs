@@ -1,6 +1,6 @@
 //! Reading feeds: where one stands, and what has changed since a position.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use domain::generation::{Epoch, Generation, Position};
 use protocol::feed::{Commit, DropCause, FeedName, SecretRef, digest::Rendered};
@@ -144,6 +144,22 @@ pub async fn positions(
         .iter()
         .zip(&names)
         .map(|(feed, name)| (feed.clone(), position(name)))
+        .collect())
+}
+
+/// Where all feeds stand, by name.
+pub async fn heads(tx: &mut SystemTx) -> Result<HashMap<String, Position>, Error> {
+    let epoch = epoch(tx).await?;
+    let rows: Vec<(String, i64)> = sqlx::query_as("select name, generation from feed")
+        .fetch_all(tx.executor())
+        .await?;
+    let position = |generation| Position {
+        epoch,
+        generation: Generation(generation),
+    };
+    Ok(rows
+        .into_iter()
+        .map(|(name, generation)| (name, position(generation)))
         .collect())
 }
 

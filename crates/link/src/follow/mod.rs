@@ -258,7 +258,12 @@ impl<T: Item> Follower<T> {
                 }
             };
             self.feed.set_connected(false);
-            if let Err(error) = ended {
+            if let Err(Error::Client(error)) = &ended
+                && let Some(turn) = error.turn()
+            {
+                tracing::info!(feed = %self.feed.name(), wait = ?turn, "the control plane lets nodes back one after the other");
+                tokio::time::sleep(turn).await;
+            } else if let Err(error) = ended {
                 self.feed
                     .status
                     .send_modify(|status| status.interruptions += 1);

@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -23,6 +24,7 @@ use hyper_util::{
 };
 use link::Link;
 use protocol::{
+    RETRY_AFTER_MS_HEADER,
     feed::FeedName,
     join::{Identity, JoinRequest, RenewRequest, Role, SpiffeId},
     join_token::JoinToken,
@@ -57,6 +59,8 @@ pub struct Shared {
     pub streams: Mutex<Vec<(Wanted, Option<String>)>>,
     pub reports: mpsc::Sender<Report>,
     pub answer: Mutex<ReportAnswer>,
+    /// Told once to who opens a feed: come back then.
+    pub turn: Mutex<Option<Duration>>,
     /// Lines sent to open streams as they are.
     raw: watch::Sender<VecDeque<String>>,
     feed_keys: Vec<String>,
@@ -95,6 +99,7 @@ impl ControlPlane {
                 feeds: [].into(),
                 release: [].into(),
             }),
+            turn: Mutex::default(),
             raw: watch::Sender::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -227,6 +232,11 @@ async fn desired(
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Response {
+    let turn = shared.turn.lock().unwrap().take();
+    if let Some(turn) = turn {
+        let wait = [(RETRY_AFTER_MS_HEADER, turn.as_millis().to_string())];
+        return (StatusCode::SERVICE_UNAVAILABLE, wait).into_response();
+    }
     let shown = headers
         .get("railhead-commits")
         .map(|value| value.to_str().unwrap().to_owned());

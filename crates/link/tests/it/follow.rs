@@ -1,5 +1,8 @@
 use domain::ring::Ring;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use domain::id::NodeId;
 use link::{
@@ -227,4 +230,20 @@ async fn a_line_without_end_does_not_fill_the_memory() {
     wait::until(SOON, async || control_plane.streams().len() > opened).await;
     control_plane.publish(put("a"));
     following.holds(1).await;
+}
+
+#[tokio::test]
+async fn a_node_comes_back_at_the_turn_that_it_was_told() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    let dir = tempdir().unwrap();
+    let link = control_plane.join(dir.path()).await;
+    control_plane.publish(put("a"));
+    let turn = Duration::from_millis(1_200);
+    *control_plane.shared.turn.lock().unwrap() = Some(turn);
+    let begun = Instant::now();
+    let following = follow(&link);
+    following.holds(1).await;
+    assert!(begun.elapsed() >= turn, "not by its own, shorter backoff");
+    assert_eq!(following.feed.status().interruptions, 0);
+    assert_eq!(control_plane.streams().len(), 1);
 }
