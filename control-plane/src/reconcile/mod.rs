@@ -66,7 +66,7 @@ struct Task {
     run: Run,
 }
 
-const TASKS: [Task; 11] = [
+const TASKS: [Task; 12] = [
     Task {
         name: "evaluations",
         period: Duration::from_secs(2),
@@ -87,9 +87,15 @@ const TASKS: [Task; 11] = [
     },
     Task {
         name: "routes",
-        period: Duration::from_secs(5),
+        period: Duration::from_secs(2),
         woken_by: &[Topic::Routes],
         run: |context| Box::pin(routes::run(context)),
+    },
+    Task {
+        name: "route_sweep",
+        period: routes::SWEEP,
+        woken_by: &[],
+        run: |context| Box::pin(routes::sweep(context)),
     },
     Task {
         name: "platform_routes",

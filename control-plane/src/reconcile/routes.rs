@@ -1,7 +1,7 @@
 //! Routes of services: what edges shall know of each, from hostnames and ready instances. An
 //! instance that drops out remembers the positions from which on no route leads to it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use domain::{id::ServiceId, ring::Ring, spec::ServiceKind};
 use protocol::feed::FeedName;
@@ -14,22 +14,65 @@ use crate::{
         placement::{self, Service},
         ring,
         route::{self, Positions},
+        route_refresh,
         tx::SystemTx,
     },
     waker::Topic,
 };
 
+/// Requests that are taken at a turn; more wait for the next one.
+const REQUESTS: i64 = 1_000;
+/// Services that are looked at again at a turn although nothing is known to have changed.
+const SWEPT: i64 = 500;
+/// How often that is their turn.
+pub(super) const SWEEP: Duration = Duration::from_secs(5);
+
+/// Looks at the services that something has changed of.
 pub(super) async fn run(context: Context) -> Result<(), Error> {
-    refresh_all(&context).await
+    let pools = &context.state.pools;
+    let requested = route_refresh::requested(&mut SystemTx::begin(pools).await?, REQUESTS).await?;
+    for id in requested {
+        let mut tx = SystemTx::begin(pools).await?;
+        let service = placement::lock_service(&mut tx, id).await?;
+        // After the service's row: who adds a hostname has that first too.
+        route_refresh::take(&mut tx, id).await?;
+        let changed = match &service {
+            Some(service) => refresh(&mut tx, context.state.rendering, service).await?,
+            None => false,
+        };
+        tx.commit().await?;
+        if changed {
+            context.state.waker.wake(Topic::Feeds);
+        }
+    }
+    Ok(())
+}
+
+/// Looks at every service in its turn, whatever is known of it: what was written around the requests is
+/// found too.
+pub(super) async fn sweep(context: Context) -> Result<(), Error> {
+    let pools = &context.state.pools;
+    let mut tx = SystemTx::begin(pools).await?;
+    let services = route::services_in_turn(&mut tx, SWEPT, SWEEP).await?;
+    drop(tx);
+    refresh_each(&context, services).await
 }
 
 /// Makes every service's routes say what its rows say.
 pub(super) async fn refresh_all(context: &Context) -> Result<(), Error> {
     let pools = &context.state.pools;
     let services = route::services(&mut SystemTx::begin(pools).await?).await?;
+    refresh_each(context, services).await
+}
+
+async fn refresh_each(context: &Context, services: Vec<ServiceId>) -> Result<(), Error> {
+    let pools = &context.state.pools;
     for id in services {
         let mut tx = SystemTx::begin(pools).await?;
-        if refresh(&mut tx, context.state.rendering, id).await? {
+        let Some(service) = placement::lock_service(&mut tx, id).await? else {
+            continue;
+        };
+        if refresh(&mut tx, context.state.rendering, &service).await? {
             tx.commit().await?;
             context.state.waker.wake(Topic::Feeds);
         }
@@ -37,18 +80,15 @@ pub(super) async fn refresh_all(context: &Context) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether anything had to be written.
+/// Whether anything had to be written. The caller holds the service's row.
 async fn refresh(
     tx: &mut SystemTx,
     rendering: Rendering,
-    id: ServiceId,
+    service: &Service,
 ) -> Result<bool, store::Error> {
-    let Some(service) = placement::lock_service(tx, id).await? else {
-        return Ok(false);
-    };
-    let feeds = feeds_of(tx, &service).await?;
+    let feeds = feeds_of(tx, service).await?;
     let before = feed::positions(tx, &feeds).await?;
-    let after = apply(tx, rendering, &service).await?;
+    let after = apply(tx, rendering, service).await?;
     Ok(after
         .iter()
         .any(|(feed, position)| before.get(feed) != Some(position)))

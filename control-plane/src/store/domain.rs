@@ -12,7 +12,7 @@ use domain::id::{DomainId, OrganizationId, ServiceId};
 use super::{
     Error,
     page::Paging,
-    query,
+    query, route_refresh,
     row::Columns,
     tx::{Access, Write},
 };
@@ -63,7 +63,11 @@ pub async fn insert(
     .bind(kind_str(new.kind))
     .bind(new.verified_at)
     .bind(&new.last_error);
-    query::find(tx, query, domain).await
+    let made = query::find(tx, query, domain).await?;
+    if let Some(made) = &made {
+        route_refresh::request(tx, made.id).await?;
+    }
+    Ok(made)
 }
 
 /// How many hostnames of the organization wait for their DNS.
@@ -118,6 +122,7 @@ pub async fn list(
 /// # Errors
 /// When the database can't be reached.
 pub async fn delete(tx: &mut impl Write, id: DomainId) -> Result<(), Error> {
+    route_refresh::request(tx, id).await?;
     sqlx::query("delete from domain where id = $1")
         .bind(id.uuid())
         .execute(tx.executor())

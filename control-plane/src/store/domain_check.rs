@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use domain::id::{DomainId, OrganizationId};
 
 use super::{
-    Error, event, query,
+    Error, event, query, route_refresh,
     row::Columns as _,
     tx::{Access as _, SystemTx},
 };
@@ -126,6 +126,7 @@ pub async fn verify(tx: &mut SystemTx, made: &Claim) -> Result<Verified, Error> 
     )
     .bind(made.id.uuid());
     if query::changed(tx, update).await? {
+        route_refresh::request(tx, made.id).await?;
         announce(tx, made, "domain.verified").await?;
     }
     Ok(Verified::Done)
@@ -143,6 +144,7 @@ pub async fn lose(tx: &mut SystemTx, holder: &Claim) -> Result<(), Error> {
     )
     .bind(holder.id.uuid());
     if query::changed(tx, update).await? {
+        route_refresh::request(tx, holder.id).await?;
         announce(tx, holder, "domain.lost").await?;
     }
     Ok(())

@@ -78,9 +78,9 @@ pub async fn bounds(
     organization: OrganizationId,
 ) -> Result<(i64, i64), Error> {
     let row = sqlx::query(
-        "select coalesce(min(e.sequence), 0) as first, o.event_sequence as last
-         from organization o left join event e on e.organization_id = o.id
-         where o.id = $1 group by o.event_sequence",
+        "select coalesce((select min(sequence) from event where organization_id = o.id), 0) as first,
+             o.event_sequence as last
+         from organization o where o.id = $1",
     )
     .bind(organization.uuid())
     .fetch_one(tx.executor())

@@ -48,6 +48,7 @@ pub mod retention;
 pub mod ring;
 pub mod rollout;
 pub mod route;
+pub mod route_refresh;
 mod row;
 pub mod secret;
 pub mod service;

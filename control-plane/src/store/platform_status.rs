@@ -146,8 +146,7 @@ pub async fn backlog(tx: &mut SystemTx) -> Result<Backlog, Error> {
              coalesce(extract(epoch from now() - min(run_at) filter (where dead_at is null and run_at <= now())), 0)::bigint
                  as oldest_job_seconds,
              count(*) filter (where dead_at is not null) as jobs_dead,
-             (select count(*) from deployment
-                 where state not in ('live', 'failed', 'canceled', 'superseded')) as deployments,
+             (select count(*) from deployment where finished_at is null) as deployments,
              (select count(distinct service_id) from evaluation where state = 'blocked') as services_without_room,
              (select count(*) from workflow where finished_at is null and failures >= 3) as workflows_failing,
              (select count(*) from orphan_instance) as orphans,

@@ -1,7 +1,7 @@
 //! What routes are made of: a service's hostnames and the instances that edges shall use; edges,
 //! agents and certificates; and since when no route leads to an instance.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use domain::{
     deployment::acknowledgement::Follower,
@@ -34,6 +34,30 @@ pub struct Routed {
     /// None until it is ready.
     pub endpoint: Option<Endpoint>,
     pub instance: InstanceId,
+}
+
+/// This moment's part of the services that have, or may need, routes: about `size` of them, another part
+/// every `period`, each service in its turn.
+pub async fn services_in_turn(
+    tx: &mut SystemTx,
+    size: i64,
+    period: Duration,
+) -> Result<Vec<ServiceId>, Error> {
+    let ids: Vec<Uuid> = sqlx::query_scalar(
+        "with part as (
+            select greatest(ceil(count(*)::float8 / $1)::bigint, 1) as count,
+                floor(extract(epoch from now()) / $2)::bigint as turn
+            from service where routed_deployment_id is not null
+         )
+         select id from service, part where routed_deployment_id is not null
+            and (hashtext(id::text)::bigint + 2147483648) % part.count = part.turn % part.count
+         order by id",
+    )
+    .bind(size)
+    .bind(period.as_secs_f64())
+    .fetch_all(tx.executor())
+    .await?;
+    Ok(ids.into_iter().map(Into::into).collect())
 }
 
 /// Every service that has, or may need, routes.

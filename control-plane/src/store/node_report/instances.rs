@@ -72,6 +72,11 @@ pub(super) async fn store(
                 (s.state, s.ready, s.restarts, s.address, s.image_digest, s.exit_code, s.problem_code)
                 is distinct from
                 (r.state, r.ready, r.restarts, r.address, r.image_digest, r.exit_code, r.problem_code)
+         ), routed as (
+            insert into route_refresh (service_id, organization_id)
+            select distinct i.service_id, i.organization_id from changed c join instance i on i.id = c.id
+            where i.purpose = 'serve' order by 1
+            on conflict (service_id) do update set requested_at = now()
          ), stored as (
             update instance_status s set state = r.state, ready = r.ready, restarts = r.restarts,
                 address = r.address, image_digest = r.image_digest, exit_code = r.exit_code,
