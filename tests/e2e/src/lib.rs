@@ -6,6 +6,7 @@ pub mod edge;
 pub mod example;
 pub mod fault;
 pub mod load;
+pub mod machine;
 pub mod otlp;
 pub mod platform;
 pub mod scale;

@@ -9,6 +9,7 @@ mod deploy;
 mod evidence;
 mod injected;
 mod lifecycle;
+mod node_join;
 mod refusals;
 mod replicas;
 mod sources;
