@@ -1,7 +1,11 @@
 //! `railhead node leave`: takes away what `node join` has made, containers first. What the platform knows of the
 //! node is not touched: `railhead node remove` expels it.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -11,11 +15,16 @@ use super::{
 };
 use crate::{confirm, output::Output};
 
+const WORKLOADS: &str = "railhead_workloads.slice";
+/// What a container gets to end by itself, after SIGTERM; its process 1 may ignore that.
+const GRACE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// In the order in which they are stopped: first what starts containers, then those, then engines.
 const STOPPED: [&str; 8] = [
     plan::AGENT,
     plan::EDGE,
-    "railhead_workloads.slice",
+    WORKLOADS,
     plan::ENGINE,
     plan::BUILD_ENGINE,
     "railhead_build.slice",
@@ -51,6 +60,9 @@ pub fn leave(output: Output) -> crate::error::Result {
         .filter(|unit| units.iter().any(|found| found == *unit))
     {
         output.note(&format!("  stopping {unit}"))?;
+        if *unit == WORKLOADS {
+            end_containers()?;
+        }
         system::run("systemctl", &["stop", unit])?;
     }
     unmount()?;
@@ -77,6 +89,33 @@ fn installed_units() -> Result<Vec<String>> {
     }
     units.sort_unstable();
     Ok(units)
+}
+
+/// By containerd, which knows them also when the engine is gone.
+fn end_containers() -> Result {
+    for signal in ["SIGTERM", "SIGKILL"] {
+        for container in containers()? {
+            // One that has ended meanwhile can't be signalled.
+            system::succeeds("ctr", &of_engine(&["kill", "--signal", signal, &container]));
+        }
+        let deadline = Instant::now() + GRACE;
+        while !containers()?.is_empty() && Instant::now() < deadline {
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+    Ok(())
+}
+
+fn containers() -> Result<Vec<String>> {
+    if !system::succeeds("systemctl", &["is-active", "--quiet", "containerd"]) {
+        return Ok(Vec::new());
+    }
+    let listed = system::run("ctr", &of_engine(&["list", "--quiet"]))?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+fn of_engine<'a>(words: &[&'a str]) -> Vec<&'a str> {
+    [&["--namespace", "railhead-engine", "tasks"], words].concat()
 }
 
 /// What engines leave mounted for containers that were to outlive them, the last mounted first. Lazily:
