@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use prometheus::proto::MetricFamily;
 use testkit::wait::until;
 
 use crate::orchestration::platform::DEADLINE;
@@ -20,12 +21,16 @@ async fn the_names_stay_and_no_label_is_a_clients_text() {
     }
     let gather = || telemetry::metrics::registry().gather();
     until(DEADLINE, async || {
-        let tasks = gather()
+        let families = gather();
+        let turns = |family: &&MetricFamily| family.name() == "railhead_reconcile_turns_total";
+        let tasks = families
             .iter()
-            .filter(|family| family.name() == "railhead_reconcile_turns_total")
-            .map(|family| family.get_metric().len())
-            .sum::<usize>();
-        tasks >= 10
+            .find(turns)
+            .map(|family| family.get_metric().len());
+        let told = families
+            .iter()
+            .any(|family| family.name() == "railhead_rollout_stopped");
+        tasks >= Some(10) && told
     })
     .await;
     let families = gather();
@@ -42,7 +47,7 @@ async fn the_names_stay_and_no_label_is_a_clients_text() {
     ");
     let routes: BTreeSet<&str> = families
         .iter()
-        .flat_map(prometheus::proto::MetricFamily::get_metric)
+        .flat_map(MetricFamily::get_metric)
         .flat_map(prometheus::proto::Metric::get_label)
         .filter(|label| label.name() == "route")
         .map(prometheus::proto::LabelPair::value)
