@@ -1,6 +1,7 @@
 //! A git server over ssh that lets one key in: the machine's own sshd.
 
 use std::{
+    fs::File,
     net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
@@ -22,11 +23,14 @@ pub struct GitServer {
     address: String,
     port: u16,
     process: Child,
+    /// Given up last.
+    _turn: File,
 }
 
 impl GitServer {
-    /// Listens on `address` for the holder of `public_key` (OpenSSH). Who met an address before expects the
-    /// same host key there: it is made where it is not yet.
+    /// Listens on `address` for the holder of `public_key` (OpenSSH), once no other test has a server with
+    /// that host key. Who met an address before expects the same host key there: it is made where it is not
+    /// yet.
     ///
     /// # Errors
     /// When sshd or ssh-keygen can't be run.
@@ -36,6 +40,7 @@ impl GitServer {
         host_key: &Path,
         public_key: &str,
     ) -> Result<Self> {
+        let turn = turn(host_key).await?;
         let folder = tempfile::tempdir()?;
         std::fs::create_dir_all("/run/sshd").context("making the folder that sshd wants")?;
         if !host_key.exists() {
@@ -56,6 +61,7 @@ impl GitServer {
             address: address.to_owned(),
             port,
             process,
+            _turn: turn,
         };
         let listens = async || TcpStream::connect((address, port)).is_ok();
         wait::until(START, listens).await;
@@ -76,6 +82,13 @@ impl Drop for GitServer {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Tests run side by side, and an address has room for one.
+async fn turn(host_key: &Path) -> Result<File> {
+    let file = File::create(host_key.with_extension("turn")).context("making the lock's file")?;
+    let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await?;
+    locked.context("waiting for the git server of another test")
 }
 
 /// A new key without passphrase: `path` and `path`.pub.

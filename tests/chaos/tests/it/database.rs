@@ -19,7 +19,7 @@ use e2e::{
 
 /// A node that could not connect has paused for longer and longer between its tries.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(45);
-const REQUESTS_AT_LEAST: usize = 200;
+const REQUESTS_AT_LEAST: usize = 100;
 /// It takes seconds only.
 const RATES: [Rate; 2] = [
     Rate {
