@@ -29,7 +29,7 @@ pub struct GitServer {
 
 impl GitServer {
     /// Listens on `address` for the holder of `public_key` (OpenSSH), once no other test has a server with
-    /// that host key. Who met an address before expects the same host key there: it is made where it is not
+    /// that host key there. Who met an address before expects the same host key there: it is made where it is not
     /// yet.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl GitServer {
         host_key: &Path,
         public_key: &str,
     ) -> Result<Self> {
-        let turn = turn(host_key).await?;
+        let turn = turn(host_key, port).await?;
         let folder = tempfile::tempdir()?;
         std::fs::create_dir_all("/run/sshd").context("making the folder that sshd wants")?;
         if !host_key.exists() {
@@ -85,8 +85,9 @@ impl Drop for GitServer {
 }
 
 /// Tests run side by side, and an address has room for one.
-async fn turn(host_key: &Path) -> Result<File> {
-    let file = File::create(host_key.with_extension("turn")).context("making the lock's file")?;
+async fn turn(host_key: &Path, port: u16) -> Result<File> {
+    let path = host_key.with_extension(format!("{port}.turn"));
+    let file = File::create(path).context("making the lock's file")?;
     let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file)).await?;
     locked.context("waiting for the git server of another test")
 }
