@@ -38,15 +38,19 @@ pub fn git<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Command> 
 }
 
 fn called<'a>(program: &str, arguments: impl IntoIterator<Item = &'a str>) -> Result<Command> {
-    let mut words = as_caller();
-    words.push(program.to_owned());
-    words.extend(arguments.into_iter().map(str::to_owned));
-    let mut call = command(words);
-    call.current_dir(workspace()?);
+    let mut call = as_caller(program);
+    call.args(arguments).current_dir(workspace()?);
     Ok(call)
 }
 
-fn as_caller() -> Vec<String> {
+/// A program that writes into the build folder.
+pub fn as_caller(program: &str) -> Command {
+    let mut words = ids_of_caller();
+    words.push(program.to_owned());
+    command(words)
+}
+
+fn ids_of_caller() -> Vec<String> {
     let (Ok(uid), Ok(gid)) = (env::var("SUDO_UID"), env::var("SUDO_GID")) else {
         return Vec::new();
     };

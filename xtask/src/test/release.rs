@@ -9,15 +9,15 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    cargo::{cargo, target_dir, workspace},
-    command::{CommandExt as _, command},
+    cargo::{as_caller, cargo, git, target_dir},
+    command::CommandExt as _,
     dev::up::BINARIES,
     output::say,
 };
 
 /// The folder with the programs of the last tagged release; none where the checkout knows no release.
 pub fn last() -> Result<Option<PathBuf>> {
-    let Ok(tag) = git(&["describe", "--tags", "--abbrev=0", "--match", "v*"]) else {
+    let Ok(tag) = git(["describe", "--tags", "--abbrev=0", "--match", "v*"])?.read() else {
         return Ok(None);
     };
     let tag = tag.trim();
@@ -38,7 +38,7 @@ fn build(tag: &str, folder: &Path) -> Result<()> {
             fs::remove_dir_all(left)?;
         }
     }
-    fs::create_dir_all(&source)?;
+    as_caller("mkdir").arg("--parents").arg(&source).run()?;
     unpack(tag, &source)?;
     cargo(["build", "--quiet", "--workspace", "--bins"])?
         .current_dir(&source)
@@ -56,21 +56,14 @@ fn build(tag: &str, folder: &Path) -> Result<()> {
 }
 
 fn unpack(tag: &str, folder: &Path) -> Result<()> {
-    let mut archive = command(["git", "archive", tag])
-        .current_dir(workspace()?)
+    let mut archive = git(["archive", tag])?
         .stdout(Stdio::piped())
         .spawn()
         .context("starting git archive")?;
     let tar = archive.stdout.take().context("git archive says nothing")?;
-    let mut unpacked = command(["tar", "--extract", "--directory"]);
-    unpacked.arg(folder).stdin(tar).run()?;
+    let mut unpacked = as_caller("tar");
+    unpacked.args(["--extract", "--directory"]).arg(folder);
+    unpacked.stdin(tar).run()?;
     ensure!(archive.wait()?.success(), "git archive {tag} failed");
     Ok(())
-}
-
-fn git(arguments: &[&str]) -> Result<String> {
-    command(["git"])
-        .args(arguments)
-        .current_dir(workspace()?)
-        .read()
 }
