@@ -88,15 +88,12 @@ fn nextest(cluster: &TestCluster, system: Option<&System<'_>>, options: &Options
                     say!(
                         "this checkout knows no release (git fetch --tags): leaving out the upgrade"
                     );
-                    run.args(["-E", "not (package(chaos) and test(upgrade::))"]);
+                    run.args(["--profile", "no-release"]);
                 }
             }
         }
         None => {
-            run.args([
-                "-E",
-                "not ((package(e2e) or package(chaos)) and kind(test))",
-            ]);
+            run.args(["--profile", "no-system"]);
         }
     }
     run.args(&options.nextest).run()
