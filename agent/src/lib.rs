@@ -18,6 +18,7 @@ pub mod config;
 pub mod control_plane;
 pub mod desired;
 pub mod disk;
+pub mod engine_store;
 pub mod garbage;
 pub mod health;
 pub mod logs;

@@ -1,27 +1,84 @@
-//! `agent --config FILE`: see the library.
+//! `agent --config FILE`: see the library. `agent start-engine` is what starts the engines of a node.
 
-use std::path::PathBuf;
+use std::{
+    ffi::OsString,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use agent::{config::Config, run};
-use clap::Parser;
+use agent::{config::Config, engine_store, run};
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
 
 /// Makes this machine a node of Railhead: runs containers, builds images, reports.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Arguments {
     /// The configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Repairs what a kill may have left of an engine's networks, and becomes the engine.
+    StartEngine {
+        /// The engine's data folder.
+        #[arg(long, value_name = "FOLDER")]
+        data_root: PathBuf,
+        /// The engine and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    telemetry::init_crypto();
+    let arguments = Arguments::parse();
+    if let Some(Task::StartEngine { data_root, command }) = arguments.task {
+        return start_engine(&data_root, &command);
+    }
+    serve(Config::load(
+        &arguments.config.context("--config FILE is missing")?,
+    )?)
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    telemetry::init_crypto();
-    let config = Config::load(&Arguments::parse().config)?;
+async fn serve(config: Config) -> anyhow::Result<()> {
     let _telemetry = telemetry::init(&telemetry::Config {
         service: "agent",
         otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
         log_filter: config.telemetry.log_filter.clone(),
     })?;
     run::run(config, telemetry::shutdown_signal()).await
+}
+
+/// A store that can't be repaired is the engine's to judge.
+fn start_engine(data_root: &Path, command: &[OsString]) -> anyhow::Result<()> {
+    let _telemetry = telemetry::init(&telemetry::Config {
+        service: "start-engine",
+        otlp_endpoint: None,
+        log_filter: None,
+    })?;
+    let folder = data_root.display();
+    match engine_store::repair(data_root) {
+        Ok(networks) => {
+            for network in networks {
+                tracing::warn!(%network, %folder, "the engine was killed while it removed this network: it can go on now");
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, %folder, "the networks of the engine are not looked after");
+        }
+    }
+    let (program, arguments) = command.split_first().context("no engine is named")?;
+    Err(Command::new(program).args(arguments).exec())
+        .with_context(|| format!("starting {}", program.display()))
 }

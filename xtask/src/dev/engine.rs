@@ -145,7 +145,15 @@ impl Engine {
             ("--userland-proxy", "false".to_owned()),
             ("--log-level", "warn".to_owned()),
         ];
-        let mut argv = vec!["dockerd".to_owned()];
+        // Repairs the engine's networks and becomes the engine, as on real nodes (docs/adr/0041).
+        let mut argv = vec![
+            path(plan.bin("agent")),
+            "start-engine".to_owned(),
+            "--data-root".to_owned(),
+            path(self.data.clone()),
+            "--".to_owned(),
+            "dockerd".to_owned(),
+        ];
         argv.extend(
             options
                 .into_iter()
@@ -156,9 +164,9 @@ impl Engine {
             .in_netns(&self.netns)
             .changes_with(&[&plan.ca_bundle()])?;
         process.stop_timeout_seconds = 20;
-        // A killed engine takes its containerd with it. One that starts while that is still dying takes
-        // it for alive and waits 15 s for an answer.
-        process.restart_delay_ms = 1_000;
+        // A killed engine takes its containerd with it. One that starts before init has taken note of that (some look
+        // every two seconds) takes it for alive and waits 15 s for an answer.
+        process.restart_delay_ms = 2_500;
         Ok(process)
     }
 }
