@@ -1,6 +1,8 @@
 //! `node`: machines (or clusters) of the platform. For administrators of the platform.
 
+mod machine;
 mod orphan;
+mod remove;
 mod text;
 mod token;
 
@@ -10,9 +12,7 @@ use ::api::{
 };
 use clap::Subcommand;
 use domain::{id::InstanceId, name::Name, ring::Ring};
-use serde_json::json;
 
-use super::find::{self, Resource};
 use crate::{
     confirm,
     context::Context,
@@ -62,9 +62,9 @@ pub enum Command {
         #[arg(long)]
         reason: String,
     },
-    /// Expel a node: its certificate is refused from now on
+    /// Expel a machine, its agent and its edge: their certificates are refused from now on
     Remove {
-        /// Name or id
+        /// Name, or the id of one of the two
         node: String,
     },
     /// Say when changes of the platform itself reach an edge: canary first, then region, then all
@@ -133,7 +133,7 @@ pub async fn run(context: &Context, command: Command) -> Result {
             let body = FenceNode { reason };
             fence(context, &client?, &node, &body).await
         }
-        Command::Remove { node } => remove(context, &client?, &node).await,
+        Command::Remove { node } => remove::run(context, &client?, &node).await,
         Command::Override { node, feed, reason } => {
             let body = OverrideNode { feed, reason };
             release(context, &client?, &node, &body).await
@@ -141,20 +141,8 @@ pub async fn run(context: &Context, command: Command) -> Result {
     }
 }
 
-async fn all(client: &Client) -> Result<Vec<Node>> {
-    Ok(client.list("/v1/nodes").await?)
-}
-
-/// By name: the agent before the edge of the same machine, and nobody who was expelled.
-async fn named(client: &Client, wanted: &str) -> Result<Node> {
-    let mut nodes = all(client).await?;
-    nodes.retain(|node| !node.denied || node.id.to_string() == wanted);
-    nodes.sort_by_key(|node| node.role.as_str());
-    find::by_name_or_id(nodes, "node", wanted, "this platform")
-}
-
 async fn list(context: &Context, client: &Client, region: Option<Name>) -> Result {
-    let mut nodes = all(client).await?;
+    let mut nodes: Vec<Node> = client.list("/v1/nodes").await?;
     nodes.retain(|node| region.as_ref().is_none_or(|region| node.region == *region));
     context.output.list(
         &nodes,
@@ -164,14 +152,14 @@ async fn list(context: &Context, client: &Client, region: Option<Name>) -> Resul
 }
 
 async fn get(context: &Context, client: &Client, wanted: &str) -> Result {
-    let node = named(client, wanted).await?;
+    let node = machine::node(client, wanted).await?;
     context.output.show(&node, || {
         text::detail(context.output, &node, chrono::Utc::now())
     })
 }
 
 async fn drain(context: &Context, client: &Client, wanted: &str) -> Result {
-    let node = named(client, wanted).await?;
+    let node = machine::node(client, wanted).await?;
     confirm::question(
         context.output,
         &format!(
@@ -197,7 +185,7 @@ async fn update(
     change: UpdateNode,
     done: &str,
 ) -> Result {
-    let node = named(client, wanted).await?;
+    let node = machine::node(client, wanted).await?;
     apply(context, client, &node, change, done).await
 }
 
@@ -215,23 +203,8 @@ async fn apply(
     context.output.record_if_json(&node)
 }
 
-async fn remove(context: &Context, client: &Client, wanted: &str) -> Result {
-    let node = named(client, wanted).await?;
-    confirm::destruction(
-        context.output,
-        "remove the node",
-        node.name.as_str(),
-        "its certificate is refused from now on, and its instances are replaced elsewhere",
-    )?;
-    client.delete(&format!("/v1/nodes/{}", node.id)).await?;
-    context.output.done(&format!("removed {}", node.name))?;
-    context
-        .output
-        .record_if_json(&json!({ "deleted": node.id }))
-}
-
 async fn fence(context: &Context, client: &Client, wanted: &str, body: &FenceNode) -> Result {
-    let node = named(client, wanted).await?;
+    let node = machine::node(client, wanted).await?;
     confirm::destruction(
         context.output,
         "fence the node",
@@ -248,7 +221,7 @@ async fn fence(context: &Context, client: &Client, wanted: &str, body: &FenceNod
 }
 
 async fn release(context: &Context, client: &Client, wanted: &str, body: &OverrideNode) -> Result {
-    let node = named(client, wanted).await?;
+    let node = machine::node(client, wanted).await?;
     confirm::destruction(
         context.output,
         "drop what is held on",
@@ -268,15 +241,5 @@ const fn changed(schedulable: Option<bool>, draining: Option<bool>) -> UpdateNod
         schedulable,
         draining,
         ring: None,
-    }
-}
-
-impl Resource for Node {
-    fn id(&self) -> String {
-        self.id.to_string()
-    }
-
-    fn name(&self) -> String {
-        self.name.to_string()
     }
 }

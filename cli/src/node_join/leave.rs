@@ -68,9 +68,7 @@ pub fn leave(output: Output) -> crate::error::Result {
     unmount()?;
     remove(&units)?;
     output.done("this machine is no node any more")?;
-    output.note(
-        "next, where you are signed in: railhead node remove NAME, for its agent and its edge",
-    )?;
+    output.note("next, where you are signed in: railhead node remove NAME")?;
     output.record_if_json(&json!({ "removed": units }))
 }
 

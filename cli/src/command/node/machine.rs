@@ -1,0 +1,110 @@
+//! Which nodes are meant by what was typed: a machine's agent and edge share its name, and each has an id.
+
+use std::collections::BTreeSet;
+
+use ::api::{client::Client, node::Node};
+
+use crate::error::{Error, Result};
+
+/// The nodes of one machine by its name, the agent first, or one of them by its id.
+pub async fn nodes(client: &Client, wanted: &str) -> Result<Vec<Node>> {
+    select(client.list("/v1/nodes").await?, wanted)
+}
+
+/// The same, and of a machine its agent if it has one.
+pub async fn node(client: &Client, wanted: &str) -> Result<Node> {
+    let nodes = nodes(client, wanted).await?;
+    nodes.into_iter().next().ok_or_else(|| unknown(wanted, []))
+}
+
+/// Who was expelled is known by the id only: the name may be another's by now.
+fn select(mut all: Vec<Node>, wanted: &str) -> Result<Vec<Node>> {
+    all.retain(|node| !node.denied || node.id.to_string() == wanted);
+    all.sort_by_key(|node| node.role.as_str());
+    let (found, others): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|node| node.name.as_str() == wanted || node.id.to_string() == wanted);
+    let regions: BTreeSet<_> = found.iter().map(|node| node.region.as_str()).collect();
+    match regions.len() {
+        0 => Err(unknown(wanted, others)),
+        1 => Ok(found),
+        _ => Err(Error::usage(
+            format!(
+                "{wanted} is the name of a machine in each of {}",
+                Vec::from_iter(regions).join(", ")
+            ),
+            "name one by its id: railhead node list",
+        )),
+    }
+}
+
+fn unknown(wanted: &str, others: impl IntoIterator<Item = Node>) -> Error {
+    let known: BTreeSet<_> = others
+        .into_iter()
+        .map(|node| node.name.to_string())
+        .collect();
+    Error::NotFound {
+        kind: "node",
+        name: wanted.to_owned(),
+        place: "this platform".to_owned(),
+        known: known.into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::api::node::NodeRole;
+    use serde_json::json;
+
+    use super::*;
+
+    fn node(name: &str, region: &str, role: &str, denied: bool) -> Node {
+        let id = domain::id::NodeId::new();
+        serde_json::from_value(json!({
+            "id": id, "name": name, "region": region, "role": role, "denied": denied,
+            "schedulable": true, "draining": false, "version": 1,
+            "reserved": { "cpu": 0, "memory": 0 },
+            "created_at": "2026-01-01T00:00:00Z",
+        }))
+        .unwrap()
+    }
+
+    fn machine(name: &str, region: &str) -> Vec<Node> {
+        ["edge", "agent"]
+            .map(|role| node(name, region, role, false))
+            .into()
+    }
+
+    #[test]
+    fn a_name_means_agent_and_edge_and_an_id_one_of_them() {
+        let all = machine("rack7", "us-east");
+        let edge = all[0].id.to_string();
+        let roles = |nodes: Vec<Node>| nodes.iter().map(|node| node.role).collect::<Vec<_>>();
+        let by_name = select(all.clone(), "rack7").unwrap();
+        assert_eq!(roles(by_name), [NodeRole::Agent, NodeRole::Edge]);
+        assert_eq!(roles(select(all, &edge).unwrap()), [NodeRole::Edge]);
+    }
+
+    #[test]
+    fn a_name_of_two_machines_means_none() {
+        let all = [machine("rack7", "us-east"), machine("rack7", "eu-west")].concat();
+        let refused = select(all, "rack7").unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "rack7 is the name of a machine in each of eu-west, us-east"
+        );
+    }
+
+    #[test]
+    fn who_was_expelled_is_known_by_the_id_only() {
+        let gone = node("rack7", "us-east", "agent", true);
+        let id = gone.id.to_string();
+        let all = [vec![gone], machine("rack8", "us-east")].concat();
+        assert_eq!(select(all.clone(), &id).unwrap()[0].id.to_string(), id);
+        let refused = select(all, "rack7").unwrap_err();
+        assert!(
+            matches!(&refused, Error::NotFound { known, .. } if *known == ["rack8"]),
+            "{refused:?}"
+        );
+    }
+}
