@@ -18,6 +18,7 @@ pub mod listen;
 pub mod logs;
 pub mod migrate;
 pub mod node_http;
+pub mod readiness;
 pub mod reconcile;
 pub mod registry;
 pub mod secrets;

@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    Config, State, http, jobs, logs, node_http, reconcile,
-    store::{self, tx::SystemTx},
-    workflow,
+    Config, State, http, jobs, logs, node_http,
+    readiness::{self, NotReady},
+    reconcile, workflow,
 };
 
 /// How often readiness is looked at again, and counted audit events are written.
@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_secs(2);
 const DRAIN: Duration = Duration::from_secs(25);
 
 /// Why this replica should get no traffic; none when it should.
-type Readiness = Arc<Mutex<Result<(), String>>>;
+type Readiness = Arc<Mutex<Result<(), NotReady>>>;
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -42,11 +42,11 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(jobs::run(state.clone()));
     tasks.spawn(workflow::run(state.clone()));
     tasks.spawn(logs::run(Arc::clone(&state.logs), state.shutdown.clone()));
-    let readiness = Readiness::new(Mutex::new(Err("starting".to_owned())));
+    let readiness = Readiness::new(Mutex::new(Err(NotReady::Starting)));
     tasks.spawn(keep_house(state.clone(), Arc::clone(&readiness)));
     telemetry::metrics::serve(state.config.listen_metrics, move || {
         let readiness = readiness.lock().unwrap_or_else(PoisonError::into_inner);
-        readiness.clone()
+        readiness.as_ref().copied().map_err(ToString::to_string)
     })
     .await?;
     telemetry::watchdog::spawn();
@@ -92,7 +92,7 @@ async fn or_end(state: State, listener: impl Future<Output = anyhow::Result<()>>
 /// Small things that are due every few seconds.
 async fn keep_house(state: State, readiness: Readiness) {
     loop {
-        let now = check_ready(&state).await;
+        let now = readiness::check(&state).await;
         *readiness.lock().unwrap_or_else(PoisonError::into_inner) = now;
         if let Err(error) = state.recorder.flush(false).await {
             tracing::warn!(%error, "counted audit events could not be written");
@@ -102,28 +102,6 @@ async fn keep_house(state: State, readiness: Readiness) {
             () = state.shutdown.cancelled() => return,
             () = tokio::time::sleep(TICK) => {}
         }
-    }
-}
-
-async fn check_ready(state: &State) -> Result<(), String> {
-    let known = state.rendering.version;
-    let seen = async {
-        let mut tx = SystemTx::begin(&state.pools).await?;
-        let newest = store::ring::newest_version(&mut tx).await?;
-        Ok::<_, store::Error>((store::epoch::shown(&mut tx).await?, newest))
-    };
-    match seen.await {
-        Ok((None, newest)) if newest > known => Err(format!(
-            "routes are rendered in version {newest} and this program knows {known}: leave it to the newer \
-             program, or run `railhead rollout stop` there before going back to this one"
-        )),
-        Ok((None, _)) => Ok(()),
-        Ok((Some(shown), _)) => Err(format!(
-            "a node has shown position {} of {}, which this database does not have: restore a newer \
-             backup, or run `control-plane admin restored`",
-            shown.position, shown.feed
-        )),
-        Err(error) => Err(error.to_string()),
     }
 }
 

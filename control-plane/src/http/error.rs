@@ -101,6 +101,11 @@ impl From<app::Error> for Failure {
             | app::Error::InvalidCredentials { organization } => {
                 failure.organization = organization;
             }
+            app::Error::Store(store::Error::ReadOnly(_)) => {
+                tracing::warn!(error = %failure.detail, "the database takes no changes");
+                failure.detail =
+                    "the database takes no changes at the moment; try again".to_owned();
+            }
             app::Error::Store(_) if code == Code::Unavailable => {
                 tracing::warn!(error = %failure.detail, "the database can't be reached");
                 failure.detail = "the database can't be reached; try again".to_owned();

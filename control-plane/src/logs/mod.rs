@@ -46,9 +46,9 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         // One place knows which errors of PostgreSQL pass by themselves.
         match crate::store::Error::from(error) {
-            crate::store::Error::Unavailable(error) | crate::store::Error::Contention(error) => {
-                Self::Unavailable(error)
-            }
+            crate::store::Error::Unavailable(error)
+            | crate::store::Error::ReadOnly(error)
+            | crate::store::Error::Contention(error) => Self::Unavailable(error),
             crate::store::Error::Constraint { source, .. }
             | crate::store::Error::Statement(source) => Self::Statement(source),
             other @ (crate::store::Error::Corrupt { .. }

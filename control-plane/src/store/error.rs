@@ -14,6 +14,9 @@ pub enum Error {
     /// It can't be reached, or all connections are busy.
     #[error("the database can't be reached: {0}")]
     Unavailable(sqlx::Error),
+    /// It takes no changes: a standby that was not promoted, or a setting.
+    #[error("the database takes no changes: {0}")]
+    ReadOnly(sqlx::Error),
     /// Two transactions were in each other's way; trying again helps.
     #[error("two transactions were in each other's way: {0}")]
     Contention(sqlx::Error),
@@ -60,7 +63,10 @@ impl Error {
     pub const fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable(_) | Self::Contention(_) | Self::NewerRendering { .. }
+            Self::Unavailable(_)
+                | Self::ReadOnly(_)
+                | Self::Contention(_)
+                | Self::NewerRendering { .. }
         )
     }
 }
@@ -74,6 +80,7 @@ impl From<sqlx::Error> for Error {
                     source: error,
                 },
                 (None, Some(code)) => match code.as_ref() {
+                    "25006" => Self::ReadOnly(error),
                     "40001" | "40P01" | "55P03" => Self::Contention(error),
                     code if code.starts_with("08")
                         || code.starts_with("57P")

@@ -51,6 +51,7 @@ pub mod route;
 pub mod route_refresh;
 mod row;
 pub mod secret;
+pub mod server;
 pub mod service;
 pub mod session;
 pub mod tx;

@@ -5,4 +5,5 @@ mod compare_and_set;
 mod logs;
 mod node_access;
 mod orchestration;
+mod readiness;
 mod registry;
