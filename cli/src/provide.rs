@@ -71,7 +71,10 @@ impl Provider<'_> {
                 format!(
                     "this folder is not linked, and no service was named (there is {name} in {place})"
                 ),
-                format!("-s {name}, or link this folder once: railhead link"),
+                format!(
+                    "a project of its own for this folder: railhead init; an existing one: railhead link; \
+                     to replace {name}: -s {name}"
+                ),
             ));
         }
         confirm::question(output, &format!("Deploy to {name} in {place}?"))
