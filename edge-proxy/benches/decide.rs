@@ -106,7 +106,7 @@ fn measure() -> Vec<Measured> {
         &RouteTable::default(),
         &Counters::default(),
     );
-    for (_, endpoint) in table.endpoints() {
+    for (_, endpoint) in table.watched(|_| true) {
         endpoint.confirm(true);
         endpoint.probe_succeeded();
     }

@@ -185,9 +185,7 @@ impl Applier {
             region.iter().for_each(|item| trace_change(item, &before));
         }
         self.state.metrics.routed("hostnames", table.hostnames());
-        self.state
-            .metrics
-            .routed("endpoints", table.endpoints().len());
+        self.state.metrics.routed("endpoints", table.endpoints());
         self.state.routes.store(Arc::new(table));
         self.state.confirm_wanted.notify_one();
         self.state.probe_wanted.notify_one();

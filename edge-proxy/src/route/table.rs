@@ -1,12 +1,7 @@
 //! The compiled routes: host name → service → endpoints, other regions' edges, agents. Built off
 //! the request path from the items of both feeds and swapped in as a whole.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::SocketAddr,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
 
 use domain::{
     id::{NodeId, ServiceId},
@@ -70,7 +65,11 @@ impl RouteTable {
         counters: &Counters,
         now: Instant,
     ) -> Self {
-        let mut table = Self::default();
+        let mut table = Self {
+            exact: HashMap::with_capacity(global.len()),
+            services: HashMap::with_capacity(region.len()),
+            ..Self::default()
+        };
         for item in global {
             match item {
                 GlobalRouteItem::Hostname(item) => table.add_hostname(item),
@@ -138,19 +137,29 @@ impl RouteTable {
         self.services.values()
     }
 
-    /// The endpoints that are confirmed and probed, each once.
+    /// Of the endpoints that are confirmed and probed, those that `wanted` picks. It is asked some thousand
+    /// times a second where there are many, so nothing is copied for those that it does not pick.
     #[must_use]
-    pub fn endpoints(&self) -> Vec<(Arc<ServicePool>, Arc<Endpoint>)> {
-        let mut seen = HashSet::new();
-        let mut all = Vec::new();
+    pub fn watched(
+        &self,
+        mut wanted: impl FnMut(&Endpoint) -> bool,
+    ) -> Vec<(Arc<ServicePool>, Arc<Endpoint>)> {
+        let mut picked = Vec::new();
         for pool in self.services.values() {
-            for endpoint in pool.watched() {
-                if seen.insert(endpoint.spec) {
-                    all.push((Arc::clone(pool), endpoint));
+            pool.each_watched(|endpoint| {
+                if wanted(endpoint) {
+                    picked.push((Arc::clone(pool), Arc::clone(endpoint)));
                 }
-            }
+            });
         }
-        all
+        picked
+    }
+
+    /// How many endpoints the feed has.
+    #[must_use]
+    pub fn endpoints(&self) -> usize {
+        let of_pool = |pool: &Arc<ServicePool>| pool.endpoints().len();
+        self.services.values().map(of_pool).sum()
     }
 
     /// The platform's edges.

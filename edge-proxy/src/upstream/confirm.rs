@@ -15,10 +15,10 @@ use tokio::task::JoinSet;
 use super::{
     discover::Agents,
     endpoint::{Confirmed, Endpoint},
+    pass::pause_after,
 };
 use crate::{route::RouteTable, state::State};
 
-const TICK: Duration = Duration::from_millis(100);
 /// Between two questions about one endpoint.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Questions that run at the same time.
@@ -26,11 +26,11 @@ const CONCURRENCY: usize = 64;
 
 /// Asks for as long as the edge lives.
 pub async fn run(state: Arc<State>, agents: Arc<Agents>, memory: Memory) {
-    let mut tick = tokio::time::interval(TICK);
+    let mut pause = Duration::ZERO;
     let mut asking = JoinSet::new();
     loop {
         tokio::select! {
-            _ = tick.tick() => {}
+            () = tokio::time::sleep(pause) => {}
             () = state.confirm_wanted.notified() => {}
         }
         let mut changed = false;
@@ -38,28 +38,28 @@ pub async fn run(state: Arc<State>, agents: Arc<Agents>, memory: Memory) {
             changed |= answered.unwrap_or(true);
         }
         let routes = state.routes.load_full();
-        let endpoints = routes.endpoints();
         if changed {
-            memory.keep(endpoints.iter().map(|(_, endpoint)| &**endpoint));
+            memory.keep(&routes);
         }
-        let now = Instant::now();
-        for (pool, endpoint) in endpoints {
-            if asking.len() >= CONCURRENCY {
-                break;
-            }
-            if endpoint.take_question(AGAIN, now) {
-                let (routes, agents) = (Arc::clone(&routes), Arc::clone(&agents));
-                let state = Arc::clone(&state);
-                asking.spawn(async move {
-                    let changed = ask(&endpoint, pool.service_id, &routes, &agents).await;
-                    endpoint.question_ended();
-                    if changed {
-                        state.probe_wanted.notify_one();
-                        state.confirm_wanted.notify_one();
-                    }
-                    changed
-                });
-            }
+        let (now, mut room) = (Instant::now(), CONCURRENCY - asking.len());
+        let due = routes.watched(|endpoint| {
+            let asked = room > 0 && endpoint.take_question(AGAIN, now);
+            room -= usize::from(asked);
+            asked
+        });
+        pause = pause_after(now.elapsed());
+        for (pool, endpoint) in due {
+            let (routes, agents) = (Arc::clone(&routes), Arc::clone(&agents));
+            let state = Arc::clone(&state);
+            asking.spawn(async move {
+                let changed = ask(&endpoint, pool.service_id, &routes, &agents).await;
+                endpoint.question_ended();
+                if changed {
+                    state.probe_wanted.notify_one();
+                    state.confirm_wanted.notify_one();
+                }
+                changed
+            });
         }
     }
 }
@@ -123,7 +123,7 @@ impl Memory {
             }),
             Err(_) => return,
         };
-        for (_, endpoint) in routes.endpoints() {
+        for (_, endpoint) in routes.watched(|_| true) {
             let key = (endpoint.spec.instance_id, endpoint.spec.address);
             if kept.confirmed.contains(&key) {
                 endpoint.remember();
@@ -131,10 +131,11 @@ impl Memory {
         }
     }
 
-    fn keep<'a>(&self, endpoints: impl Iterator<Item = &'a Endpoint>) {
-        let confirmed = endpoints
-            .filter(|e| e.confirmed() == Confirmed::Yes)
-            .map(|e| (e.spec.instance_id, e.spec.address))
+    fn keep(&self, routes: &RouteTable) {
+        let confirmed = routes.watched(|endpoint| endpoint.confirmed() == Confirmed::Yes);
+        let confirmed = confirmed
+            .iter()
+            .map(|(_, endpoint)| (endpoint.spec.instance_id, endpoint.spec.address))
             .collect();
         if let Err(error) = self.write(&Kept { confirmed }) {
             tracing::warn!(%error, path = %self.path.display(), "keeping confirmations");
@@ -184,7 +185,7 @@ mod tests {
         };
         a.confirm(true);
         b.confirm(true);
-        memory.keep([&**a, b].into_iter());
+        memory.keep(&before);
 
         item.endpoints[1].address.set_port(9);
         let after = build(&item);

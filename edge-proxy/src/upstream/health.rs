@@ -12,13 +12,15 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::endpoint::{Confirmed, Endpoint, Failure, Health};
+use super::{
+    endpoint::{Confirmed, Endpoint, Failure, Health},
+    pass::pause_after,
+};
 use crate::state::State;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 const INTERVAL: Duration = Duration::from_secs(5);
 const INTERVAL_DOWN: Duration = Duration::from_millis(500);
-const TICK: Duration = Duration::from_millis(100);
 /// Probes that run at the same time.
 const CONCURRENCY: usize = 256;
 /// Enough for any status line.
@@ -27,18 +29,19 @@ const STATUS_LINE_MAX: usize = 1024;
 /// Probes all confirmed endpoints of the current table, for as long as the edge lives.
 pub async fn run(state: Arc<State>) {
     let limit = Arc::new(Semaphore::new(CONCURRENCY));
-    let mut tick = tokio::time::interval(TICK);
+    let mut pause = Duration::ZERO;
     loop {
         tokio::select! {
-            _ = tick.tick() => {}
+            () = tokio::time::sleep(pause) => {}
             () = state.probe_wanted.notified() => {}
         }
         let now = Instant::now();
-        for (pool, endpoint) in state.routes.load().endpoints() {
+        let due = state.routes.load().watched(|endpoint| {
             let confirmed = endpoint.confirmed() == Confirmed::Yes;
-            if !confirmed || !endpoint.take_probe(interval_of(&endpoint), now) {
-                continue;
-            }
+            confirmed && endpoint.take_probe(interval_of(endpoint), now)
+        });
+        pause = pause_after(now.elapsed());
+        for (pool, endpoint) in due {
             let Ok(permit) = Arc::clone(&limit).acquire_owned().await else {
                 return;
             };

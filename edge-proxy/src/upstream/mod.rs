@@ -8,4 +8,5 @@ pub mod discover;
 pub mod endpoint;
 pub mod first_byte;
 pub mod health;
+pub mod pass;
 pub mod pool;

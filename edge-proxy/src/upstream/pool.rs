@@ -124,12 +124,11 @@ impl ServicePool {
             && self.leaving(now).any(|e| e.is_usable(now))
     }
 
-    /// Those that are confirmed and probed: of the feed, and those that agents named. A leaving one
+    /// Shows those that are confirmed and probed: of the feed, and those that agents named. A leaving one
     /// is no longer asked after.
-    pub fn watched(&self) -> impl Iterator<Item = Arc<Endpoint>> {
-        let discovered = self.discovered.endpoints.load_full();
-        let named: Vec<_> = discovered.iter().cloned().collect();
-        self.endpoints.iter().cloned().chain(named)
+    pub fn each_watched(&self, mut look: impl FnMut(&Arc<Endpoint>)) {
+        self.endpoints.iter().for_each(&mut look);
+        self.discovered.endpoints.load().iter().for_each(look);
     }
 
     /// Those of the feed, those that are leaving, and those that agents named.

@@ -142,7 +142,7 @@ impl Edge {
     /// Endpoints in an order of their own, with their pools.
     #[must_use]
     pub fn endpoints(&self) -> Vec<(Arc<ServicePool>, Arc<Endpoint>)> {
-        let mut all = self.table.endpoints();
+        let mut all = self.table.watched(|_| true);
         all.sort_unstable_by_key(|(_, endpoint)| endpoint.spec.instance_id);
         all
     }

@@ -175,7 +175,7 @@ impl Victim {
 
     /// Agents have confirmed the endpoints that run, and these answer probes.
     pub fn confirm(&self, good: &Good) {
-        for (_, endpoint) in self.edge.routes.load().endpoints() {
+        for (_, endpoint) in self.edge.routes.load().watched(|_| true) {
             let runs = good.is_good(&endpoint.spec);
             endpoint.confirm(runs);
             if runs {
