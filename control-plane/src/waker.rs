@@ -28,8 +28,10 @@ pub enum Topic {
     Deployments,
     /// The scheduler is asked.
     Evaluations,
-    /// Hostnames, certificates or endpoints.
+    /// Hostnames or endpoints.
     Routes,
+    /// Which nodes there are, or where one is reached.
+    Nodes,
     /// An instance is to go, or has gone.
     Instances,
     /// A feed has a new generation.
@@ -45,10 +47,11 @@ pub enum Topic {
 }
 
 impl Topic {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Deployments,
         Self::Evaluations,
         Self::Routes,
+        Self::Nodes,
         Self::Instances,
         Self::Feeds,
         Self::Events,
@@ -62,6 +65,7 @@ impl Topic {
             Self::Deployments => "deployments",
             Self::Evaluations => "evaluations",
             Self::Routes => "routes",
+            Self::Nodes => "nodes",
             Self::Instances => "instances",
             Self::Feeds => "feeds",
             Self::Events => "events",

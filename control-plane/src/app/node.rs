@@ -64,6 +64,9 @@ pub async fn update(
     if !store::node_api::update(&mut tx, id, expected.version(), &request).await? {
         return Err(mismatch("node"));
     }
+    if request.schedulable == Some(true) || request.draining == Some(false) {
+        store::evaluation::revive(&mut tx, true).await?;
+    }
     let node = found(&mut tx, id).await?;
     let detail = json!({
         "schedulable": request.schedulable,
@@ -86,9 +89,8 @@ pub async fn delete(context: &Context, id: NodeId) -> Result<(), Error> {
         return Err(Error::not_found("node", id));
     }
     let entry = context.did(grant.action, id);
-    context
-        .commit(tx, entry, &[Topic::Evaluations, Topic::Routes])
-        .await
+    let topics = [Topic::Evaluations, Topic::Routes, Topic::Nodes];
+    context.commit(tx, entry, &topics).await
 }
 
 /// Lets go the drops that a node's brake holds.
@@ -137,7 +139,12 @@ pub async fn fence(context: &Context, id: NodeId, request: FenceNode) -> Result<
     let node = found(&mut tx, id).await?;
     let detail = json!({ "reason": request.reason });
     let entry = context.did_with(grant.action, id, detail);
-    let topics = [Topic::Instances, Topic::Evaluations, Topic::Routes];
+    let topics = [
+        Topic::Instances,
+        Topic::Evaluations,
+        Topic::Routes,
+        Topic::Nodes,
+    ];
     context.commit(tx, entry, &topics).await?;
     Ok(node)
 }

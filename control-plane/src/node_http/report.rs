@@ -69,8 +69,11 @@ fn wake(state: &State, noticed: Noticed) {
         state.waker.wake(Topic::Deployments);
         state.waker.wake(Topic::Instances);
     }
-    if noticed.instances || noticed.address {
+    if noticed.instances {
         state.waker.wake(Topic::Routes);
+    }
+    if noticed.address {
+        state.waker.wake(Topic::Nodes);
     }
     if noticed.capacity || noticed.orphans {
         state.waker.wake(Topic::Evaluations);

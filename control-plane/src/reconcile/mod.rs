@@ -100,7 +100,7 @@ const TASKS: [Task; 12] = [
     Task {
         name: "platform_routes",
         period: Duration::from_secs(5),
-        woken_by: &[Topic::Routes],
+        woken_by: &[Topic::Nodes],
         run: |context| Box::pin(platform_routes::run(context)),
     },
     Task {

@@ -41,9 +41,14 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
         state.waker.wake(Topic::Evaluations);
     }
     if !lost.is_empty() {
-        [Topic::Instances, Topic::Evaluations, Topic::Routes]
-            .into_iter()
-            .for_each(|topic| state.waker.wake(topic));
+        [
+            Topic::Instances,
+            Topic::Evaluations,
+            Topic::Routes,
+            Topic::Nodes,
+        ]
+        .into_iter()
+        .for_each(|topic| state.waker.wake(topic));
     }
     Ok(())
 }

@@ -105,33 +105,50 @@ async fn denied(
     changes: &mut Changes,
 ) -> Result<(), store::Error> {
     let denied = route::denied(tx).await?;
-    let id = |item: &DeniedItem| format!("denied/{}", item.node_id);
     for ring in Ring::ORDER {
         let wanted = denied
             .iter()
             .map(|item| {
                 let route = RouteItem::Global(GlobalRouteItem::Denied(*item));
-                rings.put(ring, id(item), &route)
+                rings.put(ring, denied_id(item), &route)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let feed = FeedName::GlobalRoutes(ring);
         replace(tx, changes, &feed, "denied/", wanted).await?;
     }
-    for (_, agent) in route::agents(tx).await? {
-        let wanted = denied
+    denied_to_agents(tx, &denied, changes).await
+}
+
+/// Agents are many and have all of it already: only those that have not are written to.
+async fn denied_to_agents(
+    tx: &mut SystemTx,
+    denied: &[DeniedItem],
+    changes: &mut Changes,
+) -> Result<(), store::Error> {
+    let wanted: BTreeSet<String> = denied.iter().map(denied_id).collect();
+    for (node, ids) in route::denied_in_feeds_of_agents(tx).await? {
+        if ids == wanted {
+            continue;
+        }
+        let puts = denied
             .iter()
-            .map(|item| node_put(id(item), &NodeItem::Denied(*item)))
-            .collect::<Result<Vec<_>, _>>()?;
-        replace(
-            tx,
-            changes,
-            &FeedName::Node(agent.node_id),
-            "denied/",
-            wanted,
-        )
-        .await?;
+            .map(|item| node_put(denied_id(item), &NodeItem::Denied(*item)));
+        let of_node = changes.entry(FeedName::Node(node)).or_default();
+        of_node.extend(puts.collect::<Result<Vec<_>, _>>()?);
+        of_node.extend(deletes(ids.difference(&wanted).cloned()));
     }
     Ok(())
+}
+
+fn denied_id(item: &DeniedItem) -> String {
+    format!("denied/{}", item.node_id)
+}
+
+fn deletes(ids: impl Iterator<Item = String>) -> impl Iterator<Item = Change> {
+    ids.map(|id| Change::Delete {
+        id,
+        cause: DropCause::Deletion,
+    })
 }
 
 fn node_put(id: String, item: &NodeItem) -> Result<Change, store::Error> {
@@ -173,14 +190,9 @@ async fn replace(
 ) -> Result<(), store::Error> {
     let keep: BTreeSet<String> = wanted.iter().map(|change| change.id().to_owned()).collect();
     let stale = route::item_ids(tx, feed, prefix).await?.into_iter();
-    let stale = stale
-        .filter(|id| !keep.contains(id))
-        .map(|id| Change::Delete {
-            id,
-            cause: DropCause::Deletion,
-        });
+    let stale = stale.filter(|id| !keep.contains(id));
     let all = changes.entry(feed.clone()).or_default();
     all.extend(wanted);
-    all.extend(stale);
+    all.extend(deletes(stale));
     Ok(())
 }

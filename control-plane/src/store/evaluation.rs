@@ -99,7 +99,7 @@ pub async fn finish(
 
 /// Makes those pending again whose answerer has died, and blocked ones once there may be room:
 /// at once when `capacity` has appeared, else after 30 s.
-pub async fn revive(tx: &mut SystemTx, capacity: bool) -> Result<u64, Error> {
+pub async fn revive(tx: &mut impl Write, capacity: bool) -> Result<u64, Error> {
     let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
         "select distinct organization_id, service_id from evaluation
          where (state = 'running' and claimed_until < now())

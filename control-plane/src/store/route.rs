@@ -1,7 +1,11 @@
 //! What routes are made of: a service's hostnames and the instances that edges shall use; edges,
 //! agents and certificates; and since when no route leads to an instance.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use domain::{
     deployment::acknowledgement::Follower,
@@ -268,6 +272,33 @@ pub async fn denied(tx: &mut SystemTx) -> Result<Vec<DeniedItem>, Error> {
     Ok(ids.into_iter().map(denied).collect())
 }
 
+/// Every welcome agent that has reported, and which nodes its feed says are expelled.
+pub async fn denied_in_feeds_of_agents(
+    tx: &mut SystemTx,
+) -> Result<BTreeMap<NodeId, BTreeSet<String>>, Error> {
+    let mut found: BTreeMap<NodeId, BTreeSet<String>> = agents(tx)
+        .await?
+        .into_iter()
+        .map(|(_, agent)| (agent.node_id, BTreeSet::new()))
+        .collect();
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "select feed, id from feed_item where starts_with(feed, 'node/') and starts_with(id, 'denied/')
+            and id not like 'service/%' and id not like 'hostname/%'
+            and id not like 'instance/%' and id not like 'build/%'",
+    )
+    .fetch_all(tx.executor())
+    .await?;
+    for (feed, id) in rows {
+        let feed = feed.parse();
+        if let FeedName::Node(node) = feed.map_err(|error| Error::corrupt("feed", error))?
+            && let Some(ids) = found.get_mut(&node)
+        {
+            ids.insert(id);
+        }
+    }
+    Ok(found)
+}
+
 async fn node_addresses(
     tx: &mut SystemTx,
     role: &str,
@@ -289,14 +320,17 @@ async fn node_addresses(
     Ok(known)
 }
 
-/// Items of a feed with this prefix.
+/// Items of a feed with this prefix, of the platform's own: what tenants have are many more, and the index
+/// leaves them out.
 pub async fn item_ids(
     tx: &mut SystemTx,
     feed: &FeedName,
     prefix: &str,
 ) -> Result<Vec<String>, Error> {
     Ok(sqlx::query_scalar(
-        "select id from feed_item where feed = $1 and starts_with(id, $2) order by id",
+        "select id from feed_item where feed = $1 and starts_with(id, $2)
+            and id not like 'service/%' and id not like 'hostname/%'
+            and id not like 'instance/%' and id not like 'build/%' order by id",
     )
     .bind(feed.to_string())
     .bind(prefix)

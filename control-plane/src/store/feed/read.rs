@@ -164,13 +164,14 @@ pub async fn heads(tx: &mut SystemTx) -> Result<HashMap<String, Position>, Error
 }
 
 async fn locked_head(tx: &mut SystemTx, feed: &str) -> Result<(Head, i64), Error> {
-    ensure(tx, feed).await?;
-    let (generation, digest, count, compacted): (i64, String, i64, i64) = sqlx::query_as(
-        "select generation, digest, count, compacted from feed where name = $1 for share",
-    )
-    .bind(feed)
-    .fetch_one(tx.executor())
-    .await?;
+    let (generation, digest, count, compacted) = match shared_row(tx, feed).await? {
+        Some(row) => row,
+        None => {
+            make(tx, feed).await?;
+            let row = shared_row(tx, feed).await?;
+            row.ok_or_else(|| Error::corrupt("feed", feed))?
+        }
+    };
     // After the row, which whoever began a new epoch may just have written.
     let epoch = epoch(tx).await?;
     let head = Head {
@@ -184,15 +185,19 @@ async fn locked_head(tx: &mut SystemTx, feed: &str) -> Result<(Head, i64), Error
     Ok((head, compacted))
 }
 
-/// A new feed is an empty document of generation 1: even that is signed and acknowledged.
-pub(super) async fn ensure(tx: &mut SystemTx, feed: &str) -> Result<(), Error> {
-    let exists: Option<i32> = sqlx::query_scalar("select 1 from feed where name = $1")
+async fn shared_row(
+    tx: &mut SystemTx,
+    feed: &str,
+) -> Result<Option<(i64, String, i64, i64)>, Error> {
+    let shared = "select generation, digest, count, compacted from feed where name = $1 for share";
+    Ok(sqlx::query_as(shared)
         .bind(feed)
         .fetch_optional(tx.executor())
-        .await?;
-    if exists.is_some() {
-        return Ok(());
-    }
+        .await?)
+}
+
+/// A new feed is an empty document of generation 1: even that is signed and acknowledged.
+pub(super) async fn make(tx: &mut SystemTx, feed: &str) -> Result<(), Error> {
     sqlx::query(
         "insert into feed (name, generation, digest) values ($1, 1, $2) on conflict do nothing",
     )

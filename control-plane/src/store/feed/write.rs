@@ -58,8 +58,12 @@ async fn write_one(
     feed: &str,
     changes: Vec<Change>,
 ) -> Result<Generation, Error> {
-    let (generation, buckets) = lock(tx, feed).await?;
-    let changes = effective(tx, feed, changes).await?;
+    let Locked {
+        generation,
+        count,
+        buckets,
+    } = lock(tx, feed).await?;
+    let (changes, growth) = effective(tx, feed, changes).await?;
     if changes.is_empty() {
         return Ok(Generation(generation));
     }
@@ -75,40 +79,62 @@ async fn write_one(
     }
     let buckets = rehash(tx, feed, buckets, &touched).await?;
     sqlx::query(
-        "update feed set generation = $2, digest = $3, buckets = $4, updated_at = now(),
-                count = (select count(*) from feed_item where feed = $1)
+        "update feed set generation = $2, digest = $3, buckets = $4, count = $5, updated_at = now()
          where name = $1",
     )
     .bind(feed)
     .bind(next)
     .bind(document_digest(&buckets))
     .bind(buckets.as_flattened())
+    .bind(count + growth)
     .execute(tx.executor())
     .await?;
     Ok(Generation(next))
 }
 
+/// A feed's row while nobody else changes it.
+struct Locked {
+    generation: i64,
+    count: i64,
+    buckets: Box<[Sha; BUCKETS]>,
+}
+
 /// Takes the feed's row until the transaction's end; makes it if need be.
-async fn lock(tx: &mut SystemTx, feed: &str) -> Result<(i64, Box<[Sha; BUCKETS]>), Error> {
-    super::read::ensure(tx, feed).await?;
-    let (generation, stored): (i64, Vec<u8>) =
-        sqlx::query_as("select generation, buckets from feed where name = $1 for update")
-            .bind(feed)
-            .fetch_one(tx.executor())
-            .await?;
+async fn lock(tx: &mut SystemTx, feed: &str) -> Result<Locked, Error> {
+    let (generation, count, stored) = match locked_row(tx, feed).await? {
+        Some(row) => row,
+        None => {
+            super::read::make(tx, feed).await?;
+            let row = locked_row(tx, feed).await?;
+            row.ok_or_else(|| Error::corrupt("feed", feed))?
+        }
+    };
     let mut buckets = Box::new([bucket_digest([]); BUCKETS]);
     for (bucket, bytes) in buckets.iter_mut().zip(stored.chunks_exact(32)) {
         bucket.copy_from_slice(bytes);
     }
-    Ok((generation, buckets))
+    Ok(Locked {
+        generation,
+        count,
+        buckets,
+    })
 }
 
-/// The changes that change something; the last one of an id counts.
+async fn locked_row(tx: &mut SystemTx, feed: &str) -> Result<Option<(i64, i64, Vec<u8>)>, Error> {
+    let locked = "select generation, count, buckets from feed where name = $1 for update";
+    Ok(sqlx::query_as(locked)
+        .bind(feed)
+        .fetch_optional(tx.executor())
+        .await?)
+}
+
+/// The changes that change something, and how many items more there are by them; the last one of an id
+/// counts.
 async fn effective(
     tx: &mut SystemTx,
     feed: &str,
     changes: Vec<Change>,
-) -> Result<Vec<Change>, Error> {
+) -> Result<(Vec<Change>, i64), Error> {
     let mut last: BTreeMap<String, Change> = BTreeMap::new();
     for change in changes {
         last.insert(change.id().to_owned(), change);
@@ -121,7 +147,7 @@ async fn effective(
             .fetch_all(tx.executor())
             .await?;
     let stored: BTreeMap<String, Vec<u8>> = stored.into_iter().collect();
-    Ok(last
+    let changes: Vec<Change> = last
         .into_values()
         .filter(|change| match (change, stored.get(change.id())) {
             (Change::Put { item, .. }, Some(sha256)) => item.sha256().as_slice() != sha256,
@@ -129,7 +155,14 @@ async fn effective(
             | (Change::Delete { .. }, Some(_)) => true,
             (Change::Delete { .. }, None) | (Change::LetGo { .. }, Some(_)) => false,
         })
-        .collect())
+        .collect();
+    let growth = changes.iter().map(|change| match change {
+        Change::Put { id, .. } => i64::from(!stored.contains_key(id)),
+        Change::Delete { .. } => -1,
+        Change::LetGo { .. } => 0,
+    });
+    let growth = growth.sum();
+    Ok((changes, growth))
 }
 
 async fn put(

@@ -49,12 +49,16 @@ impl Instances {
     }
 }
 
-/// Only instances that the plan has on this node are touched, and a state never goes back.
+/// Only instances that the plan has on this node are touched, and a state never goes back. Whoever reports a
+/// lower one (an agent that has lost its disk) still has the instance: it is not to be taken for gone.
 pub(super) async fn store(
     tx: &mut SystemTx,
     node: NodeId,
     instances: &[InstanceReport],
 ) -> Result<bool, Error> {
+    if instances.is_empty() {
+        return Ok(false);
+    }
     let mut rows = Instances::default();
     for instance in instances {
         rows.push(instance)?;
@@ -84,6 +88,9 @@ pub(super) async fn store(
                 cpu_millis = r.cpu_millis, memory_bytes = r.memory_bytes,
                 received_bytes = r.received_bytes, sent_bytes = r.sent_bytes, reported_at = now()
             from reported r where s.instance_id = r.id and s.state <= r.state
+         ), seen as (
+            update instance_status s set reported_at = now()
+            from reported r where s.instance_id = r.id and s.state > r.state
          )
          select count(*) from changed",
     )

@@ -224,7 +224,9 @@ async fn store_feeds(tx: &mut SystemTx, node: NodeId, report: &Report) -> Result
     .bind(rows.4)
     .execute(tx.executor())
     .await?;
-    forget_other_rings(tx, node, report).await?;
+    if matches!(report.role, RoleReport::Edge(_)) {
+        forget_other_rings(tx, node, report).await?;
+    }
     Ok(changed.rows_affected() > 0)
 }
 
