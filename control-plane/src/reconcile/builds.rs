@@ -24,8 +24,14 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     let all = build::open(&mut SystemTx::begin(&state.pools).await?).await?;
     for build in all {
         let mut tx = SystemTx::begin(&state.pools).await?;
-        let builders = build::builders(&mut tx).await?;
-        let action = decide(&build, builders.first().map(|(node, _)| *node));
+        let best = match wants_node(&build) {
+            true => build::builders(&mut tx)
+                .await?
+                .first()
+                .map(|(node, _)| *node),
+            false => None,
+        };
+        let action = decide(&build, best);
         apply(&mut tx, &build, action, &state.config.registry.host).await?;
         tx.commit().await?;
         if action != Action::Wait {
@@ -47,6 +53,10 @@ enum Action {
     End,
     /// It has ended; its node may forget it.
     Forget(NodeId),
+}
+
+const fn wants_node(build: &Build) -> bool {
+    !build.finished && (build.node.is_none() || build.node_lost)
 }
 
 fn decide(build: &Build, best: Option<NodeId>) -> Action {

@@ -46,19 +46,23 @@ struct Row {
     traceparent: Option<String>,
 }
 
-/// Builds that have not ended, and ended ones that a feed still has.
+/// Builds that have not ended, and ended ones that a feed still has: the few that there are now, each by an
+/// index, among all that there ever were.
 pub async fn open(tx: &mut SystemTx) -> Result<Vec<Build>, Error> {
     let rows: Vec<Row> = sqlx::query_as(
-        "select b.id, b.organization_id, b.service_id, b.deployment_id, b.source, d.source ->> 'root' as root,
+        "with known as (
+            select id from build where finished_at is null
+            union
+            select b.id from feed_item i join build b on b.id = substr(i.id, length('build/bld_') + 1)::uuid
+            where i.id like 'build/%' and i.feed = 'node/nod_' || replace(b.node_id::text, '-', '')
+         )
+         select b.id, b.organization_id, b.service_id, b.deployment_id, b.source, d.source ->> 'root' as root,
             d.spec, b.canceled, b.finished_at is not null as finished, b.node_id, d.traceparent,
             coalesce(s.late_since < now() - interval '75 seconds' and p.shown_epoch is null, false)
                 or n.denied_at is not null or n.fenced_at is not null as node_lost
-         from build b join deployment d on d.id = b.deployment_id
+         from known join build b on b.id = known.id join deployment d on d.id = b.deployment_id
          left join node n on n.id = b.node_id left join node_status s on s.node_id = b.node_id
          cross join platform p
-         where b.finished_at is null or exists (select 1 from feed_item i
-            where i.feed = 'node/nod_' || replace(b.node_id::text, '-', '')
-              and i.id = 'build/bld_' || replace(b.id::text, '-', ''))
          order by b.created_at",
     )
     .fetch_all(tx.executor())
@@ -85,8 +89,10 @@ pub async fn open(tx: &mut SystemTx) -> Result<Vec<Build>, Error> {
 /// How many unfinished builds each punctual agent has, fewest first.
 pub async fn builders(tx: &mut SystemTx) -> Result<Vec<(NodeId, i64)>, Error> {
     let rows: Vec<(Uuid, i64)> = sqlx::query_as(
-        "select n.id, (select count(*) from build b where b.node_id = n.id and b.finished_at is null)
+        "select n.id, coalesce(b.builds, 0)
          from node n join node_status s on s.node_id = n.id
+         left join (select node_id, count(*) as builds from build where finished_at is null group by node_id) b
+            on b.node_id = n.id
          where n.role = 'agent' and n.schedulable and not n.draining and n.denied_at is null
            and s.late_since is null
          order by 2, 1",
