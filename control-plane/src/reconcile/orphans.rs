@@ -120,7 +120,7 @@ fn there(snapshot: &Snapshot) -> There {
             .nodes
             .iter()
             .find(|node| node.id == instance.node_id);
-        let Some(node) = node.filter(|node| node.liveness != Liveness::Lost && !node.draining)
+        let Some(node) = node.filter(|node| node.liveness < Liveness::Lost && !node.draining)
         else {
             continue;
         };

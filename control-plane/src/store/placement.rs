@@ -188,6 +188,7 @@ struct NodeRow {
     draining: bool,
     late: bool,
     lost: bool,
+    gone: bool,
     cpu_millis: i64,
     memory_bytes: i64,
     reserved_cpu_millis: i64,
@@ -199,14 +200,17 @@ struct NodeRow {
 pub async fn nodes(tx: &mut SystemTx) -> Result<Vec<Node>, Error> {
     let rows: Vec<NodeRow> = sqlx::query_as(
         "select n.id, region.name as region, n.schedulable and region.enabled as schedulable, n.draining,
-            s.late_since is not null or n.denied_at is not null or n.fenced_at is not null as late,
-            coalesce(s.late_since < now() - $1::text::interval and p.shown_epoch is null, false)
-                or n.denied_at is not null or n.fenced_at is not null as lost,
+            s.late_since is not null as late,
+            coalesce(s.late_since < now() - $1::text::interval and p.shown_epoch is null, false) as lost,
+            n.denied_at is not null or n.fenced_at is not null as gone,
             s.cpu_millis, s.memory_bytes, n.reserved_cpu_millis, n.reserved_memory_bytes,
-            (select count(*) from instance i join instance_status t on t.instance_id = i.id
-             where i.node_id = n.id and i.stopped_at is null and t.problem_code <> $2) as failures
+            coalesce(failing.instances, 0) as failures
          from node n join region on region.id = n.region_id join node_status s on s.node_id = n.id
          cross join platform p
+         left join (
+            select i.node_id, count(*) as instances from instance_status t join instance i on i.id = t.instance_id
+            where t.problem_code <> $2 and i.stopped_at is null group by i.node_id
+         ) failing on failing.node_id = n.id
          where n.role = 'agent' order by n.id",
     )
     .bind(LOST_AFTER_LATE)
@@ -225,10 +229,11 @@ impl TryFrom<NodeRow> for Node {
             region: name(&row.region)?,
             schedulable: row.schedulable,
             draining: row.draining,
-            liveness: match (row.lost, row.late) {
-                (true, _) => Liveness::Lost,
-                (false, true) => Liveness::Late,
-                (false, false) => Liveness::Punctual,
+            liveness: match (row.gone, row.lost, row.late) {
+                (true, ..) => Liveness::Gone,
+                (false, true, _) => Liveness::Lost,
+                (false, false, true) => Liveness::Late,
+                (false, false, false) => Liveness::Punctual,
             },
             capacity: amount(row.cpu_millis, row.memory_bytes),
             reserved: amount(row.reserved_cpu_millis, row.reserved_memory_bytes),

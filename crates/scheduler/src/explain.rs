@@ -74,20 +74,25 @@ fn sentence(region: &Name, needed: &str, nodes: usize, short: &str) -> String {
     format!("no node in {region} with {needed} free; {nodes} short by {short}")
 }
 
+/// Each of them once, by what is to be mended first.
 fn closed(nodes: &[&Node]) -> String {
     let count = |what: &str, test: fn(&Node) -> bool| {
         let count = nodes.iter().filter(|node| test(node)).count();
         (count > 0).then(|| format!("{count} {what}"))
     };
     [
-        count("silent", |node| node.liveness != Liveness::Punctual),
-        count("draining", |node| node.draining),
-        count("cordoned", |node| !node.schedulable && !node.draining),
+        count("silent", is_silent),
+        count("draining", |node| !is_silent(node) && node.draining),
+        count("cordoned", |node| !is_silent(node) && !node.draining),
     ]
     .into_iter()
     .flatten()
     .collect::<Vec<_>>()
     .join(", ")
+}
+
+fn is_silent(node: &Node) -> bool {
+    node.liveness != Liveness::Punctual
 }
 
 fn cores(millis: u32) -> String {

@@ -54,6 +54,8 @@ pub enum Liveness {
     Late,
     /// Silent for 2 min: what may run twice is replaced elsewhere.
     Lost,
+    /// An operator has said that it is gone: likewise, and it is nothing that we only can't see.
+    Gone,
 }
 
 /// A node that runs workloads.

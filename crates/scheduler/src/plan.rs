@@ -207,8 +207,12 @@ fn members<'a>(
 /// then it is more likely that we can't see than that they are gone.
 fn must_go(board: &Board<'_>, goal: &Goal, instance: &Instance, braked: bool) -> Option<StopCause> {
     let node = board.node(instance.node_id)?;
-    let lost = node.liveness == Liveness::Lost && goal.duplication() == Duplication::Allowed;
-    if lost && !braked {
+    let lost = match node.liveness {
+        Liveness::Punctual | Liveness::Late => false,
+        Liveness::Lost => !braked,
+        Liveness::Gone => true,
+    };
+    if lost && goal.duplication() == Duplication::Allowed {
         Some(StopCause::Replaced)
     } else if node.draining && goal.duplication() == Duplication::Allowed {
         Some(StopCause::Drain)
@@ -218,7 +222,8 @@ fn must_go(board: &Board<'_>, goal: &Goal, instance: &Instance, braked: bool) ->
 }
 
 fn brake(snapshot: &Snapshot, region: &Name) -> bool {
-    let here = snapshot.nodes.iter().filter(|node| node.region == *region);
+    let here = snapshot.nodes.iter();
+    let here = here.filter(|node| node.region == *region && node.liveness != Liveness::Gone);
     let (mut all, mut late) = (0, 0);
     for node in here {
         all += 1;

@@ -149,6 +149,7 @@ fn closed_nodes_take_nothing_and_say_why() {
         node(3, "eu-west", amount(4000, 4096)),
     ];
     nodes[0].liveness = Liveness::Late;
+    nodes[0].schedulable = false;
     nodes[1].draining = true;
     nodes[2].schedulable = false;
     let plan = ask(&nodes, &[], &[goal(1, &[("eu-west", 1)], amount(1, 1))]);
@@ -187,6 +188,13 @@ fn when_much_of_a_region_is_silent_nothing_is_replaced() {
         instance(2, 1, 2, Phase::Ready),
     ];
     assert_eq!(ask(&nodes, &instances, &goals), Plan::default());
+
+    // Somebody knows of the second: it is no sign that we can't see, and what it ran is not there any more.
+    nodes[1].liveness = Liveness::Gone;
+    insta::assert_snapshot!(shown(&ask(&nodes, &instances, &goals)), @r"
+    place deployment 1 on node 3 in eu-west
+    place deployment 1 on node 4 in eu-west
+    ");
 }
 
 #[test]

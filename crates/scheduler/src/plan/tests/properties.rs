@@ -15,6 +15,7 @@ fn any_node(n: u32) -> impl AnyOf<Value = Node> {
         Liveness::Punctual,
         Liveness::Late,
         Liveness::Lost,
+        Liveness::Gone,
     ]);
     let region = prop::sample::select(vec!["eu-west", "us-east"]);
     (
