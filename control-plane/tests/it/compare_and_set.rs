@@ -23,13 +23,10 @@ use domain::{
     instance::State,
     quantity::{Bytes, MilliCpu},
 };
-use protocol::{
-    feed::{FeedName, digest::Rendered},
-    report::{AgentReport, Capacity, InstanceReport, Report, RoleReport, Usage},
-};
+use protocol::feed::{FeedName, digest::Rendered};
 use scheduler::{Amount, Placement};
 use sqlx::types::Json;
-use testkit::compare_and_set::{CAUSE, Item, Sent, Tables, suite};
+use testkit::compare_and_set::{CAUSE, Item, Sent, Tables, agent_report, suite};
 use uuid::Uuid;
 
 use crate::orchestration::platform::Platform;
@@ -236,7 +233,7 @@ impl Tables for Postgres {
         sequence: u64,
         instances: &[(InstanceId, State)],
     ) -> bool {
-        let report = report(boot, sequence, self.rooms[&node], instances);
+        let report = agent_report(boot, sequence, self.rooms[&node], instances);
         let mut tx = self.begin().await;
         let stored = node_report::store(&mut tx, node, 1, &report).await.unwrap();
         tx.commit().await.unwrap();
@@ -251,6 +248,18 @@ impl Tables for Postgres {
                 .await
                 .unwrap();
         State::from_number(number).unwrap()
+    }
+
+    async fn is_reported(&mut self, instance: InstanceId) -> bool {
+        sqlx::query_scalar(
+            "select t.reported_at is not distinct from s.reported_at
+             from instance i join instance_status t on t.instance_id = i.id
+             join node_status s on s.node_id = i.node_id where i.id = $1",
+        )
+        .bind(instance.uuid())
+        .fetch_one(&self.platform.pool)
+        .await
+        .unwrap()
     }
 
     async fn write(&mut self, feed: &FeedName, changes: &[Item<'_>]) -> Position {
@@ -364,41 +373,5 @@ fn change(item: &Item<'_>) -> Change {
             id: (*id).into(),
             cause: CAUSE,
         },
-    }
-}
-
-fn report(boot: &str, sequence: u64, room: u32, instances: &[(InstanceId, State)]) -> Report {
-    let seen = |(id, state): &(InstanceId, State)| InstanceReport {
-        id: *id,
-        release_id: ReleaseId::new(),
-        service_id: ServiceId::new(),
-        state: *state,
-        ready: false,
-        restarts: 0,
-        address: None,
-        image_digest: None,
-        exit_code: None,
-        problem: None,
-        usage: Usage::default(),
-        orphaned: false,
-        item: None,
-    };
-    Report {
-        boot_id: boot.to_owned(),
-        sequence,
-        version: "test".to_owned(),
-        feeds: vec![],
-        held: BTreeMap::new(),
-        role: RoleReport::Agent(AgentReport {
-            capacity: Capacity {
-                cpu: MilliCpu(room),
-                memory: Bytes::mebibytes(room.into()),
-            },
-            usage: Usage::default(),
-            address: ([127, 0, 0, 1], 1).into(),
-            instances: instances.iter().map(seen).collect(),
-            builds: vec![],
-            kept: None,
-        }),
     }
 }
