@@ -30,7 +30,7 @@ pub async fn run(context: &Context, command: Command) -> Result {
             match critical(&status.findings) {
                 0 => Ok(()),
                 found => Err(Error::Failed {
-                    message: format!("{found} critical findings"),
+                    message: format!("critical findings: {found}"),
                     code: None,
                     advice: "railhead admin status shows what they were read from".to_owned(),
                 }),
@@ -67,7 +67,7 @@ fn overview(output: Output, status: &PlatformStatus) -> String {
     );
     [
         format!(
-            "epoch {}, {} findings (railhead admin doctor)",
+            "epoch {}, findings: {} (railhead admin doctor)",
             status.epoch,
             status.findings.len()
         ),
@@ -132,6 +132,7 @@ fn nodes(all: &[NodeHealth], now: DateTime<Utc>) -> Table {
         all,
         |node| {
             let state = match (node.late_since, node.schedulable) {
+                _ if node.fenced => Cell::new("fenced", Tone::Bad),
                 (Some(_), _) => Cell::new("late", Tone::Bad),
                 (None, false) => Cell::new("cordoned", Tone::Busy),
                 (None, true) => Cell::new("ok", Tone::Good),

@@ -104,6 +104,9 @@ pub struct NodeHealth {
     pub role: NodeRole,
     /// New instances may be placed there.
     pub schedulable: bool,
+    /// It was declared dead, and has not come back yet.
+    #[serde(default)]
+    pub fenced: bool,
     /// When it last reported; absent before the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported_at: Option<DateTime<Utc>>,

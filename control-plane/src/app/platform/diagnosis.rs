@@ -94,63 +94,82 @@ fn coverage(region: &Name, nodes: &[NodeHealth]) -> Vec<Finding> {
 }
 
 fn node(node: &NodeHealth, at: DateTime<Utc>) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let role = node.role.as_str();
+    let who = format!("the {role} {} in {}", node.name, node.region);
+    [
+        standing(node, &who, at),
+        brake(node, &who),
+        certificate(node, &who, at),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Only what explains the rest: a dead node is late, and a late one is behind.
+fn standing(node: &NodeHealth, who: &str, at: DateTime<Utc>) -> Option<Finding> {
+    let name = &node.name;
+    if node.fenced {
+        return Some(warning(
+            "node_fenced",
+            node,
+            format!("{who} was declared dead and has not come back"),
+            format!(
+                "if it is gone for good: railhead node remove {name}; if it comes back, it ends what it has and is \
+                 cordoned"
+            ),
+        ));
+    }
     if let Some(since) = node.late_since {
         let silent = span((at - since).num_seconds());
-        found.push(warning(
+        return Some(warning(
             "node_late",
             node,
-            format!(
-                "{} in {} has been silent for {silent}",
-                node.name, node.region
-            ),
-            format!(
-                "look at the machine; if it is gone for good: railhead node remove {}",
-                node.name
-            ),
+            format!("{who} has been silent for {silent}"),
+            format!("look at the machine; if it is gone for good: railhead node remove {name}"),
         ));
-    } else if !node.behind.is_empty() {
-        found.push(warning(
+    }
+    (!node.behind.is_empty()).then(|| {
+        let feeds = node.behind.join(", ");
+        warning(
             "node_behind",
             node,
-            format!(
-                "{} has not applied the newest change of {}",
-                node.name,
-                node.behind.join(", ")
-            ),
-            format!(
-                "its log says what it refuses; railhead node get {}",
-                node.name
-            ),
-        ));
-    }
-    if node.held_drops > 0 {
-        found.push(warning(
+            format!("{who} has not applied the newest change of {feeds}"),
+            format!("its log says what it refuses; railhead node get {name}"),
+        )
+    })
+}
+
+fn brake(node: &NodeHealth, who: &str) -> Option<Finding> {
+    let NodeHealth {
+        name, held_drops, ..
+    } = node;
+    (*held_drops > 0).then(|| {
+        warning(
             "brake_holds",
             node,
-            format!("{} keeps {} items that it was told to drop without a cause", node.name, node.held_drops),
-            format!("railhead node get {0}; if they shall go: railhead node override {0} --feed FEED --reason WHY", node.name),
-        ));
-    }
-    if let Some(end) = node
-        .certificate_not_after
-        .filter(|end| *end - at < RENEWED_BY)
-    {
-        let left = match (end - at).num_seconds() {
-            seconds @ 1.. => format!("ends in {}", span(seconds)),
-            _ => "has ended (which stops nothing)".to_owned(),
-        };
-        found.push(warning(
-            "certificate_not_renewed",
-            node,
+            format!("{who} keeps what it was told to drop without a cause, items: {held_drops}"),
             format!(
-                "the certificate of {} {left} and should have been renewed",
-                node.name
+                "railhead node get {name}; if they shall go: railhead node override {name} --feed FEED --reason WHY"
             ),
-            "look for \"renew\" in the node's log: it asks the control plane by itself".to_owned(),
-        ));
-    }
-    found
+        )
+    })
+}
+
+fn certificate(node: &NodeHealth, who: &str, at: DateTime<Utc>) -> Option<Finding> {
+    let end = node
+        .certificate_not_after
+        .filter(|end| *end - at < RENEWED_BY)?;
+    let left = match (end - at).num_seconds() {
+        seconds @ 1.. => format!("ends in {}", span(seconds)),
+        _ => "has ended (which stops nothing)".to_owned(),
+    };
+    Some(warning(
+        "certificate_not_renewed",
+        node,
+        format!("the certificate of {who} {left} and should have been renewed"),
+        "look for \"renew\" in the node's log: it asks the control plane by itself".to_owned(),
+    ))
 }
 
 fn backlog(status: &PlatformStatus) -> Vec<Finding> {
@@ -170,14 +189,17 @@ fn backlog(status: &PlatformStatus) -> Vec<Finding> {
     tell(
         backlog.services_without_room > 0,
         "no_room",
-        format!("{} services wait for room", backlog.services_without_room),
+        format!(
+            "services that wait for room: {}",
+            backlog.services_without_room
+        ),
         "railhead status says what is short where; add a machine: railhead node token",
     );
     tell(
         backlog.oldest_job_seconds > JOB_WAITS_AT_MOST,
         "jobs_wait",
         format!(
-            "{} jobs wait, the oldest for {}",
+            "jobs that wait: {}, the oldest for {}",
             backlog.jobs_due,
             span(backlog.oldest_job_seconds)
         ),
@@ -187,7 +209,7 @@ fn backlog(status: &PlatformStatus) -> Vec<Finding> {
         backlog.jobs_dead > 0,
         "jobs_dead",
         format!(
-            "{} jobs were given up after their last attempt",
+            "jobs that were given up after their last attempt: {}",
             backlog.jobs_dead
         ),
         "their last error is in the table job (dead_at is not null)",
@@ -196,7 +218,7 @@ fn backlog(status: &PlatformStatus) -> Vec<Finding> {
         backlog.workflows_failing > 0,
         "workflow_failing",
         format!(
-            "{} workflows fail at the same step again and again",
+            "workflows that fail at the same step again and again: {}",
             backlog.workflows_failing
         ),
         "railhead status shows what they wait on; they go on by themselves once that is mended",
@@ -205,7 +227,7 @@ fn backlog(status: &PlatformStatus) -> Vec<Finding> {
         backlog.orphans > 0,
         "orphans",
         format!(
-            "{} instances run that the plan does not know, since a restore of the database",
+            "instances that run and the plan does not know, since a restore of the database: {}",
             backlog.orphans
         ),
         "railhead node orphans; they are taken back by themselves, or let go by you",

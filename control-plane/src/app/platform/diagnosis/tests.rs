@@ -29,6 +29,7 @@ fn healthy(role: NodeRole) -> NodeHealth {
         region: name("us-east"),
         role,
         schedulable: true,
+        fenced: false,
         reported_at: Some(at()),
         late_since: None,
         certificate_not_after: Some(at() + TimeDelta::hours(20)),
@@ -82,6 +83,25 @@ fn a_region_without_an_edge_that_reports_is_worse_than_a_late_node() {
     let mut status = well();
     status.nodes[1].late_since = Some(at() - TimeDelta::minutes(5));
     assert_eq!(codes(&status), ["region_without_edge", "node_late"]);
+}
+
+#[test]
+fn a_fenced_node_is_not_called_late_and_agent_and_edge_are_told_apart() {
+    let mut status = well();
+    for node in &mut status.nodes {
+        node.name = name("rack7");
+        node.late_since = Some(at() - TimeDelta::minutes(5));
+    }
+    status.nodes[0].fenced = true;
+    let found = findings(&status, &[]);
+    let told: Vec<_> = found.iter().map(|one| one.message.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "the agent rack7 in us-east was declared dead and has not come back",
+            "the edge rack7 in us-east has been silent for 5 min",
+        ]
+    );
 }
 
 #[test]
