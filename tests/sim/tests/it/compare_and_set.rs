@@ -20,16 +20,13 @@ use domain::{
     quantity::{Bytes, MilliCpu},
     spec::ServiceSpec,
 };
-use protocol::{
-    feed::{FeedName, digest::Rendered},
-    report::{AgentReport, Capacity, InstanceReport, Report, RoleReport, Usage},
-};
+use protocol::feed::{FeedName, digest::Rendered};
 use scheduler::Amount;
 use sim::{
     clock,
     table::{self, Claim, NewInstance, NodeRow, ServiceRow, Tenant},
 };
-use testkit::compare_and_set::{CAUSE, Item, Sent, Tables, suite};
+use testkit::compare_and_set::{CAUSE, Item, Sent, Tables, agent_report, suite};
 use uuid::Uuid;
 
 #[tokio::test]
@@ -182,7 +179,7 @@ impl Tables for Model {
         instances: &[(InstanceId, State)],
     ) -> bool {
         let (report, now) = (
-            report(boot, sequence, self.rooms[&node], instances),
+            agent_report(boot, sequence, self.rooms[&node], instances),
             self.tick(),
         );
         self.tables.store_report(node, &report, now).is_some()
@@ -190,6 +187,12 @@ impl Tables for Model {
 
     async fn state(&mut self, instance: InstanceId) -> State {
         self.tables.instances[&instance].status.state
+    }
+
+    async fn is_reported(&mut self, instance: InstanceId) -> bool {
+        let row = &self.tables.instances[&instance];
+        let node = self.tables.nodes[&row.node].status.as_ref().unwrap();
+        row.status.reported_at == Some(node.reported_at)
     }
 
     async fn write(&mut self, feed: &FeedName, changes: &[Item<'_>]) -> Position {
@@ -285,40 +288,4 @@ fn change(item: &Item<'_>) -> Change {
 
 fn spec() -> ServiceSpec {
     serde_json::from_str(r#"{"scale":{"regions":{"us-east":1}}}"#).unwrap()
-}
-
-fn report(boot: &str, sequence: u64, room: u32, instances: &[(InstanceId, State)]) -> Report {
-    let seen = |(id, state): &(InstanceId, State)| InstanceReport {
-        id: *id,
-        release_id: ReleaseId::new(),
-        service_id: ServiceId::new(),
-        state: *state,
-        ready: false,
-        restarts: 0,
-        address: None,
-        image_digest: None,
-        exit_code: None,
-        problem: None,
-        usage: Usage::default(),
-        orphaned: false,
-        item: None,
-    };
-    Report {
-        boot_id: boot.to_owned(),
-        sequence,
-        version: "test".to_owned(),
-        feeds: vec![],
-        held: BTreeMap::new(),
-        role: RoleReport::Agent(AgentReport {
-            capacity: Capacity {
-                cpu: MilliCpu(room),
-                memory: Bytes::mebibytes(room.into()),
-            },
-            usage: Usage::default(),
-            address: ([127, 0, 0, 1], 1).into(),
-            instances: instances.iter().map(seen).collect(),
-            builds: vec![],
-            kept: None,
-        }),
-    }
 }
