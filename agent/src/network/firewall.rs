@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use async_trait::async_trait;
-use domain::id::EnvironmentId;
+use domain::{id::EnvironmentId, network::METADATA};
 use ipnet::Ipv4Net;
 use tokio::sync::Mutex;
 
@@ -14,10 +14,6 @@ use super::{
     standby::Standby,
 };
 use crate::runtime::PublishedPort;
-
-/// Metadata services of clouds: link-local ones (and everything else without a router in between), and
-/// the two with public addresses.
-const METADATA: [&str; 3] = ["169.254.0.0/16", "168.63.129.16/32", "100.100.100.200/32"];
 
 /// The node's firewall for workloads.
 #[derive(Debug)]

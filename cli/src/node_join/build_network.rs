@@ -4,6 +4,8 @@
 
 use std::{fmt::Write as _, net::Ipv4Addr};
 
+use domain::network::{BUILD_PORTS, NOT_PUBLIC};
+
 use super::{host::Host, layout::Layout, platform::Platform};
 
 /// The namespace, and the host's end of the cable to it.
@@ -18,21 +20,6 @@ net.ipv6.conf.all.disable_ipv6 = 1
 net.ipv6.conf.default.disable_ipv6 = 1
 ";
 
-/// Where no build may go: private, shared, metadata (link-local and clouds'), loopback, multicast, reserved.
-const REFUSED: [&str; 10] = [
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "100.100.100.200/32",
-    "127.0.0.0/8",
-    "168.63.129.16/32",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "224.0.0.0/3",
-];
-/// git over ssh, http, https.
-const INTERNET_PORTS: &str = "22,80,443";
 /// Sources are fetched as `nobody`.
 const FETCH_UID: u32 = 65_534;
 
@@ -74,7 +61,7 @@ impl Reach {
 
     fn refusals(&self, chain: &str) -> String {
         let mut rules = String::new();
-        let refused = REFUSED.iter().map(|&range| range.to_owned());
+        let refused = NOT_PUBLIC.iter().map(|&range| range.to_owned());
         for target in refused.chain(self.machine.iter().map(Ipv4Addr::to_string)) {
             let _ = writeln!(
                 rules,
@@ -159,7 +146,7 @@ pub fn host_rules(layout: &Layout, reach: &Reach) -> String {
     rules += &reach.refusals(forward);
     let _ = writeln!(
         rules,
-        "-A {forward} -p tcp -m multiport --dports {INTERNET_PORTS} -j ACCEPT\n\
+        "-A {forward} -p tcp -m multiport --dports {BUILD_PORTS} -j ACCEPT\n\
          -A {forward} -j REJECT\n\
          -A {input} ! -i {NAMESPACE} -j RETURN\n\
          -A {input} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"

@@ -10,6 +10,7 @@ pub mod id;
 pub mod image;
 pub mod instance;
 pub mod name;
+pub mod network;
 #[cfg(feature = "openapi")]
 mod openapi;
 pub mod quantity;

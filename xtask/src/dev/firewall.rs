@@ -3,23 +3,9 @@
 
 use std::{fmt::Write as _, net::Ipv4Addr};
 
+use domain::network::{BUILD_PORTS, NOT_PUBLIC};
+
 use super::plan::{Plan, Region, port};
-
-/// Where no build may go: private, shared, metadata (link-local and Azure's), loopback, multicast, reserved.
-const PRIVATE: [&str; 9] = [
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "168.63.129.16/32",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "224.0.0.0/3",
-];
-
-/// Ports a build may reach on the internet: git over ssh, http, https.
-const INTERNET_PORTS: &str = "22,80,443";
 
 /// The interface of the way out, in the router's namespace.
 pub const INTERNET: &str = "tap0";
@@ -214,12 +200,12 @@ fn build_ways_out(
         rule(format!("-s {from} -d {target} -j REJECT"));
     }
     rule(format!(
-        "-p tcp -s {from} -o {INTERNET} -m multiport --dports {INTERNET_PORTS} -j ACCEPT"
+        "-p tcp -s {from} -o {INTERNET} -m multiport --dports {BUILD_PORTS} -j ACCEPT"
     ));
 }
 
 fn refused_targets(machine: &[Ipv4Addr]) -> Vec<String> {
-    PRIVATE
+    NOT_PUBLIC
         .iter()
         .map(|&range| range.to_owned())
         .chain(machine.iter().map(Ipv4Addr::to_string))
