@@ -49,15 +49,25 @@ impl Gate {
         }
         let place = self.wait().await;
         if place.is_none() {
-            SHED.inc();
+            count_shed();
         }
         place.ok_or(Overloaded)
+    }
+
+    /// Whether whoever comes now finds neither a place at work nor one to wait.
+    pub fn is_full(&self) -> bool {
+        self.work.available_permits() == 0 && self.queue.available_permits() == 0
     }
 
     async fn wait(&self) -> Option<SemaphorePermit<'_>> {
         let _waiting = self.queue.try_acquire().ok()?;
         timeout(PATIENCE, self.work.acquire()).await.ok()?.ok()
     }
+}
+
+/// A request was turned away.
+pub fn count_shed() {
+    SHED.inc();
 }
 
 static SHED: LazyLock<IntCounter> = LazyLock::new(|| {
@@ -89,7 +99,11 @@ mod tests {
         assert!(begun.elapsed() >= PATIENCE);
 
         let waiting = join_all((0..=WAITING).map(|_| gate.enter()));
-        let leaving = async { drop(places.pop()) };
+        assert!(!gate.is_full());
+        let leaving = async {
+            assert!(gate.is_full());
+            drop(places.pop());
+        };
         let (outcomes, ()) = tokio::join!(waiting, leaving);
         let served = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
         assert_eq!(served, 1, "the place that was left");

@@ -54,6 +54,10 @@ pub struct Layer {
 /// The one layer around all routes.
 pub async fn layer(Shared(layer): Shared<Layer>, mut request: Request, next: Next) -> Response {
     let id = RequestId(format!("req_{}", Uuid::now_v7().simple()));
+    // Turning away must cost next to nothing: the replica's time is for those that it answers.
+    if !is_upload(&request) && layer.gate.is_full() {
+        return turned_away(&id);
+    }
     request.extensions_mut().insert(id.clone());
     let route = request
         .extensions()
@@ -93,11 +97,21 @@ async fn admitted(layer: &Layer, request: Request, next: Next, id: &RequestId) -
     }
     match layer.gate.enter().await {
         Ok(_place) => handle(layer, request, next, id).await,
-        Err(gate::Overloaded) => {
-            let detail = "more is asked for than can be answered at the moment; try again";
-            Failure::new(Code::Unavailable, detail).render(&id.0)
-        }
+        Err(gate::Overloaded) => overloaded().render(&id.0),
     }
+}
+
+fn overloaded() -> Failure {
+    let detail = "more is asked for than can be answered at the moment; try again";
+    Failure::new(Code::Unavailable, detail)
+}
+
+/// Without a span, and counted as shed alone.
+fn turned_away(id: &RequestId) -> Response {
+    gate::count_shed();
+    let mut response = overloaded().render(&id.0);
+    headers::add(response.headers_mut(), id);
+    response
 }
 
 fn is_upload(request: &Request) -> bool {
