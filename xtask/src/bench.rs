@@ -30,7 +30,7 @@ pub struct Options {
     /// One of: up, deploy, memory, edge, scheduler, api, reconnect, routes, history. All when absent.
     name: Option<String>,
     /// How long `history` goes on after it has seeded its year.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 10)]
     minutes: u64,
 }
 

@@ -94,6 +94,23 @@ impl Installation {
         Ok(())
     }
 
+    /// Resident memory of the control plane in MiB.
+    pub fn resident_mebibytes(&self) -> Result<f64> {
+        let server = self.server.as_ref().context("no control plane runs")?;
+        server.resident_mebibytes()
+    }
+
+    /// A sum over the control plane's metrics whose names and labels begin so.
+    pub async fn metric(&self, series: &str) -> Result<f64> {
+        let url = format!("http://{}/metrics", self.health);
+        let metrics = reqwest::get(url).await?.error_for_status()?.text().await?;
+        let values = metrics.lines().filter_map(|line| {
+            let rest = line.strip_prefix(series)?;
+            rest.split_whitespace().next_back()?.parse::<f64>().ok()
+        });
+        Ok(values.sum())
+    }
+
     /// Kills the control plane.
     pub fn kill(&mut self) -> Result<()> {
         if let Some(mut server) = self.server.take() {

@@ -32,12 +32,16 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Benchmark {
     /// The public API at a steady rate, and beyond its capacity.
-    Api,
+    Api {
+        /// Where the load is made, as `taskset` has it; the platform stays where this program began.
+        #[arg(long)]
+        processors: Option<String>,
+    },
     /// Deployments at a steady rate on top of a year's rows.
     History {
         #[arg(long, default_value_t = 12_000_000)]
         deployments: i64,
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 10)]
         minutes: u64,
     },
     /// A route's change on every edge, and an edge's start and memory.
@@ -60,7 +64,7 @@ async fn main() -> Result<()> {
         .with_writer(std::io::stderr)
         .init();
     let figures = match Arguments::parse().benchmark {
-        Benchmark::Api => api::run().await?,
+        Benchmark::Api { processors } => api::run(processors.as_deref()).await?,
         Benchmark::History {
             deployments,
             minutes,

@@ -31,6 +31,9 @@ const EDGES: usize = 2;
 const LISTS_MILLISECONDS: f64 = 50.0;
 /// More waiting at the end than at the beginning than comes in a second is a queue that grows.
 const GROWTH: f64 = DEPLOYMENTS_PER_SECOND as f64;
+/// In the order in which labels are served.
+const FAILED_BY_THE_PLATFORM: &str =
+    "railhead_deployments_ended_total{cause=\"platform\",state=\"failed\"}";
 /// After the last was asked for.
 const FINISHED: Duration = Duration::from_secs(60);
 
@@ -187,6 +190,7 @@ async fn deployment_figures(installation: &Installation, asked: &[Outcome]) -> R
         unfinished = seed::unfinished(&installation.pool).await?;
     }
     let ended = seed::ended(&installation.pool).await?;
+    let ours = installation.metric(FAILED_BY_THE_PLATFORM).await?;
     let refused = count(asked.len() - accepted);
     Ok(vec![
         Figure::new("deployments_asked_for", count(asked.len()), ""),
@@ -198,6 +202,7 @@ async fn deployment_figures(installation: &Installation, asked: &[Outcome]) -> R
         )
         .at_most(0.0),
         Figure::new("deployments_failed", count(ended.failed), "").at_most(0.0),
+        Figure::new("deployments_failed_by_the_platform", ours, "").at_most(0.0),
         Figure::new("deployment_until_live_p50", ended.p50_seconds, "s"),
         Figure::new("deployment_until_live_p99", ended.p99_seconds, "s"),
     ])

@@ -71,10 +71,11 @@ const AUDIT_EVENT: &str = "
 /// What of an old deployment is kept a month.
 const EVENT: &str = "
     insert into event (id, organization_id, sequence, kind, subject, at)
-    select pg_temp.id('event', n, at), s.organization_id, n + 1 - ($3 - $3 / 10), 'deployment.live', 'dep', at
+    select pg_temp.id('event', n, at), s.organization_id, o.event_sequence + n + 1 - ($3 - $3 / 10),
+        'deployment.live', 'dep', at
     from generate_series($1::bigint, $2 - 1) as n
     cross join lateral (select pg_temp.moment(n, $3) as at) m
-    join seeded s on s.turn = n % $4";
+    join seeded s on s.turn = n % $4 join organization o on o.id = s.organization_id";
 
 /// Seeds that many deployments of a year.
 pub async fn year(pool: &PgPool, environment: &str, deployments: i64) -> Result<()> {
