@@ -79,7 +79,8 @@ impl Images {
 
     fn note_uses(&self, observed: &Observed, now: DateTime<Utc>) {
         for (image, pulled) in self.pulled().iter_mut() {
-            if observed.images.contains(image) {
+            // A clock that was ahead must not keep an image until then.
+            if observed.images.contains(image) || pulled.used_at > now {
                 pulled.used_at = now;
             }
         }

@@ -55,7 +55,11 @@ impl Rotation {
         held: &BTreeSet<u16>,
         now: DateTime<Utc>,
     ) -> Option<u16> {
-        self.held_at.retain(|_, at| now - *at < REST);
+        self.held_at.retain(|_, at| {
+            // A clock that was ahead must not make a port rest until then.
+            *at = now.min(*at);
+            now - *at < REST
+        });
         let port = self.next_free(range, held)?;
         self.last = Some(port);
         self.held_at.insert(port, now);
@@ -152,6 +156,15 @@ mod tests {
         assert!(early.is_err(), "{early:?}");
         let in_time = ports.take(&others, end + TimeDelta::hours(24)).await;
         assert!(in_time.is_ok(), "{in_time:?}");
+    }
+
+    #[test]
+    fn a_port_held_by_a_clock_that_was_ahead_rests_a_day_from_when_it_is_right_again() {
+        let (mut rotation, none, now) = (Rotation::default(), BTreeSet::new(), Utc::now());
+        let mut take = |at| rotation.take(&(20_000..=20_000), &none, at);
+        assert_eq!(take(now + TimeDelta::days(400)), Some(20_000));
+        assert_eq!(take(now), None);
+        assert_eq!(take(now + TimeDelta::hours(24)), Some(20_000));
     }
 
     proptest! {
