@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::Error;
 
 const CA_LIFETIME: TimeDelta = TimeDelta::days(3_650);
-const SERVER_LIFETIME: TimeDelta = TimeDelta::days(90);
+pub(super) const SERVER_LIFETIME: TimeDelta = TimeDelta::days(90);
 const NODE_LIFETIME: TimeDelta = TimeDelta::hours(24);
 
 /// For clocks that are behind ours.

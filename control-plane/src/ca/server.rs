@@ -12,7 +12,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-use super::{Authority, Error, Issued};
+use super::{Authority, Error, Issued, authority::SERVER_LIFETIME};
 
 /// Renewed when this much is left.
 const RENEWED_AT: TimeDelta = TimeDelta::days(30);
@@ -45,9 +45,15 @@ impl ServerCertificate {
     }
 }
 
+/// It ends soon, or a clock that was ahead has issued it: to everybody else it is not valid yet.
+fn is_due(not_after: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    let left = not_after - now;
+    left < RENEWED_AT || left > SERVER_LIFETIME
+}
+
 impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        if self.current.load().not_after - Utc::now() < RENEWED_AT {
+        if is_due(self.current.load().not_after, Utc::now()) {
             match self.renewed() {
                 Ok(renewed) => self.current.store(Arc::new(renewed)),
                 Err(error) => tracing::error!(%error, "renewing the server certificate failed"),
@@ -76,4 +82,19 @@ fn read(issued: &Issued) -> Result<Current, Error> {
         key: Arc::new(CertifiedKey::new(chain, key)),
         not_after: issued.not_after,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_due_before_its_end_and_when_the_clock_has_gone_back() {
+        let issued = Utc::now();
+        let (not_after, days) = (issued + SERVER_LIFETIME, TimeDelta::days);
+        assert!(!is_due(not_after, issued));
+        assert!(!is_due(not_after, not_after - days(31)));
+        assert!(is_due(not_after, not_after - days(29)));
+        assert!(is_due(not_after, issued - days(400)));
+    }
 }
