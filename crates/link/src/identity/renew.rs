@@ -12,6 +12,9 @@ use crate::{backoff::Backoff, client::Client};
 /// How often the wall clock is asked whether it is time; a sleep of hours would miss its jumps.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// Not sooner after a success: by a clock that is ahead, every certificate is due at once.
+const REST: Duration = Duration::from_secs(10 * 60);
+
 /// Renews for ever.
 pub async fn keep_renewed(identity: Identity, store: Store, client: Client) {
     let mut backoff = Backoff::default();
@@ -21,7 +24,10 @@ pub async fn keep_renewed(identity: Identity, store: Store, client: Client) {
             continue;
         }
         match renew(&identity, &store, &client).await {
-            Ok(()) => backoff.reset(),
+            Ok(()) => {
+                backoff.reset();
+                tokio::time::sleep(REST).await;
+            }
             Err(error) => {
                 let not_after = identity.credentials().validity.not_after;
                 tracing::warn!(%error, %not_after, "the node's certificate could not be renewed; the old one is used on");
