@@ -1,12 +1,18 @@
-//! Logs as JSON lines on stderr, and spans to OTLP when an endpoint is configured.
+//! Logs as JSON lines on stderr, and spans to OTLP when an endpoint is configured. Nobody waits for a log: where
+//! nobody takes the lines (a disk hangs), they are dropped and counted.
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use prometheus::PullingGauge;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use crate::otlp;
+use crate::{metrics, otlp};
+
+/// That many lines wait to be written, and no more.
+const WAITING_MAX: usize = 8_192;
 
 /// What a binary tells about itself and wants.
 #[derive(Debug, Clone)]
@@ -45,14 +51,17 @@ pub enum Error {
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Exports the last spans when dropped: keep it until the end of `main`.
+/// Writes the last lines and exports the last spans when dropped: keep it until the end of `main`.
 #[derive(Debug)]
-#[must_use = "dropping it stops the export of spans"]
-pub struct Guard(Option<SdkTracerProvider>);
+#[must_use = "dropping it stops logs and the export of spans"]
+pub struct Guard {
+    spans: Option<SdkTracerProvider>,
+    _lines: WorkerGuard,
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(provider) = self.0.take() {
+        if let Some(provider) = self.spans.take() {
             otlp::shut_down(provider);
         }
     }
@@ -78,17 +87,40 @@ pub fn init(config: &Config) -> Result<Guard, Error> {
             .with_tracer(provider.tracer(config.service))
             .with_filter(tracing_subscriber::filter::LevelFilter::INFO)
     });
+    let (stderr, waiting) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_MAX)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let dropped = stderr.error_counter();
     let lines = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
-        .with_writer(std::io::stderr)
+        .with_writer(stderr)
         .with_filter(filter(config)?);
     tracing_subscriber::registry()
         .with(spans)
         .with(lines)
         .try_init()?;
     log_panics();
-    Ok(Guard(provider))
+    if let Err(error) = count(dropped) {
+        tracing::error!(%error, "dropped lines of the log are missing from /metrics");
+    }
+    Ok(Guard {
+        spans: provider,
+        _lines: waiting,
+    })
+}
+
+fn count(dropped: ErrorCounter) -> Result<(), prometheus::Error> {
+    #[expect(clippy::cast_precision_loss, reason = "a number of lines")]
+    let value = move || dropped.dropped_lines() as f64;
+    let gauge = PullingGauge::new(
+        "railhead_log_lines_dropped",
+        "Lines of the log that nobody took in time, since the start.",
+        Box::new(value),
+    )?;
+    metrics::registry().register(Box::new(gauge))
 }
 
 fn filter(config: &Config) -> Result<EnvFilter, Error> {
