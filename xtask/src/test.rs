@@ -5,6 +5,7 @@ mod long;
 mod platform;
 mod record;
 mod release;
+mod round;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -13,9 +14,13 @@ use clap::Args;
 
 use self::{
     database::{Durability, TestCluster},
-    platform::TestPlatform,
+    platform::TestPlatforms,
 };
 use crate::{cargo::cargo, command::CommandExt as _, output::say, tidy};
+
+/// Control planes of each platform. As many tests that must have a platform for themselves run side by side
+/// (`.config/nextest.toml`).
+const PLATFORMS: [u8; 2] = [2, 3];
 
 /// What to run.
 #[derive(Args, Debug)]
@@ -23,7 +28,8 @@ pub struct Options {
     /// Leave out the whole-system tests and the platform that they need.
     #[arg(long)]
     no_system: bool,
-    /// Rounds of seeds, kills and load, added up in `docs/long-runs.json`, until the full counts are met.
+    /// Rounds of simulation, outages, changes under load and kills, added up in `docs/long-runs.json`, until the
+    /// full counts are met.
     #[arg(long, conflicts_with = "no_system")]
     long: bool,
     /// Begin no round after that; another call goes on where this one ended.
@@ -56,19 +62,19 @@ pub fn run(options: &Options) -> Result<()> {
         return nextest(&cluster, None, options);
     }
     let release = release::last()?;
-    let platform = TestPlatform::start()?;
+    let platforms = TestPlatforms::start(&PLATFORMS)?;
     let system = System {
-        platform: &platform,
+        platforms: &platforms,
         release,
     };
     let outcome = nextest(&cluster, Some(&system), options);
-    platform.end()?;
+    platforms.end()?;
     outcome
 }
 
 /// What whole-system tests run against.
 struct System<'a> {
-    platform: &'a TestPlatform,
+    platforms: &'a TestPlatforms,
     /// Programs of the last release.
     release: Option<PathBuf>,
 }
@@ -78,8 +84,8 @@ fn nextest(cluster: &TestCluster, system: Option<&System<'_>>, options: &Options
     let mut run = cargo(["nextest", "run", "--workspace"])?;
     run.env("RAILHEAD_TEST_DATABASE_URL", cluster.url());
     match system {
-        Some(System { platform, release }) => {
-            run.env("RAILHEAD_DEV_DIR", platform.dir());
+        Some(System { platforms, release }) => {
+            platforms.tell(&mut run)?;
             match release {
                 Some(programs) => {
                     run.env("RAILHEAD_LAST_RELEASE", programs);

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use chrono::Utc;
-use e2e::platform::{Platform, Process, status};
+use e2e::platform::{Platform, Process};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -61,9 +61,10 @@ impl<'a> Killer<'a> {
             let next = Instant::now() + self.choices.random_range(pauses.clone());
             while Instant::now() < next {
                 sleep(LOOK_EVERY).await;
-                self.look(&status().await?.processes);
+                let processes = self.platform.status_now().await?.processes;
+                self.look(&processes);
             }
-            let processes = status().await?.processes;
+            let processes = self.platform.status_now().await?.processes;
             self.look(&processes);
             self.kill_one(&processes)?;
         }
@@ -136,7 +137,8 @@ impl<'a> Killer<'a> {
                 self.away.keys()
             );
             sleep(LOOK_EVERY).await;
-            self.look(&status().await?.processes);
+            let processes = self.platform.status_now().await?.processes;
+            self.look(&processes);
         }
         Ok(())
     }

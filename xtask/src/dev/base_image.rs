@@ -2,7 +2,8 @@
 //! the checkout, pushed to the platform's registry as `library/*`. An air-gapped site does the same.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -52,8 +53,14 @@ const LEFT_OUT: [&str; 4] = [
     "/usr/share/info/*",
 ];
 
-/// Makes every image's root file system unless it is in the cache.
+/// Makes every image's root file system unless it is in the cache. Two platforms that come up together make
+/// each once.
 pub fn ensure_made() -> Result<()> {
+    let folder = cache()?;
+    fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let turn = File::create(folder.join("lock")).context("making the cache's lock")?;
+    turn.lock()
+        .context("waiting for whoever makes base images")?;
     for image in &IMAGES {
         let file = image.cached()?;
         if !file.exists() {
@@ -102,24 +109,24 @@ pub fn hub_is_reachable() -> bool {
     .succeeds()
 }
 
+fn cache() -> Result<PathBuf> {
+    let cache = match (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
+        (Some(cache), _) => PathBuf::from(cache),
+        (None, Some(home)) => Path::new(&home).join(".cache"),
+        (None, None) => {
+            bail!("neither XDG_CACHE_HOME nor HOME is set: no place for base images")
+        }
+    };
+    Ok(cache.join("railhead/base-images"))
+}
+
 impl BaseImage {
     fn cached(&self) -> Result<PathBuf> {
-        let cache = match (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
-            (Some(cache), _) => PathBuf::from(cache),
-            (None, Some(home)) => Path::new(&home).join(".cache"),
-            (None, None) => {
-                bail!("neither XDG_CACHE_HOME nor HOME is set: no place for base images")
-            }
-        };
-        Ok(cache.join(format!(
-            "railhead/base-images/{}-{SUITE}-{RECIPE}.tar.gz",
-            self.name
-        )))
+        Ok(cache()?.join(format!("{}-{SUITE}-{RECIPE}.tar.gz", self.name)))
     }
 
     fn make(&self, file: &Path) -> Result<()> {
         let folder = file.parent().context("a cache without a folder")?;
-        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let draft = folder.join(format!("{}-{}.new.tar", self.name, std::process::id()));
         let mut make = command(["mmdebstrap", "--quiet", "--variant=apt"]);
         make.arg(format!("--include={}", self.packages.join(",")))

@@ -102,7 +102,7 @@ fn call(plan: &Plan, arguments: &[&str]) -> Command {
     // What it says is for people; a backtrace of its main is not.
     call.env("RUST_BACKTRACE", "0")
         .arg("--config")
-        .arg(config_file(plan, &plan.replicas()[0]))
+        .arg(config_file(plan, &plan.first_replica()))
         .args(arguments);
     call
 }

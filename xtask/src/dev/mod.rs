@@ -105,7 +105,9 @@ fn up(dir: &Path, no_build: bool) -> Result<()> {
 
 /// Starts a platform whose nodes send traces to port 4318 of its host address, and whose builds reach
 /// port 2222 there: where tests put an OTLP sink and a git server.
-pub fn up_for_tests(dir: &Path) -> Result<()> {
+pub fn up_for_tests(dir: &Path, control_planes: u8) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    fs::write(dir.join("control-planes"), control_planes.to_string())?;
     let plan = claim(dir)?;
     up::run(&plan, &up::Settings::for_tests(&plan)?)
 }
@@ -120,7 +122,7 @@ pub fn ensure_up() -> Result<Plan> {
 }
 
 fn claim(dir: &Path) -> Result<Plan> {
-    let plan = Plan::new(dir.to_owned(), slot::claim(dir, last_slot(dir))?);
+    let plan = plan_of(dir, slot::claim(dir, last_slot(dir))?);
     fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     fs::write(dir.join("slot"), plan.slot.number().to_string())?;
     Ok(plan)
@@ -129,7 +131,7 @@ fn claim(dir: &Path) -> Result<Plan> {
 /// Ends the platform in `dir`.
 pub fn down(dir: &Path, wipe: bool) -> Result<()> {
     match slot::held(dir) {
-        Some(slot) => down::run(&Plan::new(dir.to_owned(), slot))?,
+        Some(slot) => down::run(&plan_of(dir, slot))?,
         None => say!("The platform is not running."),
     }
     if wipe { down::wipe(dir) } else { Ok(()) }
@@ -137,7 +139,7 @@ pub fn down(dir: &Path, wipe: bool) -> Result<()> {
 
 fn running(dir: &Path) -> Result<Plan> {
     match slot::held(dir) {
-        Some(slot) => Ok(Plan::new(dir.to_owned(), slot)),
+        Some(slot) => Ok(plan_of(dir, slot)),
         None => bail!(
             "the platform in {} is not running; start it with ./dev up",
             dir.display()
@@ -151,12 +153,28 @@ fn running_or_planned(dir: &Path) -> Result<Plan> {
         .or_else(|| last_slot(dir))
         .or_else(|| slot::Slot::new(0))
         .context("no slot")?;
-    Ok(Plan::new(dir.to_owned(), slot))
+    Ok(plan_of(dir, slot))
+}
+
+fn plan_of(dir: &Path, slot: slot::Slot) -> Plan {
+    let plan = Plan::new(dir.to_owned(), slot);
+    match remembered(dir, "control-planes") {
+        Some(control_planes) => Plan {
+            control_planes,
+            ..plan
+        },
+        None => plan,
+    }
 }
 
 fn last_slot(dir: &Path) -> Option<slot::Slot> {
-    let number = fs::read_to_string(dir.join("slot")).ok()?;
-    slot::Slot::new(number.trim().parse().ok()?)
+    slot::Slot::new(remembered(dir, "slot")?)
+}
+
+/// A number that an earlier `up` has left.
+fn remembered(dir: &Path, name: &str) -> Option<u8> {
+    let number = fs::read_to_string(dir.join(name)).ok()?;
+    number.trim().parse().ok()
 }
 
 fn hold(plan: &Plan, name: &str, held: bool) -> Result<()> {

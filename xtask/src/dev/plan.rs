@@ -14,6 +14,8 @@ use crate::cargo::workspace;
 
 /// The two regions of the local platform, in the order of their addresses.
 pub const REGIONS: [&str; 2] = ["us-east", "eu-west"];
+/// So that one of them can go.
+pub const CONTROL_PLANES: u8 = 2;
 /// The name that services get their default addresses under.
 pub const PLATFORM_DOMAIN: &str = "railhead.test";
 
@@ -48,6 +50,8 @@ pub struct Plan {
     pub dir: PathBuf,
     /// Its place among the platforms of this machine.
     pub slot: Slot,
+    /// How many control planes there are behind the balancer.
+    pub control_planes: u8,
 }
 
 /// One of the control planes behind the balancer.
@@ -81,7 +85,11 @@ pub fn platform_dir() -> Result<PathBuf> {
 impl Plan {
     /// What the platform in `dir` looks like in `slot`.
     pub fn new(dir: PathBuf, slot: Slot) -> Self {
-        Self { dir, slot }
+        Self {
+            dir,
+            slot,
+            control_planes: CONTROL_PLANES,
+        }
     }
 
     /// Sockets, pid files and state: gone after a restart of the machine, short enough for sockets.
@@ -138,17 +146,25 @@ impl Plan {
     }
 
     /// The control planes.
-    pub fn replicas(&self) -> [Replica; 2] {
-        [1, 2].map(|number| Replica {
+    pub fn replicas(&self) -> impl Iterator<Item = Replica> {
+        (1..=self.control_planes).map(|number| Replica {
             number,
             slot: self.slot,
         })
     }
 
+    /// The first of them.
+    pub fn first_replica(&self) -> Replica {
+        Replica {
+            number: 1,
+            slot: self.slot,
+        }
+    }
+
     /// The processes that a name on the command line means: `control-plane` is all replicas.
     pub fn processes_called(&self, name: &str) -> Vec<String> {
         match name {
-            "control-plane" => self.replicas().map(|replica| replica.name()).into(),
+            "control-plane" => self.replicas().map(|replica| replica.name()).collect(),
             _ => vec![name.to_owned()],
         }
     }
@@ -319,7 +335,9 @@ mod tests {
             ["10.96.11.2", "10.96.12.2"]
         );
         assert_eq!(
-            plan.replicas().map(|replica| replica.address().to_string()),
+            plan.replicas()
+                .map(|replica| replica.address().to_string())
+                .collect::<Vec<_>>(),
             ["127.96.0.1", "127.96.0.2"]
         );
         assert_eq!([us.pool(), eu.pool()], ["10.112.0.0/17", "10.112.128.0/17"]);
@@ -335,7 +353,10 @@ mod tests {
         let [first, last] = plans;
         assert_ne!(first.host(), last.host());
         assert_ne!(first.postgres_port(), last.postgres_port());
-        assert_ne!(first.replicas()[0].address(), last.replicas()[0].address());
+        assert_ne!(
+            first.first_replica().address(),
+            last.first_replica().address()
+        );
         assert_ne!(first.router_netns(), last.router_netns());
         assert_eq!(last.network(), "10.111.0.0/16");
         assert_eq!(last.regions()[1].pool(), "10.127.128.0/17");

@@ -114,7 +114,7 @@ fn status(plan: &Plan, state: &State) -> Status {
         control_planes: plan
             .replicas()
             .map(|replica| (replica.name(), replica.metrics_url()))
-            .into(),
+            .collect(),
         router_netns: plan.router_netns(),
         ca_file: text(plan.ca_file()),
         admin_token_file: text(plan.admin_token_file()),

@@ -147,10 +147,9 @@ fn start_platform(plan: &Plan, settings: &Settings, clock: &mut Clock, images: b
     if images {
         base_image::ensure_pushed(plan)?;
     }
-    let [first, second] = plan.replicas();
     let mut processes = vec![
         registry::process(plan)?,
-        control_plane::process(plan, &first)?,
+        control_plane::process(plan, &plan.first_replica())?,
         balancer::process(plan)?,
     ];
     for region in plan.regions() {
@@ -159,7 +158,9 @@ fn start_platform(plan: &Plan, settings: &Settings, clock: &mut Clock, images: b
     }
     want(plan, &processes)?;
     // One after the other, so that a new version leaves the API up.
-    want(plan, &[control_plane::process(plan, &second)?])?;
+    for replica in plan.replicas().skip(1) {
+        want(plan, &[control_plane::process(plan, &replica)?])?;
+    }
     wait_until("the registry", || registry::answers(plan))?;
     wait_until("the API", || api::answers(plan))?;
     clock.done("registry, engines, control planes, balancer");
@@ -280,7 +281,8 @@ fn copy_binaries(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+/// What the thread has come to.
+pub fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
     match thread.join() {
         Ok(outcome) => outcome,
         Err(panic) => std::panic::resume_unwind(panic),

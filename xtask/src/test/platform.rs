@@ -1,34 +1,52 @@
-//! The platform that whole-system tests run against: its own folder and slot, made from nothing for each
-//! run, taken down after it.
+//! The platforms that whole-system tests run against: folders and slots of their own, made from nothing for each
+//! run, taken down after it. A test that kills or measures has one for itself, so several save time.
 
-use std::path::{Path, PathBuf};
+use std::{env, path::PathBuf, process::Command, thread};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
-use crate::{cargo::workspace, dev, output::say};
+use crate::{
+    cargo::workspace,
+    dev::{self, up::join},
+    output::say,
+};
 
-/// A running platform.
-pub struct TestPlatform {
-    dir: PathBuf,
+/// Running platforms.
+pub struct TestPlatforms {
+    dirs: Vec<PathBuf>,
 }
 
-impl TestPlatform {
-    /// Brings it up from nothing.
-    pub fn start() -> Result<Self> {
-        let dir = workspace()?.join(".dev-test");
-        dev::down(&dir, true)?;
-        say!("test platform:");
-        dev::up_for_tests(&dir)?;
-        Ok(Self { dir })
+impl TestPlatforms {
+    /// Brings them up from nothing, side by side, each with so many control planes.
+    pub fn start(control_planes: &[u8]) -> Result<Self> {
+        let workspace = workspace()?;
+        let dirs = (1..=control_planes.len()).map(|n| workspace.join(format!(".dev-test-{n}")));
+        let dirs: Vec<_> = dirs.collect();
+        for dir in &dirs {
+            dev::down(dir, true)?;
+        }
+        say!("test platforms:");
+        thread::scope(|scope| {
+            let coming = dirs
+                .iter()
+                .zip(control_planes)
+                .map(|(dir, count)| scope.spawn(move || dev::up_for_tests(dir, *count)));
+            let coming: Vec<_> = coming.collect();
+            coming.into_iter().try_for_each(join)
+        })?;
+        Ok(Self { dirs })
     }
 
-    /// Its folder.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+    /// Says where they are.
+    pub fn tell(&self, tests: &mut Command) -> Result<()> {
+        let all =
+            env::join_paths(&self.dirs).context("a checkout's folder with a colon in its name")?;
+        tests.env("RAILHEAD_TEST_PLATFORMS", all);
+        Ok(())
     }
 
-    /// Takes it down; its data stays for a look at what failed.
+    /// Takes them down; their data stays for a look at what failed.
     pub fn end(self) -> Result<()> {
-        dev::down(&self.dir, false)
+        self.dirs.iter().try_for_each(|dir| dev::down(dir, false))
     }
 }

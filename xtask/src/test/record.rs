@@ -1,9 +1,9 @@
 //! What long runs have done to each commit, added up: `docs/long-runs.json`, checked in. Written after each
 //! round, so that a run that is cut off loses one round at most.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 
@@ -14,8 +14,8 @@ use crate::{
 };
 
 const FILE: &str = "docs/long-runs.json";
-/// What is no part of the program that was tested.
-const WITHOUT_RECORD: &str = ":!docs/long-runs.json";
+/// What makes what is tested, and the tests. A commit of documents alone leaves the counts valid.
+const TESTED: [&str; 4] = [".", ":!docs", ":!*.md", ":!LICENSE"];
 
 /// All of it, the newest commit last.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct Record {
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tested {
-    /// The commit, with `-dirty` behind it when the checkout had changes of its own.
+    /// The newest commit that changed anything but documents.
     pub commit: String,
     /// The last round's, RFC 3339.
     pub at: String,
@@ -39,17 +39,32 @@ pub struct Tested {
     pub failed: Vec<Failure>,
 }
 
-/// How much.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counts {
-    /// Simulated histories.
-    pub seeds: u64,
-    /// Processes killed.
-    pub kills: u64,
-    /// Requests during redeploys and rollbacks, none of which failed.
-    pub requests: u64,
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counted {
+    /// Poisoned feeds sent to a node that took no harm.
+    PoisonedFeeds,
+    /// Simulated days without anything central, no request failed.
+    SimulatedDays,
+    /// Simulated histories, no promise broken.
+    Seeds,
+    /// Seconds in which real control planes and their database were away.
+    OutageSeconds,
+    /// Requests during these, none failed.
+    OutageRequests,
+    /// Redeploys under load.
+    Redeploys,
+    /// Rollbacks under load.
+    Rollbacks,
+    /// Requests during these, none failed.
+    Requests,
+    /// Processes ended by SIGKILL, nothing lost, doubled or left over.
+    Kills,
 }
+
+/// How much of it; nothing of what is not named.
+pub type Counts = BTreeMap<Counted, u64>;
 
 /// A round that did not pass.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,9 +106,11 @@ impl Record {
     }
 
     /// A round passed.
-    pub fn add(&mut self, commit: &str, done: Counts) {
+    pub fn add(&mut self, commit: &str, done: &Counts) {
         let mut tested = self.of(commit);
-        tested.passed = tested.passed + done;
+        for (what, count) in done {
+            *tested.passed.entry(*what).or_default() += count;
+        }
         self.put(tested);
     }
 
@@ -112,28 +129,16 @@ impl Record {
     }
 }
 
-impl std::ops::Add for Counts {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            seeds: self.seeds + other.seeds,
-            kills: self.kills + other.kills,
-            requests: self.requests + other.requests,
-        }
-    }
-}
-
-/// The newest commit that changed anything but the record itself.
+/// The newest commit that changed anything but documents. A checkout with changes of its own is no commit,
+/// and nothing could be added up for it.
 pub fn commit() -> Result<String> {
-    let mut newest = git(["log", "-1", "--format=%H", "--", ".", WITHOUT_RECORD])?;
-    let mut changes = git(["status", "--porcelain", "--", ".", WITHOUT_RECORD])?;
-    let commit = newest.read()?.trim().to_owned();
-    Ok(if changes.read()?.is_empty() {
-        commit
-    } else {
-        format!("{commit}-dirty")
-    })
+    let changes = git(["status", "--porcelain", "--"].into_iter().chain(TESTED))?.read()?;
+    ensure!(
+        changes.is_empty(),
+        "this checkout has changes, but long runs are added up by commit; commit them first:\n{changes}"
+    );
+    let newest = ["log", "-1", "--format=%H", "--"].into_iter();
+    Ok(git(newest.chain(TESTED))?.read()?.trim().to_owned())
 }
 
 fn file() -> Result<PathBuf> {
@@ -147,17 +152,16 @@ mod tests {
     #[test]
     fn rounds_of_one_commit_add_up_and_others_stay() {
         let mut record = Record::default();
-        let round = Counts {
-            seeds: 200,
-            ..Counts::default()
-        };
-        record.add("a", round);
-        record.add("b", round);
+        let round = Counts::from([(Counted::Seeds, 200), (Counted::Kills, 3)]);
+        record.add("a", &round);
+        record.add("b", &round);
         record.add_failure("a", "seeds 200..400".to_owned());
-        record.add("a", round);
-        assert_eq!(record.of("a").passed.seeds, 400);
+        record.add("a", &Counts::from([(Counted::Seeds, 50)]));
+        let passed = record.of("a").passed;
+        assert_eq!(passed[&Counted::Seeds], 250);
+        assert_eq!(passed[&Counted::Kills], 3);
         assert_eq!(record.of("a").failed.len(), 1);
-        assert_eq!(record.of("b").passed.seeds, 200);
+        assert_eq!(record.of("b").passed, round);
         let order: Vec<_> = record.commits.iter().map(|one| &one.commit).collect();
         assert_eq!(order, ["b", "a"]);
     }

@@ -20,7 +20,7 @@ const REQUESTS_AT_LEAST: usize = 500;
 
 #[tokio::test]
 async fn an_edge_cut_off_from_the_control_plane_serves_through_three_redeploys() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let fixture = deployed(&platform).await?;
     let load = load(&platform, &fixture);
     let edge = Party::Process("eu-west-edge");

@@ -29,7 +29,7 @@ const PAUSES: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::
 async fn whatever_is_killed_acknowledged_work_is_kept_and_nothing_is_left_over() -> Result<()> {
     let seed = scale::seed();
     println!("RAILHEAD_CHAOS_SEED={seed}");
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let (built, scaled) = tokio::try_join!(deployed(&platform), deployed(&platform))?;
     let edges = [platform.edges(&built.host), platform.edges(&scaled.host)].concat();
     let load = Load::start(&edges, &LIGHT);

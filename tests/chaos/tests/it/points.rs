@@ -54,7 +54,7 @@ const fn point(name: &'static str, processes: &'static [&'static str]) -> Point 
 
 #[tokio::test]
 async fn at_every_named_point_a_process_can_die_and_nothing_is_lost_or_done_twice() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let (built, scaled) = tokio::try_join!(deployed(&platform), deployed(&platform))?;
     let edges = [platform.edges(&built.host), platform.edges(&scaled.host)].concat();
     let load = Load::start(&edges, &LIGHT);

@@ -22,7 +22,7 @@ const BARS: [(&str, Duration); 3] = [
 
 #[tokio::test]
 async fn control_plane_agent_and_edge_are_ready_again_soon_after_a_crash() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for round in 0..Scale::of_this_run().of(KILLS) {
         if round > 0 {

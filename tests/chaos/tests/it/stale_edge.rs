@@ -38,7 +38,7 @@ const ANSWERS_AT_LEAST: usize = 100;
 
 #[tokio::test]
 async fn an_edge_with_an_old_table_sends_nobody_to_another_tenants_container() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let (own, other) = tokio::try_join!(in_one_region(&platform), in_one_region(&platform))?;
     let deployed = platform.deploy(own.service.id, None).await?;
     let edge = platform.edge(REGION, &own.host);

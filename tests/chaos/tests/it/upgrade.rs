@@ -36,7 +36,7 @@ use Version::{LastRelease, Today};
 
 #[tokio::test]
 async fn programs_of_the_last_release_and_of_today_work_together_under_load() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let programs = Programs::of(&platform)?;
     let fixture = deployed(&platform).await?;
     let load = Load::start(&[platform.edge(SERVING, &fixture.host)], &LIGHT);

@@ -15,7 +15,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 pub use kind::Kind;
 pub use record::{Outcome, Record, Summary};
-pub use report::{PHASES, Report};
+pub use report::{PHASES, Report, write};
 
 use crate::edge::Edge;
 

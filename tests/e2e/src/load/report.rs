@@ -100,17 +100,22 @@ impl Report {
         })
     }
 
-    /// Keeps it as `load/NAME.json` in the target folder that this program was built in.
+    /// Keeps it, as [`write()`] does.
     pub fn write(&self, name: &str) -> Result<PathBuf> {
-        let program = std::env::current_exe()?;
-        let target = program.ancestors().nth(3).context("no target folder")?;
-        let folder = target.join("load");
-        fs::create_dir_all(&folder)?;
-        let file = folder.join(format!("{name}.json"));
-        fs::write(&file, serde_json::to_vec_pretty(self)?)
-            .with_context(|| format!("writing {}", file.display()))?;
-        Ok(file)
+        write(name, self)
     }
+}
+
+/// Keeps figures as `load/NAME.json` in the target folder that this program was built in.
+pub fn write(name: &str, figures: &impl Serialize) -> Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let target = program.ancestors().nth(3).context("no target folder")?;
+    let folder = target.join("load");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("{name}.json"));
+    fs::write(&file, serde_json::to_vec_pretty(figures)?)
+        .with_context(|| format!("writing {}", file.display()))?;
+    Ok(file)
 }
 
 fn change(summary: &Summary, deployment: &Deployment) -> Change {

@@ -1,5 +1,4 @@
-//! The platform under test: the one that `./dev up` started in `RAILHEAD_DEV_DIR`. Tests share it, make
-//! projects of their own and delete them.
+//! The platform under test, which runs already. Tests make projects of their own and delete them.
 
 mod deployments;
 mod engines;
@@ -9,10 +8,11 @@ mod network;
 mod processes;
 mod replicas;
 mod traces;
+mod turn;
 
 use std::{path::Path, sync::Arc};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use api::{
     client::{Client, Config},
     service::Service,
@@ -22,9 +22,12 @@ use serde_json::{Value, json};
 
 use crate::edge::Edge;
 
+use processes::status;
+
 pub use deployments::{lines_of, railhead};
-pub use processes::{Process, Region, Status, dev, status};
+pub use processes::{Process, Region, Status, dev};
 pub use replicas::CONTROL_PLANES;
+pub use turn::Turn;
 
 /// How projects of these tests are called; the id of the test's process follows, and then chance.
 const PROJECT_PREFIX: &str = "e2e-";
@@ -38,6 +41,7 @@ pub struct Platform {
     /// The first organization.
     pub organization: OrganizationId,
     ca: String,
+    turn: Turn,
 }
 
 /// A project of one test with one service in it.
@@ -53,10 +57,30 @@ pub struct Fixture {
 }
 
 impl Platform {
-    /// The platform that runs now.
-    pub async fn running() -> Result<Self> {
+    /// A platform for this test alone: it may kill, cut off and measure what it likes.
+    pub async fn alone() -> Result<Self> {
+        Self::of(Turn::alone().await?).await
+    }
+
+    /// A platform of three control planes or more for this test alone.
+    pub async fn alone_with_three_replicas() -> Result<Self> {
+        let platform = Self::of(Turn::alone_on_the_last().await?).await?;
+        let replicas = platform.control_planes().len();
+        ensure!(
+            replicas >= 3,
+            "this platform has {replicas} control planes: ./dev test brings one of three up"
+        );
+        Ok(platform)
+    }
+
+    /// The platform that this test shares with others.
+    pub async fn shared() -> Result<Self> {
+        Self::of(Turn::beside_others().await?).await
+    }
+
+    async fn of(turn: Turn) -> Result<Self> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let status = status().await?;
+        let status = status(&turn).await?;
         let ca = std::fs::read_to_string(&status.ca_file).context("reading the platform's CA")?;
         let token = std::fs::read_to_string(&status.admin_token_file)
             .context("reading the administrator's token")?;
@@ -77,6 +101,7 @@ impl Platform {
             status,
             client,
             ca,
+            turn,
         };
         platform.heal_leftovers()?;
         platform.delete_leftovers().await?;

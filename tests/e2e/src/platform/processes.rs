@@ -16,7 +16,7 @@ use crate::{
     wait,
 };
 
-use super::Platform;
+use super::{Platform, turn::Turn};
 
 /// What `./dev status --json` says.
 #[derive(Debug, Clone, Deserialize)]
@@ -72,9 +72,14 @@ pub struct Process {
 }
 
 impl Platform {
+    /// What `./dev` says of it now.
+    pub async fn status_now(&self) -> Result<Status> {
+        status(&self.turn).await
+    }
+
     /// The process of that name, now.
     pub async fn process(&self, name: &str) -> Result<Process> {
-        status()
+        self.status_now()
             .await?
             .processes
             .into_iter()
@@ -89,9 +94,13 @@ impl Platform {
 
     /// Keeps a process stopped (`true`) or lets the supervisor start it again.
     pub async fn hold(&self, name: &str, held: bool) -> Result<()> {
-        succeed(dev().args([if held { "hold" } else { "release" }, name]))
-            .await
-            .map(|_| ())
+        succeed(
+            self.turn
+                .dev()
+                .args([if held { "hold" } else { "release" }, name]),
+        )
+        .await
+        .map(|_| ())
     }
 
     /// Waits until the supervisor says that `name` is ready in a process other than `not`.
@@ -120,9 +129,18 @@ pub fn dev() -> Command {
     command
 }
 
+impl Turn {
+    /// `./dev`, for this platform.
+    pub fn dev(&self) -> Command {
+        let mut dev = dev();
+        dev.env("RAILHEAD_DEV_DIR", &self.dir);
+        dev
+    }
+}
+
 /// What `./dev status --json` says now.
-pub async fn status() -> Result<Status> {
-    let said = run(dev().args(["status", "--json"])).await?;
+pub(super) async fn status(turn: &Turn) -> Result<Status> {
+    let said = run(turn.dev().args(["status", "--json"])).await?;
     serde_json::from_str(&said.stdout)
         .with_context(|| format!("./dev status --json said {}{}", said.stdout, said.stderr))
 }

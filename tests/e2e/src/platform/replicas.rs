@@ -8,22 +8,27 @@ use nix::{
 
 use super::Platform;
 
-/// Their processes.
+/// The processes of two; a platform may have more ([`Platform::control_planes`]).
 pub const CONTROL_PLANES: [&str; 2] = ["control-plane-1", "control-plane-2"];
 
 const LAST_TURN: &str = r#"railhead_reconcile_last_success_timestamp_seconds{task="deployments"}"#;
 
 impl Platform {
+    /// The processes of all of them.
+    pub fn control_planes(&self) -> Vec<String> {
+        self.status.control_planes.keys().cloned().collect()
+    }
+
     /// The replica that moves deployments at the moment: the one that did so last.
-    pub async fn working_control_plane(&self) -> Result<&'static str> {
+    pub async fn working_control_plane(&self) -> Result<String> {
         let mut newest = None;
-        for name in CONTROL_PLANES {
-            let metrics = self.metrics_of(name).await?;
+        for name in self.control_planes() {
+            let metrics = self.metrics_of(&name).await?;
             let turn = metrics
                 .lines()
                 .find_map(|line| line.strip_prefix(LAST_TURN));
             let turn = turn.map_or(Ok(0.0), |value| value.trim().parse::<f64>())?;
-            if newest.is_none_or(|(_, last)| turn > last) {
+            if newest.as_ref().is_none_or(|(_, last)| turn > *last) {
                 newest = Some((name, turn));
             }
         }

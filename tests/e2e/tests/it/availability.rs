@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use e2e::{
     edge::Version,
-    load::{ACCEPTANCE_MIX, Load},
-    platform::{CONTROL_PLANES, Fixture, Platform},
+    load::{self, ACCEPTANCE_MIX, Load},
+    platform::{Fixture, Platform},
     scale::Scale,
     wait,
 };
+use serde_json::json;
 
 use crate::support::{about, answers_from, hello_under_load};
 
@@ -17,8 +18,6 @@ use crate::support::{about, answers_from, hello_under_load};
 /// through one region's edge.
 const AWAY: Duration = Duration::from_secs(600);
 const REQUESTS_AT_LEAST: usize = 100_000;
-
-const GLOBAL: [&str; 3] = [CONTROL_PLANES[0], CONTROL_PLANES[1], "postgres"];
 
 async fn deployed(platform: &Platform) -> Result<Fixture> {
     let fixture = platform.fixture("web", hello_under_load(platform)).await?;
@@ -31,30 +30,39 @@ async fn deployed(platform: &Platform) -> Result<Fixture> {
 
 #[tokio::test]
 async fn each_region_serves_and_comes_back_without_the_control_plane() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let fixture = deployed(&platform).await?;
     let scale = Scale::of_this_run();
+    let mut global = platform.control_planes();
+    global.push("postgres".to_owned());
+    let (mut seconds, mut requests) = (0, 0);
     for (serving, reborn) in [("us-east", "eu-west"), ("eu-west", "us-east")] {
         let edge = platform.edge(serving, &fixture.host);
         let load = Load::start(&[edge], &ACCEPTANCE_MIX);
-        for name in GLOBAL {
+        for name in &global {
             platform.hold(name, true).await?;
         }
         let away = scale.lasting(AWAY) / 2;
         let outcome = kill_and_come_back(&platform, &fixture, reborn, away).await;
-        for name in GLOBAL.into_iter().rev() {
+        for name in global.iter().rev() {
             platform.hold(name, false).await?;
             platform.wait_ready(name, None).await;
         }
         let summary = load.stop().await;
         outcome?;
         summary.assert_none_failed(scale.of(REQUESTS_AT_LEAST) / 2);
+        seconds += away.as_secs();
+        requests += summary.records.len();
     }
+    load::write(
+        "outage",
+        &json!({ "seconds": seconds, "requests": requests }),
+    )?;
     platform.delete(&fixture).await
 }
 
-/// Ends edge, agent and engine of `region` with SIGKILL, again and again for so long; they come back from
-/// disk alone.
+/// Ends edge, agent and engine of `region` with SIGKILL, all at once and again and again for so long; they come
+/// back from disk alone.
 async fn kill_and_come_back(
     platform: &Platform,
     fixture: &Fixture,
@@ -63,10 +71,13 @@ async fn kill_and_come_back(
 ) -> Result<()> {
     let began = Instant::now();
     while began.elapsed() < lasts {
-        for role in ["edge", "agent", "engine"] {
-            let name = format!("{region}-{role}");
-            let old = platform.kill(&name).await?;
-            platform.wait_ready(&name, Some(old)).await;
+        let names = ["edge", "agent", "engine"].map(|role| format!("{region}-{role}"));
+        let mut killed = Vec::new();
+        for name in &names {
+            killed.push((name, platform.kill(name).await?));
+        }
+        for (name, old) in killed {
+            platform.wait_ready(name, Some(old)).await;
         }
         answers_from(&platform.edge(region, &fixture.host), region).await;
     }
@@ -76,7 +87,7 @@ async fn kill_and_come_back(
 #[tokio::test]
 async fn a_region_whose_instances_are_killed_is_served_by_the_other_and_is_local_again_after()
 -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let fixture = deployed(&platform).await?;
     let us = platform.edge("us-east", &fixture.host);
     let packets = platform.packets_between_containers().await?;

@@ -32,7 +32,7 @@ const COUNTED_WITHIN: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn redeploys_and_rollbacks_under_load_fail_no_request() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let fixture = slow_to_be_ready(&platform).await?;
     let first = platform.deploy(fixture.service.id, None).await?;
     for region in ["us-east", "eu-west"] {

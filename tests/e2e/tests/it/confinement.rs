@@ -93,7 +93,7 @@ async fn probe(edge: &Edge, targets: &[String]) -> Result<(usize, Vec<String>)> 
 
 #[tokio::test]
 async fn a_workload_reaches_nothing_but_its_own_network() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let (own, edge) = prober(&platform).await?;
     let other = platform.fixture("other", hello(&platform)).await?;
     platform.deploy(other.service.id, None).await?;
@@ -139,7 +139,7 @@ async fn names_answer_at_once(edge: &Edge) -> Result<()> {
 
 #[tokio::test]
 async fn a_build_reaches_nothing_of_the_platform() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let other = platform.fixture("other", hello(&platform)).await?;
     platform.deploy(other.service.id, None).await?;
     let foreign = platform.container_addresses(other.service.id).await?;

@@ -13,7 +13,7 @@ const GONE: Duration = Duration::from_secs(240);
 
 #[tokio::test]
 async fn a_deleted_project_leaves_nothing_on_engines_edges_or_in_the_api() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
     let (environment, service) = (fixture.environment, fixture.service.id);
     platform.deploy(service, None).await?;

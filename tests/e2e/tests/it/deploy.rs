@@ -6,7 +6,7 @@ use anyhow::Result;
 use api::deployment::{DeploymentSource, DeploymentState};
 use e2e::{
     edge::Version,
-    platform::{Fixture, Platform, status},
+    platform::{Fixture, Platform},
 };
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::support::{about, answers_from, hello};
 
 #[tokio::test]
 async fn a_git_repository_answers_over_tls_in_both_regions() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
     let deployment = platform.deploy(fixture.service.id, None).await?;
     assert!(
@@ -37,8 +37,8 @@ async fn a_git_repository_answers_over_tls_in_both_regions() -> Result<()> {
 
 #[tokio::test]
 async fn the_application_of_dev_up_answers() -> Result<()> {
-    let platform = Platform::running().await?;
-    for edge in platform.edges(&status().await?.example_host) {
+    let platform = Platform::shared().await?;
+    for edge in platform.edges(&platform.status.example_host) {
         about(&edge, Version::Http2).await?;
     }
     Ok(())
@@ -46,7 +46,7 @@ async fn the_application_of_dev_up_answers() -> Result<()> {
 
 #[tokio::test]
 async fn a_version_that_never_gets_healthy_fails_and_the_old_one_serves_on() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
     platform.deploy(fixture.service.id, None).await?;
     let edge = platform.edge("us-east", &fixture.host);

@@ -19,7 +19,7 @@ use crate::support::{answers_from, copy_example, example, hello};
 
 #[tokio::test]
 async fn logs_of_a_container_that_is_gone_are_still_there() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let fixture = platform
         .fixture(
             "probe",
@@ -78,7 +78,7 @@ async fn logs_of_a_container_that_is_gone_are_still_there() -> Result<()> {
 
 #[tokio::test]
 async fn one_trace_runs_through_control_plane_agent_and_edge() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let sink = Sink::listen(SocketAddr::new(platform.host_address().parse()?, 4318)).await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
     platform.deploy(fixture.service.id, None).await?;
@@ -103,7 +103,7 @@ async fn one_trace_runs_through_control_plane_agent_and_edge() -> Result<()> {
 
 #[tokio::test]
 async fn a_build_secret_reaches_the_build_and_no_layer() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let secret = format!("build-secret-{}", hex::encode(rand::random::<[u8; 16]>()));
     let folder = copy_example("hello")?;
     let dockerfile = std::fs::read_to_string(folder.path().join("Dockerfile"))?;
@@ -146,7 +146,7 @@ async fn a_build_secret_reaches_the_build_and_no_layer() -> Result<()> {
 
 #[tokio::test]
 async fn the_log_command_follows_and_ends_when_told() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let fixture = platform
         .fixture(
             "probe",

@@ -35,7 +35,7 @@ async fn project_name(platform: &Platform, fixture: &Fixture) -> Result<String> 
 
 #[tokio::test]
 async fn an_instance_knows_where_it_belongs_and_which_commit_it_is() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let files = ["Dockerfile", "app.py", "server.py", "websocket.py"].map(|name| {
         (
             name,

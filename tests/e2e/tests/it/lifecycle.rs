@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use e2e::{
     command::succeed,
-    platform::{Status, dev},
+    platform::{Status, Turn, dev},
 };
 use tokio::process::Command;
 
@@ -126,6 +126,7 @@ impl Machine {
 
 #[tokio::test]
 async fn up_down_and_up_again_keeps_the_data_and_leaves_nothing_behind() -> Result<()> {
+    let _nobody_else = Turn::of_all().await?;
     let before = Machine::now().await?;
     let second = Second::new()?;
 
@@ -160,12 +161,13 @@ async fn up_down_and_up_again_keeps_the_data_and_leaves_nothing_behind() -> Resu
 
 #[tokio::test]
 async fn a_reader_of_the_status_may_leave_early() -> Result<()> {
+    let platform = Turn::beside_others().await?;
     for arguments in [
         &["status"][..],
         &["status", "--json"],
         &["logs", "supervisor"],
     ] {
-        let mut dev = dev();
+        let mut dev = platform.dev();
         dev.args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

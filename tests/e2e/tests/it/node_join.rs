@@ -30,7 +30,7 @@ const UNITS: [&str; 5] = [
 #[tokio::test]
 async fn a_machine_with_a_token_builds_runs_and_answers_and_a_second_call_changes_nothing()
 -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let others = remove_node(&platform).await?;
     let machine = Machine::boot(&platform, "x-join").await?;
     let outcome = join_and_serve(&platform, &machine, &others).await;
@@ -194,7 +194,7 @@ async fn leaves(machine: &Machine) -> Result<()> {
 
 #[tokio::test]
 async fn a_machine_that_can_not_be_a_node_is_told_why_and_stays_as_it_was() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let machine = Machine::boot(&platform, "x-refused").await?;
     let token = token(&platform).await?;
     let (head, rest) = token.split_once('.').context("a token has parts")?;

@@ -135,7 +135,7 @@ async fn serves_on(edge: &Edge, before: &Value) -> Result<()> {
 
 #[tokio::test]
 async fn versions_that_can_not_be_made_or_run_say_why_and_leave_nothing_behind() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
     platform.deploy(fixture.service.id, None).await?;
     let edge = platform.edge("us-east", &fixture.host);
@@ -177,7 +177,7 @@ async fn versions_that_can_not_be_made_or_run_say_why_and_leave_nothing_behind()
 
 #[tokio::test]
 async fn what_the_api_refuses_is_told_by_the_command_line_and_changes_nothing() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
     let service = fixture.service.id.to_string();
     let before: Value = platform
@@ -289,7 +289,7 @@ async fn what_the_api_refuses_is_told_by_the_command_line_and_changes_nothing() 
 /// A machine with the token of a node that has joined already.
 #[tokio::test]
 async fn a_machine_with_a_used_token_does_not_become_a_node() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let nodes: Vec<Value> = platform.client.list("/v1/nodes").await?;
     let data = platform.data()?;
     let folder = tempfile::tempdir()?;

@@ -1,4 +1,4 @@
-//! Two control planes behind one address: either may go at any moment, and both.
+//! Control planes behind one address: each may go at any moment, and all of them.
 
 use std::{
     collections::BTreeMap,
@@ -7,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use api::{
     deployment::{Deployment, DeploymentSource, DeploymentState as Step},
     instance::Instance,
     release::Release,
 };
 use e2e::{
-    platform::{CONTROL_PLANES, Fixture, Platform},
+    platform::{Fixture, Platform},
     wait,
 };
 use nix::sys::signal::Signal;
@@ -83,7 +83,7 @@ async fn is_live_and_all_was_done_once(
 
 #[tokio::test]
 async fn a_deployment_whose_control_plane_is_killed_goes_live_through_the_other() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
     for (source, step) in [
         (None, Step::Building),
@@ -94,25 +94,25 @@ async fn a_deployment_whose_control_plane_is_killed_goes_live_through_the_other(
         let victim = platform.working_control_plane().await?;
         let begun = platform.begin(fixture.service.id, source).await?;
         comes_to(&platform, &begun, step).await;
-        platform.kill_and_hold(victim).await?;
+        platform.kill_and_hold(&victim).await?;
         let outcome = is_live_and_all_was_done_once(&platform, &fixture, &begun).await;
-        platform.bring_back(victim).await?;
+        platform.bring_back(&victim).await?;
         outcome?;
     }
     platform.delete(&fixture).await
 }
 
 #[tokio::test]
-async fn a_deployment_outlives_both_control_planes() -> Result<()> {
-    let platform = Platform::running().await?;
+async fn a_deployment_outlives_all_control_planes() -> Result<()> {
+    let platform = Platform::alone().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
     let begun = platform.begin(fixture.service.id, None).await?;
     for step in [Step::Building, Step::Starting] {
         comes_to(&platform, &begun, step).await;
-        for name in CONTROL_PLANES {
+        for name in &platform.control_planes() {
             platform.kill_and_hold(name).await?;
         }
-        for name in CONTROL_PLANES {
+        for name in &platform.control_planes() {
             platform.bring_back(name).await?;
         }
     }
@@ -122,32 +122,65 @@ async fn a_deployment_outlives_both_control_planes() -> Result<()> {
 
 #[tokio::test]
 async fn a_control_plane_that_stood_still_past_its_leases_writes_nothing_stale() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
     let victim = platform.working_control_plane().await?;
-    let restarts = platform.process(victim).await?.restarts;
     let begun = platform.begin(fixture.service.id, None).await?;
     comes_to(&platform, &begun, Step::Building).await;
-    platform.signal(victim, Signal::SIGSTOP).await?;
     // Nobody else can have moved it: the leases have run out.
-    comes_to(&platform, &begun, Step::Starting).await;
+    let others_go_on = comes_to(&platform, &begun, Step::Starting);
+    stand_still_while(&platform, &victim, others_go_on).await?;
+    is_live_and_all_was_done_once(&platform, &fixture, &begun).await?;
+    next_one_goes_live(&platform, &fixture).await?;
+    platform.delete(&fixture).await
+}
+
+#[tokio::test]
+async fn of_three_control_planes_one_is_killed_one_stands_still_and_the_third_does_all_once()
+-> Result<()> {
+    let platform = Platform::alone_with_three_replicas().await?;
+    let fixture = platform.fixture("web", hello(&platform)).await?;
+    let stopped = platform.working_control_plane().await?;
+    let begun = platform.begin(fixture.service.id, None).await?;
+    comes_to(&platform, &begun, Step::Building).await;
+    let mut all = platform.control_planes().into_iter();
+    let killed = all.find(|name| *name != stopped);
+    let killed = killed.context("a second control plane")?;
+    platform.kill_and_hold(&killed).await?;
+    let third_goes_on = comes_to(&platform, &begun, Step::Starting);
+    let outcome = stand_still_while(&platform, &stopped, third_goes_on).await;
+    platform.bring_back(&killed).await?;
+    outcome?;
+    is_live_and_all_was_done_once(&platform, &fixture, &begun).await?;
+    next_one_goes_live(&platform, &fixture).await?;
+    platform.delete(&fixture).await
+}
+
+/// Stops a control plane as long as something lasts, and wakes it again.
+async fn stand_still_while(
+    platform: &Platform,
+    victim: &str,
+    others_go_on: impl Future<Output = ()>,
+) -> Result<()> {
+    let restarts = platform.process(victim).await?.restarts;
+    platform.signal(victim, Signal::SIGSTOP).await?;
+    others_go_on.await;
     platform.signal(victim, Signal::SIGCONT).await?;
     wait::until(&format!("{victim} after its pause"), LIMIT, || async {
         platform.metrics_of(victim).await.map(drop)
     })
     .await;
-    let outcome = is_live_and_all_was_done_once(&platform, &fixture, &begun).await;
     ensure!(
         platform.process(victim).await?.restarts == restarts,
         "an invalid run: {victim} was restarted meanwhile"
     );
-    outcome?;
+    Ok(())
+}
 
-    let next = platform
-        .begin(fixture.service.id, Some(DeploymentSource::Current))
-        .await?;
-    is_live_and_all_was_done_once(&platform, &fixture, &next).await?;
-    platform.delete(&fixture).await
+async fn next_one_goes_live(platform: &Platform, fixture: &Fixture) -> Result<()> {
+    let source = Some(DeploymentSource::Current);
+    let next = platform.begin(fixture.service.id, source).await?;
+    is_live_and_all_was_done_once(platform, fixture, &next).await
 }
 
 /// One request on a connection of its own.
@@ -204,13 +237,14 @@ async fn ask(platform: &Platform, asking: &Asking) -> Result<Vec<Asked>> {
 
 #[tokio::test]
 async fn only_requests_in_flight_at_the_killed_control_plane_fail() -> Result<()> {
-    let platform = Platform::running().await?;
-    for victim in CONTROL_PLANES {
+    let platform = Platform::alone().await?;
+    let all = platform.control_planes();
+    for victim in &all {
         let asking = Asking::default();
         let clients = futures::future::join_all((0..4).map(|_| ask(&platform, &asking)));
         let strike = async {
             // The balancer sends to both, also to the one that was killed before.
-            for control_plane in CONTROL_PLANES {
+            for control_plane in &all {
                 wait_for_requests(&platform, control_plane).await;
             }
             let killed_after = Instant::now();

@@ -18,7 +18,7 @@ use crate::support::{copy_example, git_server};
 
 #[tokio::test]
 async fn a_dirty_working_tree_goes_live_without_what_is_ignored() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let folder = copy_example("hello")?;
     std::fs::write(folder.path().join(".gitignore"), "secret.txt\n")?;
     std::fs::write(
@@ -41,7 +41,7 @@ async fn a_dirty_working_tree_goes_live_without_what_is_ignored() -> Result<()> 
 
 #[tokio::test]
 async fn a_repository_that_is_not_there_fails_with_a_code() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let mut spec = hello(&platform);
     spec["source"] = json!({ "repo": format!("{}-missing", platform.status.example_repository) });
     let fixture = platform.fixture("web", spec).await?;
@@ -56,7 +56,7 @@ async fn a_repository_that_is_not_there_fails_with_a_code() -> Result<()> {
 
 #[tokio::test]
 async fn a_repository_over_ssh_goes_live_with_its_deploy_key() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
     let copy = copy_example("hello")?;
     let path = format!("/v1/projects/{}/deploy-keys", fixture.project);
@@ -82,7 +82,7 @@ async fn a_repository_over_ssh_goes_live_with_its_deploy_key() -> Result<()> {
 
 #[tokio::test]
 async fn a_stock_image_goes_live_by_its_tag_from_the_platforms_own_registry() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::shared().await?;
     let mut spec = hello(&platform);
     spec["source"] = json!({ "image": "python:3.11-slim" });
     spec["scale"]["regions"] = json!({ "us-east": 1 });

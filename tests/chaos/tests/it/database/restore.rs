@@ -36,7 +36,7 @@ const VARIABLE: &str = "CHAOS_0";
 
 #[tokio::test]
 async fn what_a_restored_backup_has_forgotten_runs_on_until_it_is_let_go() -> Result<()> {
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let fixture = deployed(&platform).await?;
     let server = Server::of(&platform)?;
     let backup = server.back_up().await?;

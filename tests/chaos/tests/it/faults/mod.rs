@@ -91,7 +91,7 @@ enum Active {
 async fn users_are_served_during_each_fault_and_all_converges_after_it() -> Result<()> {
     let seed = scale::seed();
     println!("RAILHEAD_CHAOS_SEED={seed}");
-    let platform = Platform::running().await?;
+    let platform = Platform::alone().await?;
     let fixture = deployed(&platform).await?;
     let count = Scale::of_this_run().of(FAULTS.len());
     let mut report = Vec::new();

@@ -1,0 +1,290 @@
+//! The rounds of a long run: what each does, how to see it again, and what it adds to the record. A round
+//! costs some minutes.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::{
+    platform::TestPlatforms,
+    record::{Counted, Counts},
+};
+use crate::{
+    cargo::{cargo, target_dir},
+    command::CommandExt as _,
+};
+
+/// Of one round each; the poison test's own count is that of `./dev test`.
+const POISONED_FEEDS: u64 = 1_000;
+const DAYS: u64 = 30;
+const SEEDS: u64 = 500;
+
+/// The full counts of the project's bars.
+pub const FULL: [(Counted, u64); 9] = [
+    (Counted::PoisonedFeeds, 10_000),
+    (Counted::SimulatedDays, DAYS),
+    (Counted::Seeds, 10_000),
+    (Counted::OutageSeconds, 600),
+    (Counted::OutageRequests, 100_000),
+    (Counted::Redeploys, 20),
+    (Counted::Rollbacks, 20),
+    (Counted::Requests, 200_000),
+    (Counted::Kills, 600),
+];
+
+/// A part of a long run. Those that need no platform come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// Poisoned feeds of another seed.
+    Poison,
+    /// All simulated days at once.
+    Days,
+    /// The next seeds.
+    Seeds,
+    /// The whole outage at once: its length is what is promised.
+    Outage,
+    /// A tenth of the changes under load.
+    Changes,
+    /// A tenth of the kills.
+    Kills,
+}
+
+impl Round {
+    const ALL: [Self; 6] = [
+        Self::Poison,
+        Self::Days,
+        Self::Seeds,
+        Self::Outage,
+        Self::Changes,
+        Self::Kills,
+    ];
+
+    /// The first that still has something to add.
+    pub fn next(passed: &Counts) -> Option<Self> {
+        let lacks = |what| {
+            FULL.iter()
+                .any(|(of, full)| *of == what && count(passed, what) < *full)
+        };
+        let mut rounds = Self::ALL.into_iter();
+        rounds.find(|round| round.adds().iter().copied().any(lacks))
+    }
+
+    const fn adds(self) -> &'static [Counted] {
+        match self {
+            Self::Poison => &[Counted::PoisonedFeeds],
+            Self::Days => &[Counted::SimulatedDays],
+            Self::Seeds => &[Counted::Seeds],
+            Self::Outage => &[Counted::OutageSeconds, Counted::OutageRequests],
+            Self::Changes => &[Counted::Requests, Counted::Redeploys, Counted::Rollbacks],
+            Self::Kills => &[Counted::Kills],
+        }
+    }
+
+    /// Whether it runs against real processes.
+    pub const fn needs_platform(self) -> bool {
+        matches!(self, Self::Outage | Self::Changes | Self::Kills)
+    }
+
+    /// The test that does it.
+    const fn test(self) -> &'static str {
+        match self {
+            Self::Poison => "package(sim) and test(no_feed_whatever_it_says)",
+            Self::Days => "package(sim) and test(no_request_fails_while_everything_central)",
+            Self::Seeds => "package(sim) and test(every_seed)",
+            Self::Outage => "package(e2e) and test(each_region_serves_and_comes_back)",
+            Self::Changes => "package(e2e) and test(redeploys_and_rollbacks)",
+            Self::Kills => "package(chaos) and test(whatever_is_killed)",
+        }
+    }
+
+    /// What the test is told: variables of its environment.
+    fn variables(self, passed: &Counts) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Poison => {
+                let rounds = count(passed, Counted::PoisonedFeeds) / POISONED_FEEDS;
+                vec![("RAILHEAD_POISON_SEED", (rounds + 1).to_string())]
+            }
+            Self::Days => vec![("SIM_DAYS", DAYS.to_string())],
+            Self::Seeds => vec![
+                ("SIM_FIRST_SEED", count(passed, Counted::Seeds).to_string()),
+                ("SIM_SEEDS", SEEDS.to_string()),
+            ],
+            Self::Outage => vec![("RAILHEAD_CHAOS", "full".to_owned())],
+            Self::Changes | Self::Kills => vec![],
+        }
+    }
+
+    /// Where the test writes what it has done.
+    const fn report(self) -> Option<&'static str> {
+        match self {
+            Self::Poison | Self::Days | Self::Seeds => None,
+            Self::Outage => Some("load/outage.json"),
+            Self::Changes => Some("load/changes.json"),
+            Self::Kills => Some("chaos/kills.json"),
+        }
+    }
+
+    /// How to see it again.
+    pub fn replay(self, passed: &Counts) -> String {
+        let mut words: Vec<String> = self.variables(passed).into_iter().map(assignment).collect();
+        if let Some(seed) = self.seed() {
+            words.push(assignment(("RAILHEAD_CHAOS_SEED", seed)));
+        }
+        words.push(self.test().to_owned());
+        words.join(" ")
+    }
+
+    /// Which choices the test has made, if it came far enough to say so.
+    fn seed(self) -> Option<String> {
+        let report = read(self.report()?).ok()?;
+        report["seed"].as_str().map(str::to_owned)
+    }
+
+    /// Does it; what it adds.
+    pub fn run(self, passed: &Counts, platform: Option<&TestPlatforms>) -> Result<Counts> {
+        if let Some(report) = self.report() {
+            forget(report)?;
+        }
+        let mut test = cargo(["nextest", "run", "--workspace", "-E", self.test()])?;
+        for name in CHOICES {
+            test.env_remove(name);
+        }
+        test.envs(self.variables(passed));
+        if let Some(platform) = platform {
+            platform.tell(&mut test)?;
+        }
+        test.run()?;
+        let report = self.report().map(read).transpose()?;
+        self.counts(&report.unwrap_or_default())
+            .with_context(|| format!("counting in the report of {}", self.test()))
+    }
+
+    fn counts(self, report: &Value) -> Option<Counts> {
+        let number = |name: &str| report[name].as_u64();
+        Some(match self {
+            Self::Poison => Counts::from([(Counted::PoisonedFeeds, POISONED_FEEDS)]),
+            Self::Days => Counts::from([(Counted::SimulatedDays, DAYS)]),
+            Self::Seeds => Counts::from([(Counted::Seeds, SEEDS)]),
+            Self::Outage => Counts::from([
+                (Counted::OutageSeconds, number("seconds")?),
+                (Counted::OutageRequests, number("requests")?),
+            ]),
+            Self::Changes => Counts::from([
+                (Counted::Requests, number("requests")?),
+                (Counted::Redeploys, deployments(report, "redeploy")?),
+                (Counted::Rollbacks, deployments(report, "rollback")?),
+            ]),
+            Self::Kills => {
+                let kinds = report["kills"].as_object()?;
+                let kills = kinds.values().filter_map(Value::as_u64).sum();
+                Counts::from([(Counted::Kills, kills)])
+            }
+        })
+    }
+}
+
+/// What somebody may have set for a run of their own.
+const CHOICES: [&str; 7] = [
+    "RAILHEAD_CHAOS",
+    "RAILHEAD_CHAOS_SEED",
+    "RAILHEAD_POISON",
+    "RAILHEAD_POISON_SEED",
+    "SIM_DAYS",
+    "SIM_FIRST_SEED",
+    "SIM_SEEDS",
+];
+
+/// Builds the tests, so that no round's time is a compiler's.
+pub fn build() -> Result<()> {
+    cargo(["nextest", "run", "--workspace", "--no-run"])?.run()
+}
+
+/// How much of something there is.
+pub fn count(counts: &Counts, what: Counted) -> u64 {
+    counts.get(&what).copied().unwrap_or_default()
+}
+
+fn deployments(report: &Value, reason: &str) -> Option<u64> {
+    let all = report["deployments"].as_array()?.iter();
+    let such = all.filter(|deployment| deployment["reason"] == reason);
+    u64::try_from(such.count()).ok()
+}
+
+fn assignment((name, value): (&str, String)) -> String {
+    format!("{name}={value}")
+}
+
+/// What the test has written of its run.
+fn read(report: &str) -> Result<Value> {
+    let file = target_dir()?.join(report);
+    let text = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("reading {}", file.display()))
+}
+
+/// So that an older run's is not taken for this one's.
+fn forget(report: &str) -> Result<()> {
+    let file = target_dir()?.join(report);
+    match fs::remove_file(&file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rounds_go_on_until_nothing_lacks() {
+        let mut passed = Counts::new();
+        let mut rounds = Vec::new();
+        while let Some(round) = Round::next(&passed) {
+            rounds.push(round);
+            let done = round.counts(&example(round)).unwrap();
+            for (what, more) in done {
+                *passed.entry(what).or_default() += more;
+            }
+        }
+        rounds.dedup();
+        assert_eq!(rounds, Round::ALL);
+        assert!(
+            FULL.iter()
+                .all(|(what, full)| count(&passed, *what) >= *full)
+        );
+    }
+
+    fn example(round: Round) -> Value {
+        let change = |reason| json!({ "reason": reason });
+        match round {
+            Round::Outage => json!({ "seconds": 600, "requests": 120_000 }),
+            Round::Changes => json!({
+                "requests": 21_000,
+                "deployments": [change("redeploy"), change("rollback"), change("redeploy")],
+            }),
+            Round::Kills => json!({ "kills": { "agent": 40, "edge": 20 } }),
+            _ => Value::Null,
+        }
+    }
+
+    #[test]
+    fn a_report_without_numbers_counts_nothing() {
+        let rounds = Round::ALL
+            .into_iter()
+            .filter(|round| round.needs_platform());
+        for round in rounds {
+            assert_eq!(round.counts(&json!({})), None, "{round:?}");
+        }
+    }
+
+    #[test]
+    fn seeds_go_on_after_those_that_have_passed() {
+        let passed = Counts::from([(Counted::Seeds, 1_500)]);
+        let replay = Round::Seeds.replay(&passed);
+        assert!(replay.starts_with("SIM_FIRST_SEED=1500 "), "{replay}");
+    }
+}
