@@ -62,7 +62,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
 /// A store that can't be repaired is the engine's to judge.
 fn start_engine(data_root: &Path, command: &[OsString]) -> anyhow::Result<()> {
-    let _telemetry = telemetry::init(&telemetry::Config {
+    let telemetry = telemetry::init(&telemetry::Config {
         service: "start-engine",
         otlp_endpoint: None,
         log_filter: None,
@@ -78,6 +78,8 @@ fn start_engine(data_root: &Path, command: &[OsString]) -> anyhow::Result<()> {
             tracing::error!(%error, %folder, "the networks of the engine are not looked after");
         }
     }
+    // Lines are written by another thread, which does not outlive the exec.
+    drop(telemetry);
     let (program, arguments) = command.split_first().context("no engine is named")?;
     Err(Command::new(program).args(arguments).exec())
         .with_context(|| format!("starting {}", program.display()))
