@@ -68,6 +68,22 @@ pub async fn remove(platform: &Platform, region: &str, container: &str) -> Resul
     succeed(call.args(["--request", "DELETE"])).await.map(drop)
 }
 
+/// Makes a network, as somebody would who knows nothing of the platform.
+pub async fn create_network(platform: &Platform, region: &str, name: &str) -> Result<()> {
+    let socket = &platform.status.regions[region].docker_socket;
+    let mut call = call(socket, "/networks/create");
+    call.args(["--header", "content-type: application/json", "--data"])
+        .arg(json!({ "Name": name, "Driver": "bridge" }).to_string());
+    succeed(&mut call).await.map(drop)
+}
+
+/// The names of all networks of a region's engine.
+pub async fn networks(platform: &Platform, region: &str) -> Result<Vec<String>> {
+    let all = get(&platform.status.regions[region].docker_socket, "/networks").await?;
+    let name = |network: &Value| network["Name"].as_str().map(str::to_owned);
+    Ok(all.iter().filter_map(name).collect())
+}
+
 fn call(socket: &Path, path: &str) -> Command {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--max-time", "10"])

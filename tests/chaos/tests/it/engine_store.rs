@@ -1,0 +1,85 @@
+//! An engine with what a kill amid the removal of a network leaves, at which Docker 20.10 and 23.0 panic at every start
+//! (docs/adr/0041): it comes back by itself, and what ran goes on.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use chaos::engine;
+use e2e::{example::answers_from, platform::Platform};
+
+use crate::support::{CONVERGED_WITHIN, converged, deployed, load};
+
+const REGION: &str = "us-east";
+const ENGINE: &str = "us-east-engine";
+const NETWORK: &str = "chaos-cut-off";
+const SERVED_AT_LEAST: usize = 30;
+
+#[tokio::test]
+async fn an_engine_killed_amid_the_removal_of_a_network_comes_back_with_all_that_ran() -> Result<()>
+{
+    let platform = Platform::alone().await?;
+    let fixture = deployed(&platform).await?;
+    let before = engine::running(&platform).await?;
+    let load = load(&platform, &fixture);
+    engine::create_network(&platform, REGION, NETWORK).await?;
+
+    platform.kill_and_hold(ENGINE).await?;
+    cut_off_removal(&store(&platform)?)?;
+    platform.bring_back(ENGINE).await?;
+
+    let networks = engine::networks(&platform, REGION).await?;
+    ensure!(
+        !networks.contains(&NETWORK.to_owned()),
+        "the removal was not ended: {networks:?}"
+    );
+    assert_eq!(engine::running(&platform).await?, before);
+    answers_from(&platform.edge(REGION, &fixture.host), REGION).await;
+    load.stop().await.assert_none_failed(SERVED_AT_LEAST);
+    platform.deploy(fixture.service.id, None).await?;
+    converged(&platform, &fixture, CONVERGED_WITHIN).await?;
+    platform.delete(&fixture).await
+}
+
+fn store(platform: &Platform) -> Result<PathBuf> {
+    let data = platform.status.ca_file.parent().context("no data folder")?;
+    Ok(data.join(REGION).join("docker/network/files/local-kv.db"))
+}
+
+/// The network's addresses are given back, and it is not removed yet: what Docker writes in between. In place, so
+/// that nothing else of the store changes.
+fn cut_off_removal(store: &Path) -> Result<()> {
+    let mut bytes = fs::read(store).with_context(|| format!("reading {}", store.display()))?;
+    let name = format!(r#""name":"{NETWORK}""#);
+    // Pages that are free hold older copies, whole or not, and nobody reads them.
+    let ends: Vec<_> = positions(&bytes, name.as_bytes()).collect();
+    let mut changed = 0;
+    for end in ends {
+        let begin = positions(&bytes[..end], br#"{"addrSpace""#).last();
+        let record = &mut bytes[begin.context("no begin of the record")?..end];
+        let is_whole = positions(record, br#""name":""#).next().is_none();
+        if is_whole {
+            replace(record, br#""inDelete":false"#, br#""inDelete":true "#)?;
+            replace(record, br#""ipamV4Info""#, br#""ipamV4None""#)?;
+            changed += 1;
+        }
+    }
+    ensure!(changed > 0, "no record of the network");
+    fs::write(store, bytes).with_context(|| format!("writing {}", store.display()))
+}
+
+fn replace(bytes: &mut [u8], what: &[u8], by: &[u8]) -> Result<()> {
+    let at = positions(bytes, what).next();
+    let at = at.context("the record is not as expected")?;
+    bytes[at..at + what.len()].copy_from_slice(by);
+    Ok(())
+}
+
+fn positions<'a>(bytes: &'a [u8], what: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    let windows = bytes.windows(what.len()).enumerate();
+    windows
+        .filter(move |(_, window)| *window == what)
+        .map(|(at, _)| at)
+}
