@@ -1,4 +1,5 @@
-//! The epoch: raised only when the database's history may have been cut.
+//! The epoch: raised only when the database's history may have been cut, to a number that no other history
+//! of the platform has had or will have, whatever was restored since (`domain::generation::Epoch`).
 
 use domain::generation::{Epoch, Generation, Position};
 use protocol::feed::FeedName;
@@ -7,6 +8,18 @@ use super::{
     Error,
     tx::{Access as _, SystemTx, Write},
 };
+
+/// The epoch after another: the time, as nothing restored has a part of it. Where the clock is behind the
+/// last epoch, chance takes its place.
+macro_rules! epoch_after {
+    ($last:literal) => {
+        concat!(
+            "greatest(",
+            $last,
+            " + 1 + floor(random() * 1000000)::bigint, (extract(epoch from clock_timestamp()) * 1000)::bigint)"
+        )
+    };
+}
 
 /// A position that a node has seen and this database has not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +61,11 @@ pub async fn show(tx: &mut SystemTx, feed: &FeedName, position: Position) -> Res
 
 /// The operator has said that this database is the true one: what it has counts from now on.
 pub async fn restored(tx: &mut impl Write) -> Result<Epoch, Error> {
-    let epoch = sqlx::query_scalar(
-        "update platform set epoch = greatest(epoch, coalesce(shown_epoch, epoch)) + 1,
-            epoch_since = now(), shown_epoch = null, shown_generation = null, shown_feed = null returning epoch",
-    )
+    let epoch = sqlx::query_scalar(concat!(
+        "update platform set epoch = ",
+        epoch_after!("greatest(epoch, coalesce(shown_epoch, epoch))"),
+        ", epoch_since = now(), shown_epoch = null, shown_generation = null, shown_feed = null returning epoch"
+    ))
     .fetch_one(tx.executor())
     .await?;
     Ok(Epoch(epoch))
@@ -61,19 +75,21 @@ pub async fn restored(tx: &mut impl Write) -> Result<Epoch, Error> {
 /// raises the epoch, unless a node has shown something higher: then an operator decides. Nothing is
 /// written, or locked, while they are the same.
 pub async fn follow_timeline(tx: &mut SystemTx) -> Result<(), Error> {
-    let raised: Option<i64> = sqlx::query_scalar(
+    let raised: Option<i64> = sqlx::query_scalar(concat!(
         "with now_is as (
             select (select system_identifier::text from pg_control_system()) as system_identifier,
                    ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer as timeline
          ), before as (select system_identifier from platform)
          update platform p set system_identifier = n.system_identifier, timeline = n.timeline,
-            epoch = p.epoch + (p.system_identifier is not null)::integer,
+            epoch = case when p.system_identifier is null then p.epoch else ",
+        epoch_after!("p.epoch"),
+        " end,
             epoch_since = case when p.system_identifier is null then p.epoch_since else now() end
          from now_is n, before
          where (p.system_identifier, p.timeline) is distinct from (n.system_identifier, n.timeline)
            and p.shown_epoch is null
-         returning case when before.system_identifier is not null then p.epoch end",
-    )
+         returning case when before.system_identifier is not null then p.epoch end"
+    ))
     .fetch_optional(tx.executor())
     .await?
     .flatten();

@@ -6,7 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Rises when the control plane's database may have lost history.
+/// Rises when the control plane's database may have lost history, and is no other history's: milliseconds
+/// since 1970 at its beginning where clocks allow (`docs/adr/0038-no-two-histories-share-an-epoch.md`). The first is 1.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
 )]

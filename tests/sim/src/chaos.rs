@@ -1,5 +1,7 @@
 //! What breaks, and when it is mended. Which kinds of trouble a history has follows from its seed.
 
+mod database;
+
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
@@ -24,6 +26,8 @@ pub enum Trouble {
     FailOver,
     /// The database is restored to an earlier point.
     Restore,
+    /// The database fails over, and is restored to before that while the nodes that saw it are cut off.
+    Relapse,
     /// Machines lose their power.
     Power,
     /// Disks are replaced by empty ones.
@@ -61,16 +65,18 @@ impl Climate {
     /// The climate of a seed: every eighth is calm, the others have one trouble or all.
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
-        use Trouble::{Crash, FailOver, Partition, Pause, Power, Restore, Wipe};
+        use Trouble::{Crash, FailOver, Partition, Pause, Power, Relapse, Restore, Wipe};
         let troubles = match seed % 8 {
             0 => return Self::calm(),
             1 => vec![Partition],
             2 => vec![Crash, Pause],
-            3 => vec![FailOver],
+            3 => vec![FailOver, Relapse],
             4 => vec![Restore, Crash],
             5 => vec![Power, Wipe, Crash],
             6 => vec![Partition, Crash, Pause, Power],
-            _ => vec![Partition, Crash, Pause, FailOver, Restore, Power, Wipe],
+            _ => vec![
+                Partition, Crash, Pause, FailOver, Restore, Relapse, Power, Wipe,
+            ],
         };
         Self::with(troubles)
     }
@@ -100,6 +106,10 @@ pub enum Blow {
     StartAgent(usize),
     StartEdge(usize),
     DatabaseUp,
+    /// A standby that has everything takes over.
+    Promoted,
+    /// No node reaches a control plane.
+    CutAll,
     /// What the standby or the backup has is what counts now.
     TakeOver(&'static str),
     /// An operator says that this database is the true one.
@@ -125,6 +135,7 @@ impl World {
             Some(Trouble::Pause) => self.pause(),
             Some(Trouble::FailOver) => self.fail_over(),
             Some(Trouble::Restore) => self.restore(),
+            Some(Trouble::Relapse) => self.relapse(),
             Some(Trouble::Power) => self.power(),
             Some(Trouble::Wipe) => self.wipe(),
             None => {}
@@ -250,31 +261,6 @@ impl World {
         self.replicas[index].paused_until = self.now + lasts;
     }
 
-    fn fail_over(&mut self) {
-        if !self.database.up || self.database.copy.is_some() {
-            return;
-        }
-        if self.random.chance(300) {
-            self.chaos("the database goes away".to_owned());
-            self.database.up = false;
-            let lasts = self.random.between(SECOND, 60 * SECOND);
-            self.after(lasts, Event::Blow(Blow::DatabaseUp));
-            return;
-        }
-        let lag = self.random.between(1, 3 * SECOND);
-        self.database.copy = Some((self.now, Box::new(self.tables.clone())));
-        self.after(lag, Event::Blow(Blow::TakeOver("fails over")));
-    }
-
-    fn restore(&mut self) {
-        if !self.database.up || self.database.copy.is_some() {
-            return;
-        }
-        let age = self.random.between(20, 180) * SECOND;
-        self.database.copy = Some((self.now, Box::new(self.tables.clone())));
-        self.after(age, Event::Blow(Blow::TakeOver("is restored")));
-    }
-
     fn power(&mut self) {
         let index = self.some_agent();
         let back = if self.random.chance(200) {
@@ -316,6 +302,8 @@ impl World {
             Blow::StartAgent(index) => self.start_agent(index),
             Blow::StartEdge(index) => self.start_edge(index),
             Blow::DatabaseUp => self.database_up(),
+            Blow::Promoted => self.promoted(),
+            Blow::CutAll => self.cut_all(),
             Blow::TakeOver(how) => self.take_over(how),
             Blow::Restored => self.say_restored(),
             Blow::Outage => self.outage(),
@@ -330,46 +318,6 @@ impl World {
         let holder: Uuid = self.random.uuid(self.now);
         self.replicas[index].restart(holder);
         self.start_timers(index);
-    }
-
-    fn database_up(&mut self) {
-        if !self.database.up {
-            self.chaos("the database is back".to_owned());
-            self.database.up = true;
-            self.database.since = self.now;
-        }
-    }
-
-    fn take_over(&mut self, how: &str) {
-        let Some((at, copy)) = self.database.copy.take() else {
-            return;
-        };
-        self.chaos(format!("the database {how}, to {at} ms"));
-        let timeline = self.tables.timeline + 1;
-        self.tables = *copy;
-        self.tables.timeline = timeline;
-        self.let_go.clear();
-        self.database.up = false;
-        self.checker.history_cut(&self.tables, self.now);
-        self.intents.cut(at);
-        let lasts = self.random.between(200, 8 * SECOND);
-        self.after(lasts, Event::Blow(Blow::DatabaseUp));
-    }
-
-    /// An operator has seen that no feed is served, and says which history is true.
-    pub(crate) fn say_restored(&mut self) {
-        if self.tables.platform.shown.is_none() {
-            return;
-        }
-        if !self.database.up {
-            self.after(SECOND, Event::Blow(Blow::Restored));
-            return;
-        }
-        let epoch = self.tables.restored();
-        self.chaos(format!("an operator begins epoch {}", epoch.0));
-        self.checker.epoch_began(self.now);
-        self.written_anew();
-        self.after_commit();
     }
 
     /// Everything is mended; from now on nothing breaks.

@@ -16,16 +16,19 @@ pub enum Fault {
     SameGenerationIsNewer,
     /// A deployment lets go of orphaned instances and not of the routes to them.
     OrphanedRoutesStay,
+    /// The next epoch is one more than the last one in the database, although another history may have had it.
+    EpochsAreCounted,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::AcknowledgeBeforeApply,
         Self::DrainBeforeAcknowledge,
         Self::LeaseWithoutEpoch,
         Self::CapacityOutsideCompareAndSet,
         Self::SameGenerationIsNewer,
         Self::OrphanedRoutesStay,
+        Self::EpochsAreCounted,
     ];
 }

@@ -72,6 +72,12 @@ impl Network {
         self.cuts.clear();
     }
 
+    /// Whether nothing is cut.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.cuts.is_empty()
+    }
+
     /// Whether a message can go this way.
     #[must_use]
     pub fn is_open(&self, from: Peer, to: Peer) -> bool {

@@ -182,6 +182,9 @@ impl World {
         }
         self.now = at;
         self.checker.now = at;
+        if self.fault != Some(Fault::EpochsAreCounted) {
+            self.tables.clock = at;
+        }
         self.happen(event);
         true
     }

@@ -18,8 +18,13 @@ impl Tables {
     pub fn restored(&mut self) -> Epoch {
         let shown = self.platform.shown.take();
         let shown = shown.map_or(self.platform.epoch, |(_, position)| position.epoch);
-        self.platform.epoch = Epoch(self.platform.epoch.max(shown).0 + 1);
+        self.platform.epoch = self.epoch_after(self.platform.epoch.max(shown));
         self.platform.epoch
+    }
+
+    fn epoch_after(&self, last: Epoch) -> Epoch {
+        let time = i64::try_from(self.clock).unwrap_or(i64::MAX);
+        Epoch(time.max(last.0 + 1))
     }
 
     /// A changed timeline raises the epoch, unless a node has shown something higher. A new epoch is a
@@ -31,7 +36,7 @@ impl Tables {
         }
         self.platform.timeline = Some(self.timeline);
         if stored.is_some() {
-            self.platform.epoch.0 += 1;
+            self.platform.epoch = self.epoch_after(self.platform.epoch);
             self.begun = Some(self.platform.epoch);
             self.written = self.feeds.keys().cloned().collect();
         }

@@ -61,6 +61,8 @@ pub struct Tables {
     pub written: BTreeSet<FeedName>,
     /// Of the server that these rows lie on; no row itself.
     pub timeline: u32,
+    /// Likewise; what the server takes for the time.
+    pub clock: Millis,
     /// An epoch that has begun by itself since somebody asked.
     pub begun: Option<Epoch>,
     /// Whose rows these are: one tenant is enough, as isolation is tested elsewhere.
@@ -162,6 +164,7 @@ impl Tables {
             evaluations: BTreeMap::new(),
             written: BTreeSet::new(),
             timeline: 1,
+            clock: 0,
             begun: None,
             tenant,
         }

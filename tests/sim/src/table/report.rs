@@ -110,7 +110,11 @@ impl Tables {
             let Some(row) = self.instances.get_mut(&report.id) else {
                 continue;
             };
-            if row.node != node || row.status.state > report.state {
+            if row.node != node {
+                continue;
+            }
+            if row.status.state > report.state {
+                row.status.reported_at = Some(now);
                 continue;
             }
             let next = Status {

@@ -65,6 +65,15 @@ fn taking_the_same_generation_for_a_newer_one_is_found() {
 }
 
 #[test]
+fn counting_epochs_is_found() {
+    is_found(
+        Fault::EpochsAreCounted,
+        &[Trouble::Relapse],
+        &[Invariant::Acknowledgement, Invariant::Convergence],
+    );
+}
+
+#[test]
 fn keeping_the_routes_to_orphans_is_found() {
     is_found(
         Fault::OrphanedRoutesStay,
