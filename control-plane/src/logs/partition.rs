@@ -1,7 +1,7 @@
 //! Partitions: made when a day begins or one is full, dropped from the oldest on when the disk
 //! budget is spent. Any replica may do it; an advisory lock makes it one at a time.
 
-use chrono::{NaiveDate, Utc};
+use chrono::NaiveDate;
 use sqlx::{PgConnection, PgPool, Row};
 
 use domain::quantity::Bytes;
@@ -13,12 +13,14 @@ const PARTS_OF_BUDGET: u64 = 8;
 
 /// The partition that lines go to today; made when there is none.
 pub async fn current(pool: &PgPool) -> Result<Partition, Error> {
-    let today = Utc::now().date_naive();
-    if let Some(newest) = newest(&mut *pool.acquire().await?).await?
+    let mut connection = pool.acquire().await?;
+    let today = today(&mut connection).await?;
+    if let Some(newest) = newest(&mut connection).await?
         && newest.day >= today
     {
         return Ok(newest);
     }
+    drop(connection);
     let mut tx = pool.begin().await?;
     lock(&mut tx).await?;
     let partition = match newest(&mut tx).await? {
@@ -38,7 +40,7 @@ pub async fn keep_within(pool: &PgPool, budget: Bytes) -> Result<u64, Error> {
     if let Some((_, newest, size)) = sizes.last()
         && *size > budget.0 / PARTS_OF_BUDGET
     {
-        let today = Utc::now().date_naive();
+        let today = today(&mut tx).await?;
         let (day, part) = if newest.day >= today {
             (newest.day, newest.part.saturating_add(1))
         } else {
@@ -61,6 +63,12 @@ pub async fn keep_within(pool: &PgPool, budget: Bytes) -> Result<u64, Error> {
     }
     tx.commit().await?;
     Ok(dropped)
+}
+
+/// By the database's clock: one replica's may be years ahead, and no partition of an earlier day follows a later one.
+async fn today(connection: &mut PgConnection) -> Result<NaiveDate, Error> {
+    let today = sqlx::query_scalar("select (now() at time zone 'utc')::date");
+    Ok(today.fetch_one(connection).await?)
 }
 
 async fn lock(connection: &mut PgConnection) -> Result<(), Error> {
