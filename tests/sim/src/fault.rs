@@ -21,6 +21,12 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Whether it shows only where epochs can meet: with a clock that goes, they don't.
+    #[must_use]
+    pub const fn needs_a_clock_that_stands(self) -> bool {
+        matches!(self, Self::SameGenerationIsNewer | Self::EpochsAreCounted)
+    }
+
     /// All of them.
     pub const ALL: [Self; 7] = [
         Self::AcknowledgeBeforeApply,
