@@ -21,10 +21,6 @@ pub enum Error {
     #[error("the client certificate is no node's of this platform: {0}")]
     ForeignCertificate(String),
     #[error(
-        "the node's certificate has expired; renew it at POST /node/v1/renew with the same key"
-    )]
-    ExpiredCertificate,
-    #[error(
         "node {0} is not known or is denied by an operator; let it join again with a new token"
     )]
     Denied(String),
@@ -88,7 +84,6 @@ impl Error {
         match self {
             Self::NoCertificate => "certificate_required",
             Self::ForeignCertificate(_) => "certificate_foreign",
-            Self::ExpiredCertificate => "certificate_expired",
             Self::Denied(_) => "node_denied",
             Self::Fenced(_) => "node_fenced",
             Self::InvalidToken => "join_token_invalid",
@@ -124,7 +119,6 @@ impl Error {
         match self {
             Self::NoCertificate
             | Self::ForeignCertificate(_)
-            | Self::ExpiredCertificate
             | Self::InvalidToken
             | Self::ExpiredToken => StatusCode::UNAUTHORIZED,
             Self::Denied(_) | Self::Fenced(_) | Self::ForeignFeed(_) | Self::OtherKey => {

@@ -1,7 +1,6 @@
 //! Who is at the other end: the node named by the client certificate, if it is still welcome.
 
 use axum::extract::FromRequestParts;
-use chrono::Utc;
 use domain::{id::NodeId, ring::Ring};
 use http::request::Parts;
 use protocol::{
@@ -18,7 +17,7 @@ use crate::{
     store::{node_identity, tx::SystemTx},
 };
 
-/// A node whose certificate is in force and that no operator has denied.
+/// A node that no operator has denied.
 #[derive(Debug, Clone)]
 pub struct Node {
     pub id: NodeId,
@@ -53,14 +52,13 @@ impl Node {
     }
 }
 
-/// A node whose certificate may have expired: good for renewing it.
+/// A node whose protocol is not known: good for renewing its certificate.
 #[derive(Debug, Clone)]
 pub(super) struct Renewing {
     pub spiffe_id: SpiffeId,
     /// `SubjectPublicKeyInfo`, DER.
     pub public_key: Vec<u8>,
     ring: Ring,
-    expired: bool,
 }
 
 impl FromRequestParts<State> for Renewing {
@@ -94,9 +92,6 @@ impl FromRequestParts<State> for Node {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
         let protocol = spoken(parts)?;
         let node = Renewing::from_request_parts(parts, state).await?;
-        if node.expired {
-            return Err(Error::ExpiredCertificate);
-        }
         let ring = node.ring;
         let SpiffeId {
             node_id,
@@ -144,6 +139,5 @@ fn read(leaf: &[u8]) -> Result<Renewing, Error> {
         spiffe_id,
         public_key: certificate.public_key().raw.to_vec(),
         ring: Ring::default(),
-        expired: certificate.validity().not_after.timestamp() < Utc::now().timestamp(),
     })
 }
