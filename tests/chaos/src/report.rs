@@ -14,14 +14,15 @@ pub fn write(name: &str, report: &Value) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let file = folder.join(format!("{name}.json"));
     fs::write(&file, &text).with_context(|| format!("writing {}", file.display()))?;
-    announce(name, &text);
+    say(&format!("{name}: {text}"));
     Ok(())
 }
 
+/// A line for whoever looks at the test's output.
 #[expect(
     clippy::print_stdout,
     reason = "the report of a test that is asked to show it"
 )]
-fn announce(name: &str, text: &str) {
-    println!("{name}: {text}");
+pub fn say(text: &str) {
+    println!("{text}");
 }

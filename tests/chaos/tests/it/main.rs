@@ -6,6 +6,7 @@ mod database;
 mod engine_store;
 mod faults;
 mod kills;
+mod machines;
 mod points;
 mod ready;
 mod stale_edge;

@@ -1,0 +1,148 @@
+//! Which process suffers what, and beside whom.
+
+use anyhow::{Context as _, Result};
+use chrono::TimeDelta;
+use e2e::platform::Platform;
+
+use super::{
+    clock::{BadClock, Offset},
+    disk::{BadDisk, Trouble},
+};
+
+/// What goes wrong under one process.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// It can't write.
+    Disk(&'static str, Trouble),
+    /// Its clock jumps by so much, and back.
+    Clock(&'static str, Offset),
+}
+
+use Fault::{Clock, Disk};
+use Trouble::{Full, Hung, ReadOnly};
+
+const TEN_MINUTES: Offset = TimeDelta::minutes(10);
+const TEN_MINUTES_BACK: Offset = TimeDelta::minutes(-10);
+const YEAR_AND_MORE: Offset = TimeDelta::days(400);
+
+/// All at once, none under the same process as another: each process has each fault in one of the rounds. The
+/// database's are alone: without it there is little else to write.
+pub const ROUNDS: [&[Fault]; 9] = [
+    &[
+        Disk("us-east-agent", Full),
+        Disk("eu-west-edge", ReadOnly),
+        Disk("control-plane-1", Hung),
+        Disk("redis", Full),
+    ],
+    &[
+        Disk("us-east-agent", ReadOnly),
+        Disk("eu-west-edge", Hung),
+        Disk("control-plane-1", Full),
+        Disk("redis", Hung),
+    ],
+    &[
+        Disk("us-east-agent", Hung),
+        Disk("eu-west-edge", Full),
+        Disk("redis", ReadOnly),
+    ],
+    &[Disk("postgres", Full)],
+    &[Disk("postgres", ReadOnly)],
+    &[Disk("postgres", Hung)],
+    &[
+        Clock("control-plane-1", TEN_MINUTES),
+        Clock("us-east-agent", TEN_MINUTES_BACK),
+        Clock("eu-west-edge", YEAR_AND_MORE),
+    ],
+    &[
+        Clock("control-plane-1", TEN_MINUTES_BACK),
+        Clock("us-east-agent", YEAR_AND_MORE),
+        Clock("eu-west-edge", TEN_MINUTES),
+    ],
+    &[
+        Clock("control-plane-1", YEAR_AND_MORE),
+        Clock("us-east-agent", TEN_MINUTES),
+        Clock("eu-west-edge", TEN_MINUTES_BACK),
+    ],
+];
+
+/// A process with a disk or a clock that can be spoiled.
+pub enum Machine {
+    Disk(BadDisk),
+    Clock(BadClock),
+}
+
+/// Whether the API can't write while they last.
+pub fn takes_the_database(faults: &[Fault]) -> bool {
+    faults.iter().any(|fault| fault.process() == "postgres")
+}
+
+/// Whether a change can be carried through while they last.
+pub fn lets_changes_through(faults: &[Fault]) -> bool {
+    faults.iter().all(|fault| matches!(fault, Clock(..)))
+}
+
+impl Fault {
+    pub const fn process(self) -> &'static str {
+        match self {
+            Disk(process, _) | Clock(process, _) => process,
+        }
+    }
+
+    pub async fn prepare(self, platform: &Platform) -> Result<Machine> {
+        let machine = match self {
+            Disk(process, trouble) => {
+                let disk = BadDisk::under(platform, process, trouble).await;
+                disk.map(Machine::Disk)
+            }
+            Clock(process, offset) => {
+                let clock = BadClock::under(platform, process, offset).await;
+                clock.map(Machine::Clock)
+            }
+        };
+        machine.with_context(|| format!("preparing {self:?}"))
+    }
+}
+
+impl Machine {
+    pub async fn begin(&self, platform: &Platform) -> Result<()> {
+        match self {
+            Self::Disk(disk) => disk.begin(platform).await,
+            Self::Clock(clock) => clock.begin(),
+        }
+    }
+
+    pub fn is_begun_with(&self, platform: &Platform) -> bool {
+        match self {
+            Self::Disk(disk) => disk.is_begun_with(platform),
+            Self::Clock(_) => true,
+        }
+    }
+
+    pub async fn worsen(&self) -> Result<()> {
+        match self {
+            Self::Disk(disk) => disk.worsen().await,
+            Self::Clock(_) => Ok(()),
+        }
+    }
+
+    pub async fn insist(&self) -> Result<()> {
+        match self {
+            Self::Disk(disk) => disk.insist().await,
+            Self::Clock(clock) => clock.insist(),
+        }
+    }
+
+    pub async fn heal(&self) -> Result<()> {
+        match self {
+            Self::Disk(disk) => disk.heal().await,
+            Self::Clock(clock) => clock.heal(),
+        }
+    }
+
+    pub async fn put_away(self, platform: &Platform) -> Result<()> {
+        match self {
+            Self::Disk(disk) => disk.put_away(platform).await,
+            Self::Clock(clock) => clock.put_away(platform).await,
+        }
+    }
+}
