@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub struct Point {
     /// As the program calls it.
     pub name: &'static str,
-    /// Such as `us-east-agent`.
+    /// Such as `us-east-agent`; those that a platform does not have are left out.
     pub processes: &'static [&'static str],
 }
 
@@ -36,7 +36,9 @@ impl Point {
     /// Arms it, waits until it has struck in some process, and until that is back.
     pub async fn strike(self, platform: &Platform, within: Duration) -> Result<Vec<Kill>> {
         let mut armed = Vec::new();
-        for process in self.processes {
+        let all = &platform.status.processes;
+        let is_here = |name: &&&str| all.iter().any(|process| process.name == **name);
+        for process in self.processes.iter().filter(is_here) {
             armed.push(Armed::new(platform, process, self.name).await?);
         }
         let at = self.has_struck(&armed, Instant::now() + within).await?;

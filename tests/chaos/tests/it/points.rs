@@ -15,13 +15,14 @@ use chaos::{
 };
 use e2e::{
     load::Load,
-    platform::{CONTROL_PLANES, Fixture, Platform},
+    platform::{Fixture, Platform},
 };
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::support::{LIGHT, deployed, settled};
 
+const CONTROL_PLANES: &[&str] = &["control-plane-1", "control-plane-2", "control-plane-3"];
 const AGENT: &[&str] = &["us-east-agent"];
 const AGENTS: &[&str] = &["us-east-agent", "eu-west-agent"];
 const EDGE: &[&str] = &["us-east-edge"];
@@ -29,9 +30,9 @@ const EDGE: &[&str] = &["us-east-edge"];
 /// Lanes beside one another, each with one point after another.
 const LANES: [&[Point]; 4] = [
     &[
-        point("mutation-committed", &CONTROL_PLANES),
-        point("step-committed", &CONTROL_PLANES),
-        point("report-stored", &CONTROL_PLANES),
+        point("mutation-committed", CONTROL_PLANES),
+        point("step-committed", CONTROL_PLANES),
+        point("report-stored", CONTROL_PLANES),
         point("image-pushed", AGENTS),
     ],
     &[
