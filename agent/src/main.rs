@@ -71,7 +71,7 @@ fn start_engine(data_root: &Path, command: &[OsString]) -> anyhow::Result<()> {
     match engine_store::repair(data_root) {
         Ok(networks) => {
             for network in networks {
-                tracing::warn!(%network, %folder, "the engine was killed while it removed this network: it can go on now");
+                tracing::info!(%network, %folder, "a removal of this network that was cut off, or an old copy of its record, was found: the engine can go on with it");
             }
         }
         Err(error) => {

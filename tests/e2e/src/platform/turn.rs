@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::time::sleep;
 
-/// Held by tests as long as they use the platform, and by `./dev test` until it is up.
+/// Held by tests as long as they use the platform.
 const LOCK: &str = "turn.lock";
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
