@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -20,24 +21,31 @@ pub enum Full {
 }
 
 /// A number of places; clones share them.
-#[derive(Debug, Clone)]
-pub struct Slots(Arc<Inner>);
+#[derive(Debug)]
+pub struct Slots<P: Copy + Eq + Hash = Uuid>(Arc<Inner<P>>);
 
 #[derive(Debug)]
-struct Inner {
+struct Inner<P> {
     each: usize,
     all: usize,
-    taken: Mutex<HashMap<Uuid, usize>>,
+    taken: Mutex<HashMap<P, usize>>,
 }
 
-/// A place; free again when dropped.
+/// A place, or some; free again when dropped.
 #[derive(Debug)]
-pub struct Slot {
-    party: Uuid,
-    of: Slots,
+pub struct Slot<P: Copy + Eq + Hash = Uuid> {
+    party: P,
+    places: usize,
+    of: Slots<P>,
 }
 
-impl Slots {
+impl<P: Copy + Eq + Hash> Clone for Slots<P> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<P: Copy + Eq + Hash> Slots<P> {
     /// At most `each` for one party and `all` together.
     #[must_use]
     pub fn new(each: usize, all: usize) -> Self {
@@ -52,31 +60,41 @@ impl Slots {
     ///
     /// # Errors
     /// When there is none.
-    pub fn take(&self, party: Uuid) -> Result<Slot, Full> {
+    pub fn take(&self, party: P) -> Result<Slot<P>, Full> {
+        self.take_many(party, 1)
+    }
+
+    /// Takes so many places for a party.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub fn take_many(&self, party: P, places: usize) -> Result<Slot<P>, Full> {
         let mut taken = self.taken();
-        if taken.get(&party).is_some_and(|n| *n >= self.0.each) {
+        let own = taken.get(&party).copied().unwrap_or_default();
+        if own + places > self.0.each {
             return Err(Full::Share(self.0.each));
         }
-        if taken.values().sum::<usize>() >= self.0.all {
+        if taken.values().sum::<usize>() + places > self.0.all {
             return Err(Full::All);
         }
-        *taken.entry(party).or_default() += 1;
+        taken.insert(party, own + places);
         Ok(Slot {
             party,
+            places,
             of: self.clone(),
         })
     }
 
-    fn taken(&self) -> MutexGuard<'_, HashMap<Uuid, usize>> {
+    fn taken(&self) -> MutexGuard<'_, HashMap<P, usize>> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Slot {
+impl<P: Copy + Eq + Hash> Drop for Slot<P> {
     fn drop(&mut self) {
         let mut taken = self.of.taken();
         if let Some(n) = taken.get_mut(&self.party) {
-            *n -= 1;
+            *n -= self.places;
             if *n == 0 {
                 taken.remove(&self.party);
             }
@@ -99,6 +117,16 @@ mod tests {
         assert_eq!(slots.take(other).unwrap_err(), Full::All);
         drop(first);
         slots.take(one).unwrap();
+    }
+
+    #[test]
+    fn who_takes_many_places_gives_them_all_back() {
+        let slots = Slots::new(3, 4);
+        let many = slots.take_many("one", 3).unwrap();
+        assert_eq!(slots.take_many("other", 2).unwrap_err(), Full::All);
+        drop(many);
+        let _two = slots.take_many("other", 2).unwrap();
+        assert_eq!(slots.take_many("other", 2).unwrap_err(), Full::Share(3));
     }
 
     #[test]

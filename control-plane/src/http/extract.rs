@@ -1,8 +1,6 @@
 //! Reads requests: JSON bodies and queries that refuse unknown fields and name what is wrong, ids in
 //! paths, `If-Match`, and creates that can be repeated.
 
-use std::time::Duration;
-
 use axum::{
     body::Bytes,
     extract::{FromRequest, FromRequestParts, Path as AxumPath, Request},
@@ -22,10 +20,10 @@ use crate::{
     store::page::Paging,
 };
 
-use super::{Failure, middleware::RequestId};
-
-/// A JSON body must have come by then.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+use super::{
+    Failure,
+    middleware::{Received, RequestId},
+};
 
 impl FromRequestParts<State> for Context {
     type Rejection = Failure;
@@ -64,9 +62,10 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &State) -> Result<Self, Failure> {
-        let (headers, body) = (request.headers().clone(), read(request, state).await?);
-        parse(&headers, &body).map(Self)
+    async fn from_request(request: Request, _: &State) -> Result<Self, Failure> {
+        let (mut parts, _) = request.into_parts();
+        let body = received(&mut parts)?;
+        parse(&parts.headers, &body).map(Self)
     }
 }
 
@@ -83,19 +82,18 @@ impl<T: DeserializeOwned> FromRequest<State> for Create<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Failure> {
-        let (mut parts, body) = request.into_parts();
+        let (mut parts, _) = request.into_parts();
         let mut context = Context::from_request_parts(&mut parts, state).await?;
-        let head = format!("{} {}\n", parts.method, parts.uri.path());
-        let headers = parts.headers.clone();
-        let body = read(Request::from_parts(parts, body), state).await?;
-        if let Some(text) = idempotency_key(&headers)? {
+        let body = received(&mut parts)?;
+        if let Some(text) = idempotency_key(&parts.headers)? {
+            let head = format!("{} {}\n", parts.method, parts.uri.path());
             let request_hash = Sha256::new_with_prefix(head).chain_update(&body).finalize();
             context.idempotency = Some(idempotency::Key {
                 text,
                 request_hash: request_hash.into(),
             });
         }
-        Ok(Self(context, parse(&headers, &body)?))
+        Ok(Self(context, parse(&parts.headers, &body)?))
     }
 }
 
@@ -113,29 +111,12 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Failure> {
     ))
 }
 
-async fn read(request: Request, state: &State) -> Result<Bytes, Failure> {
-    let body = in_time(Bytes::from_request(request, state)).await?;
-    body.map_err(|e| {
-        if e.status() == http::StatusCode::PAYLOAD_TOO_LARGE {
-            let limit = state.config.limits.body;
-            Failure::new(
-                Code::BodyTooLarge,
-                format!("the body is larger than {limit}, which is the limit of this route"),
-            )
-        } else {
-            Failure::new(Code::MalformedBody, "the body ended too early")
-        }
-    })
-}
-
-/// A body that trickles is the client's fault, and is told so before the request's own time is over.
-async fn in_time<T>(body: impl Future<Output = T>) -> Result<T, Failure> {
-    tokio::time::timeout(BODY_TIMEOUT, body).await.map_err(|_| {
-        Failure::new(
-            Code::MalformedBody,
-            format!("the body was not whole after {} s", BODY_TIMEOUT.as_secs()),
-        )
-    })
+/// What the middleware has read before the request got its place at work.
+fn received(parts: &mut Parts) -> Result<Bytes, Failure> {
+    match parts.extensions.remove() {
+        Some(Received(body)) => body,
+        None => Ok(Bytes::new()),
+    }
 }
 
 fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Failure> {
@@ -310,12 +291,6 @@ mod tests {
         for body in ["{", "nope", r#"{"name":"web"} more"#] {
             assert_eq!(failure::<CreateProject>(body).code, Code::MalformedBody);
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_never_comes_whole_is_the_clients_fault() {
-        let failure = in_time(std::future::pending::<()>()).await.unwrap_err();
-        assert_eq!(failure.code, Code::MalformedBody);
     }
 
     #[test]

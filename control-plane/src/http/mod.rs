@@ -36,7 +36,7 @@ mod version;
 
 use std::sync::Arc;
 
-use axum::{Extension, Router, extract::DefaultBodyLimit};
+use axum::{Extension, Router};
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
@@ -48,7 +48,7 @@ use crate::{
     listen::{self, TrustedProxies},
 };
 
-use middleware::{Layer, Operations};
+use middleware::{Bodies, Layer, Operations};
 
 pub use error::Failure;
 
@@ -130,12 +130,11 @@ pub fn router(state: State) -> anyhow::Result<Router> {
         operations: Operations::of(&document),
         state: state.clone(),
         gate: Arc::default(),
+        bodies: Arc::new(Bodies::new(state.config.limits.body)?),
     };
     let text = version::Document(Arc::from(document.to_pretty_json()? + "\n"));
-    let body_max = usize::try_from(state.config.limits.body.0)?;
     Ok(router
         .fallback(|| async { http::StatusCode::NOT_FOUND })
-        .layer(DefaultBodyLimit::max(body_max))
         .layer(Extension(text))
         .layer(axum::middleware::from_fn_with_state(
             layer,

@@ -1,8 +1,9 @@
-//! What every request passes, outermost first: a request id and a span, a place at work, limits of rate, who asks,
-//! the handler under a time limit, an audit event for what was denied or failed, and the headers that
+//! What every request passes, outermost first: a request id and a span, its body, a place at work, limits of rate,
+//! who asks, the handler under a time limit, an audit event for what was denied or failed, and the headers that
 //! every answer has.
 
 mod audit;
+mod body;
 mod gate;
 mod headers;
 mod limit;
@@ -27,6 +28,7 @@ use crate::{State, app, identity::Actor};
 use super::Failure;
 
 pub use audit::Operations;
+pub use body::{Bodies, Received};
 pub use gate::Gate;
 use limit::Account;
 pub use limit::Limits;
@@ -49,6 +51,8 @@ pub struct Layer {
     pub operations: Operations,
     /// How many requests may be at work.
     pub gate: Arc<Gate>,
+    /// Reads bodies before that.
+    pub bodies: Arc<Bodies>,
 }
 
 /// The one layer around all routes.
@@ -59,11 +63,7 @@ pub async fn layer(Shared(layer): Shared<Layer>, mut request: Request, next: Nex
         return turned_away(&id);
     }
     request.extensions_mut().insert(id.clone());
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("", MatchedPath::as_str)
-        .to_owned();
+    let route = route(&request).to_owned();
     let span = tracing::info_span!(
         "request",
         otel.kind = "server",
@@ -90,11 +90,15 @@ fn traceparent(request: &Request) -> Option<&str> {
 }
 
 /// The place is given back when the answer begins: who reads a stream takes none.
-async fn admitted(layer: &Layer, request: Request, next: Next, id: &RequestId) -> Response {
+async fn admitted(layer: &Layer, mut request: Request, next: Next, id: &RequestId) -> Response {
     // An upload takes as long as its client likes, and has places of its own.
     if is_upload(&request) {
         return handle(layer, request, next, id).await;
     }
+    let _room = match layer.bodies.receive(&mut request).await {
+        Ok(room) => room,
+        Err(refused) => return refused.render(&id.0),
+    };
     match layer.gate.enter().await {
         Ok(_place) => handle(layer, request, next, id).await,
         Err(gate::Overloaded) => overloaded().render(&id.0),
@@ -114,8 +118,14 @@ fn turned_away(id: &RequestId) -> Response {
     response
 }
 
+fn route(request: &Request) -> &str {
+    let matched = request.extensions().get::<MatchedPath>();
+    matched.map_or("", MatchedPath::as_str)
+}
+
+/// By its route: somebody's variable may be called archives.
 fn is_upload(request: &Request) -> bool {
-    request.uri().path().ends_with("/archives")
+    route(request).ends_with("/archives")
 }
 
 async fn handle(layer: &Layer, mut request: Request, next: Next, id: &RequestId) -> Response {
@@ -226,10 +236,6 @@ fn foreign_failure(response: &Response) -> Option<Failure> {
         StatusCode::METHOD_NOT_ALLOWED => Some(Failure::new(
             Code::MethodNotAllowed,
             "this path has other methods; /v1/openapi.json lists them",
-        )),
-        StatusCode::PAYLOAD_TOO_LARGE => Some(Failure::new(
-            Code::BodyTooLarge,
-            "the body is larger than this route takes",
         )),
         _ if status.is_server_error() => Some(Failure::new(
             Code::Internal,

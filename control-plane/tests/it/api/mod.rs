@@ -2,6 +2,7 @@
 
 mod abuse;
 mod audit;
+mod bodies;
 mod catalogue;
 mod coverage;
 mod document;

@@ -71,7 +71,6 @@ impl Account {
     /// The address that a request came from.
     #[must_use]
     pub fn of_address(request: &Request) -> Self {
-        let peer = request.extensions().get::<crate::listen::Peer>();
         let login = request.method() == Method::POST && request.uri().path() == "/v1/sessions";
         let kind = match (login, is_read(request.method())) {
             (true, _) => Kind::Logins,
@@ -80,7 +79,7 @@ impl Account {
         };
         Self {
             kind,
-            caller: Caller::Address(peer.map(|peer| network_of(peer.address.ip()))),
+            caller: Caller::Address(network(request)),
         }
     }
 
@@ -97,6 +96,12 @@ impl Account {
         };
         Self { kind, caller }
     }
+}
+
+/// The network that a request came from.
+pub fn network(request: &Request) -> Option<IpAddr> {
+    let peer = request.extensions().get::<crate::listen::Peer>()?;
+    Some(network_of(peer.address.ip()))
 }
 
 /// An IPv4 address, or what one customer has of IPv6: 64 bits that the client chooses itself count for nothing.
