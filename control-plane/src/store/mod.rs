@@ -28,6 +28,7 @@ pub mod join_token;
 pub mod lease;
 pub mod liveness;
 pub mod log_origin;
+mod migrations;
 pub mod node_api;
 pub mod node_identity;
 pub mod node_report;
@@ -61,8 +62,9 @@ pub mod wake;
 pub mod workflow;
 
 pub use error::Error;
+pub use migrations::{MIGRATIONS, migrate};
+pub use pools::Pools;
 pub(crate) use pools::pool;
-pub use pools::{MIGRATIONS, Pools, migrate};
 
 /// The role in a stored text.
 fn role(text: Option<String>) -> Result<Option<api::role::Role>, Error> {

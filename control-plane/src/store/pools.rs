@@ -68,16 +68,3 @@ pub(crate) fn pool(
         .max_lifetime(Duration::from_secs(1_800))
         .connect_lazy_with(options))
 }
-
-/// Brings the schema up to date, as its owner.
-///
-/// # Errors
-/// When the database can't be reached or a migration fails.
-pub async fn migrate(config: &Database) -> Result<(), sqlx::migrate::MigrateError> {
-    let pool = pool(&config.owner_url, "railhead-migrate", 1)
-        .map_err(|error| sqlx::Error::Configuration(error.into()))?;
-    MIGRATIONS.run(&pool).await
-}
-
-/// The schema.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();

@@ -3,6 +3,7 @@
 mod api;
 mod compare_and_set;
 mod logs;
+mod migrations;
 mod node_access;
 mod orchestration;
 mod readiness;
