@@ -27,7 +27,7 @@ use super::{
 pub struct Noticed {
     /// The node is new, has come back, or offers something else.
     pub capacity: bool,
-    /// Its address is new.
+    /// Its address is new, or it is fenced no more.
     pub address: bool,
     /// It has applied a newer generation.
     pub applied: bool,

@@ -2,11 +2,14 @@
 //! twice; nobody speaks with it; and when it comes back it ends what it has before it is let in.
 
 use control_plane::store::{
-    fence,
+    fence, node_report,
     tx::{Access as _, SystemTx},
 };
-use domain::id::{NodeId, ServiceId};
-use testkit::{fake_agent::FakeAgent, wait::until};
+use domain::{
+    id::{InstanceId, NodeId, ServiceId},
+    instance::State,
+};
+use testkit::{compare_and_set::agent_report, fake_agent::FakeAgent, wait::until};
 
 use super::platform::{DEADLINE, INSTANCES, Platform, Replica};
 
@@ -134,4 +137,29 @@ async fn a_node_that_comes_back_ends_what_it_has_and_is_cordoned() {
         (false, false, 0),
         "cordoned, and empty"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lifted_fence_is_noticed_so_that_others_speak_with_the_node_at_once() {
+    let mut scene = Scene::new().await;
+    scene.first = None;
+    assert!(scene.fence(true).await);
+    scene.is_moved().await;
+    let pools = scene.platform.pools().await;
+    let mut tx = SystemTx::begin(&pools).await.unwrap();
+    let runs = [(InstanceId::new(), State::Running)];
+    let mut reports = Vec::new();
+    for (sequence, instances) in [(1, &runs[..]), (2, &runs[..0])] {
+        let report = agent_report("again", sequence, 1_000, instances);
+        let noticed = node_report::store(&mut tx, scene.node, 1, &report).await;
+        let fenced = fence::is_fenced(&mut tx, scene.node).await.unwrap();
+        reports.push((noticed.unwrap().unwrap().address, fenced));
+        // As one that has applied whatever there is.
+        sqlx::query("update node_feed set generation = 1000000 where node_id = $1")
+            .bind(scene.node.uuid())
+            .execute(tx.executor())
+            .await
+            .unwrap();
+    }
+    assert_eq!(reports, [(true, true), (true, false)], "(noticed, fenced)");
 }
