@@ -13,7 +13,10 @@ use chaos::{
     world::World,
 };
 use chrono::Utc;
-use e2e::platform::{Fixture, Platform};
+use e2e::{
+    platform::{Fixture, Platform},
+    wait,
+};
 use serde_json::json;
 use tokio::{sync::watch, time::Instant};
 
@@ -21,6 +24,7 @@ use super::{REQUESTS_AT_LEAST, epoch, followed, load};
 use crate::support::{deployed, settled};
 
 const WORK_WITHIN: Duration = Duration::from_secs(60);
+const RISEN_WITHIN: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn a_standby_takes_over_with_every_acknowledged_write_and_nothing_is_stopped() -> Result<()> {
@@ -35,8 +39,7 @@ async fn a_standby_takes_over_with_every_acknowledged_write_and_nothing_is_stopp
         self::timeline(&server).await? != timeline,
         "an invalid run: the standby was not promoted"
     );
-    let epoch_now = epoch(&server).await?;
-    ensure!(epoch_now > epoch_before, "the epoch is {epoch_now}");
+    let epoch_now = risen(&server, epoch_before).await?;
     followed(&server, epoch_now).await?;
     let (world, took) = settled(&platform, fixture.environment, &history).await?;
     history.requests = load.stop().await.records;
@@ -60,8 +63,22 @@ async fn a_standby_takes_over_with_every_acknowledged_write_and_nothing_is_stopp
     let is_wanted = |id: &String| world.instances.get(id).is_some_and(|one| one.wanted);
     let kept = before.into_iter().filter(|one| is_wanted(&one.instance));
     super::run_on(&platform, &kept.collect()).await?;
+    ensure!(
+        epoch(&server).await? == epoch_now,
+        "one promotion began more than one epoch"
+    );
     assert_the_judge_would_see_a_standby_that_lagged(&history, world, &demands);
     platform.delete(&fixture).await
+}
+
+/// The epoch that replicas begin when they see the new timeline.
+async fn risen(server: &Server, before: i64) -> Result<i64> {
+    wait::outcome(RISEN_WITHIN, || async {
+        let now = epoch(server).await?;
+        ensure!(now > before, "the epoch is {now} still");
+        Ok(now)
+    })
+    .await
 }
 
 async fn timeline(server: &Server) -> Result<String> {
