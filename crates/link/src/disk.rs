@@ -24,6 +24,9 @@ pub fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Erro
 }
 
 /// Makes a folder (and those above) that only its owner may enter.
+///
+/// # Errors
+/// When it can't be made.
 pub fn make_dir(path: &Path) -> Result<(), Error> {
     DirBuilder::new()
         .recursive(true)
@@ -32,7 +35,11 @@ pub fn make_dir(path: &Path) -> Result<(), Error> {
         .map_err(failed("created", path))
 }
 
-/// Replaces a file whole: after a crash it is the old one or the new one.
+/// Replaces a file whole: after a crash it is the old one or the new one. It waits for the disk, so no thread of a
+/// runtime may call it once the node serves.
+///
+/// # Errors
+/// When it can't be written; then it is the old one.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
@@ -53,6 +60,9 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 }
 
 /// Makes the names in a file's folder durable.
+///
+/// # Errors
+/// When the folder can't be synced.
 pub fn sync_parent(path: &Path) -> Result<(), Error> {
     let parent = path
         .parent()
@@ -64,6 +74,9 @@ pub fn sync_parent(path: &Path) -> Result<(), Error> {
 }
 
 /// A file's content; nothing when there is no such file.
+///
+/// # Errors
+/// When it is there but can't be read.
 pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -73,6 +86,9 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 }
 
 /// Removes a file; a missing one is as good.
+///
+/// # Errors
+/// When it is there still.
 pub fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

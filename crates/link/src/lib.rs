@@ -15,7 +15,7 @@
 mod backoff;
 pub mod brake;
 pub mod client;
-mod disk;
+pub mod disk;
 pub mod follow;
 pub mod identity;
 pub mod metrics;

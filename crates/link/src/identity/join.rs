@@ -48,7 +48,7 @@ pub async fn join(store: &Store, join: &Join<'_>) -> Result<Credentials, Error> 
     let identity = ask(&client, &request).await?;
     check(&identity, &token, join.role)?;
     let credentials = Credentials::new(identity, key)?;
-    store.save(&credentials.identity)?;
+    store.save(&credentials.identity).await?;
     tracing::info!(node = %credentials.spiffe_id, "joined the platform");
     Ok(credentials)
 }

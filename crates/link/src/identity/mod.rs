@@ -37,6 +37,9 @@ pub enum Error {
     /// The state folder can't be used.
     #[error(transparent)]
     Disk(#[from] disk::Error),
+    /// A thread that wrote it is gone.
+    #[error("writing the node's identity was broken off: {0}")]
+    BrokenOff(#[from] tokio::task::JoinError),
     /// The node key can't be used.
     #[error(transparent)]
     NodeKey(#[from] node_key::Error),

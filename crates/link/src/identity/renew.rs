@@ -55,7 +55,7 @@ pub(super) async fn renew(
     if renewed.spiffe_id != current.spiffe_id {
         return Err(Error::Foreign("it has another SPIFFE id than before"));
     }
-    store.save(&renewed.identity)?;
+    store.save(&renewed.identity).await?;
     tracing::info!(not_after = %renewed.validity.not_after, "the node's certificate is renewed");
     identity.replace(renewed);
     Ok(())

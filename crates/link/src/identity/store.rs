@@ -78,13 +78,53 @@ impl Store {
         key_from_pem(&pem).map(Some)
     }
 
-    /// Stores an identity. The key is there already.
+    /// Stores an identity, on a thread that may wait for the disk. The key is there already.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn save(&self, identity: &join::Identity) -> Result<(), Error> {
+    pub async fn save(&self, identity: &join::Identity) -> Result<(), Error> {
         let bytes = serde_json::to_vec_pretty(identity)
             .map_err(|error| Error::Unreadable(error.to_string()))?;
-        Ok(disk::replace(&self.identity_path(), &bytes)?)
+        let path = self.identity_path();
+        let written = tokio::task::spawn_blocking(move || disk::replace(&path, &bytes));
+        Ok(written.await??)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use domain::id::NodeId;
+    use futures::FutureExt as _;
+    use testkit::hung_file::HungFile;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_no_thread_of_the_runtime_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let node_key = NodeKey::ensure(&dir.path().join("node.key")).unwrap();
+        let store = Store::open(dir.path(), node_key).unwrap();
+        let identity = join::Identity {
+            node_id: NodeId::new(),
+            region: "eu-west".parse().unwrap(),
+            role: join::Role::Edge,
+            certificate: String::new(),
+            ca: String::new(),
+            feed_keys: Vec::new(),
+        };
+
+        let hung = HungFile::at(&dir.path().join("identity.json.new"));
+        let mut saving = pin!(store.save(&identity));
+        assert!(saving.as_mut().now_or_never().is_none());
+        let written: join::Identity = serde_json::from_slice(&hung.heal()).unwrap();
+        assert_eq!(written, identity);
+        saving.await.unwrap_err();
+
+        store.save(&identity).await.unwrap();
+        let kept = disk::read(&store.identity_path()).unwrap().unwrap();
+        let kept: join::Identity = serde_json::from_slice(&kept).unwrap();
+        assert_eq!(kept, identity);
     }
 }
