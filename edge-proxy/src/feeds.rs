@@ -4,7 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,7 +20,7 @@ use crate::{
     route::{RouteTable, hostname},
     state::State,
     tls::{Certificate, CertificateStore, Tickets},
-    upstream::confirm::Memory,
+    upstream::memory::Memory,
 };
 
 /// How long an acknowledgement waits for new endpoints to be confirmed and probed.
@@ -64,7 +63,7 @@ pub struct Applier {
 impl Applier {
     /// Applies what the disk has; endpoints that were confirmed before the restart stay usable.
     #[must_use]
-    pub fn start(state: Arc<State>, feeds: Feeds, tickets: Tickets, state_dir: &Path) -> Self {
+    pub fn start(state: Arc<State>, feeds: Feeds, tickets: Tickets, memory: &Memory) -> Self {
         let mut applier = Self {
             state,
             feeds,
@@ -75,7 +74,7 @@ impl Applier {
         };
         applier.apply();
         applier.started = true;
-        Memory::new(state_dir).recall(&applier.state.routes.load());
+        memory.recall(&applier.state.routes.load());
         applier
     }
 

@@ -29,9 +29,10 @@ use crate::{
     state::State,
     tls::Tickets,
     upstream::{
-        confirm::{self, Memory},
+        confirm,
         discover::{self, Agents},
         health,
+        memory::Memory,
     },
 };
 
@@ -115,12 +116,8 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
     let identity = &parts.identity;
     let (state, wanted) = State::new(identity.node_id(), identity.region(), Arc::clone(&metrics));
     std::fs::create_dir_all(&parts.state_dir)?;
-    let applier = Applier::start(
-        Arc::clone(&state),
-        parts.feeds,
-        Tickets::new()?,
-        &parts.state_dir,
-    );
+    let memory = Arc::new(Memory::new(&parts.state_dir));
+    let applier = Applier::start(Arc::clone(&state), parts.feeds, Tickets::new()?, &memory);
     let observer = Arc::new(Observer {
         log: AccessLog::start(parts.access_log.as_deref(), metrics.log_dropped())?,
         metrics,
@@ -129,15 +126,15 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
     let server = server(&state, observer, identity);
     let (applied, applied_changes) = watch::channel(Applied::default());
     let agents = Arc::new(Agents::new(identity.clone()));
-    let memory = Memory::new(&parts.state_dir);
     let mut tasks = JoinSet::new();
     tasks.spawn(applier.run(applied));
     tasks.spawn(health::run(Arc::clone(&state)));
     tasks.spawn(confirm::run(
         Arc::clone(&state),
         Arc::clone(&agents),
-        memory,
+        Arc::clone(&memory),
     ));
+    tasks.spawn(memory.run(Arc::clone(&state)));
     tasks.spawn(discover::run(Arc::clone(&state), agents, wanted));
     let tunnels = Arc::new(Tunnels {
         server: server.clone(),

@@ -2,203 +2,197 @@
 //! is sent there; while an agent can't be reached its last answer stands, also across a restart.
 
 use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use domain::id::{InstanceId, ServiceId};
-use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use super::{
     discover::Agents,
-    endpoint::{Confirmed, Endpoint},
-    pass::pause_after,
+    endpoint::Endpoint,
+    memory::Memory,
+    pass::Pace,
+    places::{Place, Places},
+    pool::ServicePool,
 };
 use crate::{route::RouteTable, state::State};
 
 /// Between two questions about one endpoint.
 const AGAIN: Duration = Duration::from_millis(500);
-/// Questions that run at the same time.
-const CONCURRENCY: usize = 64;
 
 /// Asks for as long as the edge lives.
-pub async fn run(state: Arc<State>, agents: Arc<Agents>, memory: Memory) {
-    let mut pause = Duration::ZERO;
+pub async fn run(state: Arc<State>, agents: Arc<Agents>, memory: Arc<Memory>) {
+    let (mut pace, mut places) = (Pace::start(), Places::default());
     let mut asking = JoinSet::new();
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = state.confirm_wanted.notified() => {}
-        }
-        let mut changed = false;
-        while let Some(answered) = asking.try_join_next() {
-            changed |= answered.unwrap_or(true);
-        }
-        let routes = state.routes.load_full();
-        if changed {
-            memory.keep(&routes);
-        }
-        let (now, mut room) = (Instant::now(), CONCURRENCY - asking.len());
-        let due = routes.watched(|endpoint| {
-            let asked = room > 0 && endpoint.take_question(AGAIN, now);
-            room -= usize::from(asked);
-            asked
-        });
-        pause = pause_after(now.elapsed());
-        for (pool, endpoint) in due {
-            let (routes, agents) = (Arc::clone(&routes), Arc::clone(&agents));
-            let state = Arc::clone(&state);
+        pace.next(&state.confirm_wanted).await;
+        let (routes, now) = (state.routes.load_full(), Instant::now());
+        let questions = due(&routes, &mut places, now);
+        pace.passed(now.elapsed());
+        while asking.try_join_next().is_some() {}
+        for question in questions {
+            let (state, agents) = (Arc::clone(&state), Arc::clone(&agents));
+            let memory = Arc::clone(&memory);
             asking.spawn(async move {
-                let changed = ask(&endpoint, pool.service_id, &routes, &agents).await;
-                endpoint.question_ended();
-                if changed {
+                if question.ask(&agents).await {
+                    memory.changed();
                     state.probe_wanted.notify_one();
                     state.confirm_wanted.notify_one();
                 }
-                changed
             });
         }
     }
 }
 
-/// True when the answer changed something.
-async fn ask(
-    endpoint: &Endpoint,
-    service: ServiceId,
-    routes: &RouteTable,
-    agents: &Agents,
-) -> bool {
-    let spec = endpoint.spec;
-    let Some(agent) = routes.agent(spec.node_id) else {
-        tracing::debug!(node = %spec.node_id, "no agent is known for an endpoint's node");
-        return false;
-    };
-    let answer = agents.confirmation(spec.node_id, agent, spec.instance_id);
-    let answer = match answer.await {
-        Ok(answer) => answer,
-        Err(error) => {
-            tracing::debug!(instance = %spec.instance_id, %error, "an agent did not answer; its last answer stands");
-            return false;
-        }
-    };
-    let holds = answer.is_some_and(|c| {
-        c.instance_id == spec.instance_id && c.address == spec.address && c.service_id == service
+/// To one agent, about one endpoint.
+struct Question {
+    pool: Arc<ServicePool>,
+    endpoint: Arc<Endpoint>,
+    agent: SocketAddr,
+    place: Place,
+}
+
+/// What is asked now.
+fn due(routes: &RouteTable, places: &mut Places, now: Instant) -> Vec<Question> {
+    places.retain(|node| routes.agent(node).is_some());
+    let mut asked = Vec::new();
+    let endpoints = routes.watched(|endpoint| {
+        let place = place(endpoint, routes, places, now);
+        let is_due = place.is_some();
+        asked.extend(place);
+        is_due
     });
-    let changed = endpoint.confirm(holds);
+    let questions = endpoints.into_iter().zip(asked);
+    questions
+        .map(|((pool, endpoint), (agent, place))| Question {
+            pool,
+            endpoint,
+            agent,
+            place,
+        })
+        .collect()
+}
+
+/// Where it is asked about an endpoint, if now.
+fn place(
+    endpoint: &Endpoint,
+    routes: &RouteTable,
+    places: &mut Places,
+    now: Instant,
+) -> Option<(SocketAddr, Place)> {
+    if !endpoint.wants_confirmation() {
+        return None;
+    }
+    let node = endpoint.spec.node_id;
+    let (agent, place) = (routes.agent(node)?, places.take(node)?);
+    let is_due = endpoint.take_question(AGAIN, now);
+    is_due.then_some((agent, place))
+}
+
+impl Question {
+    /// True when the answer changed something.
+    async fn ask(self, agents: &Agents) -> bool {
+        let spec = self.endpoint.spec;
+        let answer = agents.confirmation(spec.node_id, self.agent, spec.instance_id);
+        let answer = answer.await;
+        self.place.ended(answer.is_ok());
+        let changed = match answer {
+            Ok(answer) => {
+                let holds = answer.is_some_and(|c| {
+                    c.instance_id == spec.instance_id
+                        && c.address == spec.address
+                        && c.service_id == self.pool.service_id
+                });
+                tell(&self.endpoint, holds)
+            }
+            Err(error) => {
+                tracing::debug!(instance = %spec.instance_id, %error, "an agent did not answer; its last answer stands");
+                false
+            }
+        };
+        self.endpoint.question_ended();
+        changed
+    }
+}
+
+fn tell(endpoint: &Endpoint, holds: bool) -> bool {
+    let (spec, changed) = (endpoint.spec, endpoint.confirm(holds));
     if changed {
         tracing::info!(instance = %spec.instance_id, address = %spec.address, holds, "an agent answered for an endpoint");
     }
     changed
 }
 
-/// Which endpoints were confirmed, on disk.
-#[derive(Debug)]
-pub struct Memory {
-    path: PathBuf,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Kept {
-    confirmed: BTreeSet<(InstanceId, std::net::SocketAddr)>,
-}
-
-impl Memory {
-    /// In the edge's state folder.
-    #[must_use]
-    pub fn new(state_dir: &Path) -> Self {
-        Self {
-            path: state_dir.join("confirmed-endpoints.json"),
-        }
-    }
-
-    /// Endpoints that were confirmed before the restart are usable until their agent answers.
-    pub fn recall(&self, routes: &RouteTable) {
-        let kept: Kept = match std::fs::read(&self.path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                tracing::warn!(%error, path = %self.path.display(), "confirmations on disk can't be read; agents are asked");
-                Kept::default()
-            }),
-            Err(_) => return,
-        };
-        for (_, endpoint) in routes.watched(|_| true) {
-            let key = (endpoint.spec.instance_id, endpoint.spec.address);
-            if kept.confirmed.contains(&key) {
-                endpoint.remember();
-            }
-        }
-    }
-
-    fn keep(&self, routes: &RouteTable) {
-        let confirmed = routes.watched(|endpoint| endpoint.confirmed() == Confirmed::Yes);
-        let confirmed = confirmed
-            .iter()
-            .map(|(_, endpoint)| (endpoint.spec.instance_id, endpoint.spec.address))
-            .collect();
-        if let Err(error) = self.write(&Kept { confirmed }) {
-            tracing::warn!(%error, path = %self.path.display(), "keeping confirmations");
-        }
-    }
-
-    fn write(&self, kept: &Kept) -> std::io::Result<()> {
-        let new = self.path.with_extension("new");
-        std::fs::write(&new, serde_json::to_vec(kept)?)?;
-        std::fs::rename(&new, &self.path)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use domain::id::{DeploymentId, NodeId};
-    use protocol::item::{self, RegionRouteItem, ServiceItem};
-
-    use crate::upstream::counters::Counters;
+    use domain::id::{DeploymentId, InstanceId, NodeId, ServiceId};
+    use protocol::item::{self, AgentItem, RegionRouteItem, ServiceItem};
 
     use super::*;
+    use crate::upstream::counters::Counters;
 
-    #[test]
-    fn a_restart_remembers_exactly_the_confirmed_addresses() {
-        let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::new(dir.path());
-        let spec = |port: u16| item::Endpoint {
+    fn service(node_id: NodeId, endpoints: u16) -> RegionRouteItem {
+        let endpoint = |port| item::Endpoint {
             instance_id: InstanceId::new(),
-            node_id: NodeId::new(),
+            node_id,
             address: ([127, 0, 0, 1], port).into(),
         };
-        let mut item = ServiceItem {
+        RegionRouteItem::Service(ServiceItem {
             service_id: ServiceId::new(),
             deployment_id: DeploymentId::new(),
-            endpoints: vec![spec(1), spec(2), spec(3)],
+            endpoints: (1..=endpoints).map(endpoint).collect(),
             health_path: None,
             traceparent: None,
-        };
-        let build = |item: &ServiceItem| {
-            let item = RegionRouteItem::Service(item.clone());
-            RouteTable::build(&[], &[&item], &RouteTable::default(), &Counters::default())
-        };
-        let before = build(&item);
-        let pool = before.service(item.service_id).unwrap();
-        let [a, b, _] = pool.endpoints() else {
-            panic!()
-        };
-        a.confirm(true);
-        b.confirm(true);
-        memory.keep(&before);
+        })
+    }
 
-        item.endpoints[1].address.set_port(9);
-        let after = build(&item);
-        memory.recall(&after);
-        let pool = after.service(item.service_id).unwrap();
-        let confirmed: Vec<_> = pool.endpoints().iter().map(|e| e.confirmed()).collect();
-        assert_eq!(
-            confirmed,
-            [Confirmed::Yes, Confirmed::Unknown, Confirmed::Unknown]
-        );
-        assert!(
-            pool.endpoints()[0].wants_confirmation(),
-            "it is asked all the same"
-        );
+    fn agent(node_id: NodeId) -> RegionRouteItem {
+        RegionRouteItem::Agent(AgentItem {
+            node_id,
+            address: ([127, 0, 0, 1], 7444).into(),
+        })
+    }
+
+    fn table(items: &[RegionRouteItem]) -> RouteTable {
+        let items: Vec<_> = items.iter().collect();
+        RouteTable::build(&[], &items, &RouteTable::default(), &Counters::default())
+    }
+
+    fn of(node: NodeId, questions: &[Question]) -> usize {
+        let asked = questions.iter();
+        asked.filter(|q| q.endpoint.spec.node_id == node).count()
+    }
+
+    #[test]
+    fn a_silent_agent_with_many_endpoints_does_not_keep_others_from_being_asked() {
+        let (silent, healthy) = (NodeId::new(), NodeId::new());
+        let mut items = vec![agent(silent), agent(healthy), service(healthy, 10)];
+        items.extend((0..100).map(|_| service(silent, 10)));
+        let (routes, mut places, now) = (table(&items), Places::default(), Instant::now());
+
+        let first = due(&routes, &mut places, now);
+        assert_eq!(of(healthy, &first), 10);
+        assert_eq!(of(silent, &first), 16);
+        for question in first {
+            let answered = question.endpoint.spec.node_id == healthy;
+            question.place.ended(answered);
+            question.endpoint.question_ended();
+        }
+
+        let second = due(&routes, &mut places, now + AGAIN);
+        assert_eq!(of(healthy, &second), 10, "nothing has been confirmed yet");
+        assert_eq!(of(silent, &second), 1);
+        let third = due(&routes, &mut places, now + AGAIN * 2);
+        assert!(third.is_empty(), "all are being asked");
+    }
+
+    #[test]
+    fn whose_agent_is_not_known_takes_no_place() {
+        let (unknown, known) = (NodeId::new(), NodeId::new());
+        let items = [service(unknown, 1000), agent(known), service(known, 1)];
+        let asked = due(&table(&items), &mut Places::default(), Instant::now());
+        assert_eq!((of(unknown, &asked), of(known, &asked)), (0, 1));
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     endpoint::{Confirmed, Endpoint, Failure, Health},
-    pass::pause_after,
+    pass::Pace,
 };
 use crate::state::State;
 
@@ -29,18 +29,15 @@ const STATUS_LINE_MAX: usize = 1024;
 /// Probes all confirmed endpoints of the current table, for as long as the edge lives.
 pub async fn run(state: Arc<State>) {
     let limit = Arc::new(Semaphore::new(CONCURRENCY));
-    let mut pause = Duration::ZERO;
+    let mut pace = Pace::start();
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = state.probe_wanted.notified() => {}
-        }
+        pace.next(&state.probe_wanted).await;
         let now = Instant::now();
         let due = state.routes.load().watched(|endpoint| {
             let confirmed = endpoint.confirmed() == Confirmed::Yes;
             confirmed && endpoint.take_probe(interval_of(endpoint), now)
         });
-        pause = pause_after(now.elapsed());
+        pace.passed(now.elapsed());
         for (pool, endpoint) in due {
             let Ok(permit) = Arc::clone(&limit).acquire_owned().await else {
                 return;

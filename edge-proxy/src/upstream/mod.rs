@@ -8,5 +8,7 @@ pub mod discover;
 pub mod endpoint;
 pub mod first_byte;
 pub mod health;
+pub mod memory;
 pub mod pass;
+pub mod places;
 pub mod pool;

@@ -15,6 +15,7 @@ use edge_proxy::{
     metrics::Metrics,
     state::State as EdgeState,
     tls::Tickets,
+    upstream::memory::Memory,
 };
 use link::{
     follow::{Error, Ledger, Received, Standing},
@@ -69,7 +70,7 @@ impl Victim {
             region: region.state(),
         };
         let tickets = Tickets::new().unwrap();
-        let applier = Applier::start(Arc::clone(&edge), feeds, tickets, dir.path());
+        let applier = Applier::start(Arc::clone(&edge), feeds, tickets, &Memory::new(dir.path()));
         let containers = good.instances.iter().map(|item| Container {
             labels: Labels::from(item),
             phase: Phase::Running { since: Utc::now() },
