@@ -1,5 +1,7 @@
 //! Which process suffers what, and beside whom.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use chrono::TimeDelta;
 use e2e::platform::Platform;
@@ -24,6 +26,11 @@ use Trouble::{Full, Hung, ReadOnly};
 const TEN_MINUTES: Offset = TimeDelta::minutes(10);
 const TEN_MINUTES_BACK: Offset = TimeDelta::minutes(-10);
 const YEAR_AND_MORE: Offset = TimeDelta::days(400);
+
+/// Longer than a lease, and enough for many tries to write.
+const LASTS: Duration = Duration::from_secs(12);
+/// Longer than a watchdog waits for a sign of life.
+const HANGS: Duration = Duration::from_secs(20);
 
 /// All at once, none under the same process as another: each process has each fault in one of the rounds. The
 /// database's are alone: without it there is little else to write.
@@ -81,7 +88,32 @@ pub fn lets_changes_through(faults: &[Fault]) -> bool {
     faults.iter().all(|fault| matches!(fault, Clock(..)))
 }
 
+/// How long they last.
+pub fn duration(faults: &[Fault]) -> Duration {
+    match faults.iter().any(Fault::hangs) {
+        true => HANGS,
+        false => LASTS,
+    }
+}
+
+/// The processes under which a disk hangs, and as which they run: nobody ends them for it.
+pub async fn hanging(
+    platform: &Platform,
+    faults: &[Fault],
+) -> Result<Vec<(&'static str, Option<i32>)>> {
+    let mut processes = Vec::new();
+    for fault in faults.iter().filter(|fault| fault.hangs()) {
+        let pid = platform.process(fault.process()).await?.pid;
+        processes.push((fault.process(), pid));
+    }
+    Ok(processes)
+}
+
 impl Fault {
+    const fn hangs(&self) -> bool {
+        matches!(self, Disk(_, Hung))
+    }
+
     pub const fn process(self) -> &'static str {
         match self {
             Disk(process, _) | Clock(process, _) => process,

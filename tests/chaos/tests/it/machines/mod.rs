@@ -35,13 +35,11 @@ use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep};
 
 use self::{
-    fault::{Fault, Machine, ROUNDS, lets_changes_through, takes_the_database},
+    fault::{Fault, Machine, ROUNDS, duration, hanging, lets_changes_through, takes_the_database},
     log::Tail,
 };
 use crate::support::{CONVERGED_WITHIN, converged, deployed, load};
 
-/// Longer than a lease, and enough for many tries to write.
-const LASTS: Duration = Duration::from_secs(12);
 const ASKED_WITHIN: Duration = Duration::from_secs(30);
 const CHANGED_WITHIN: Duration = Duration::from_secs(60);
 const REQUESTS_AT_LEAST: usize = 200;
@@ -204,6 +202,7 @@ async fn suffer(
         true => Some(ask(platform, fixture, told).await?),
         false => None,
     };
+    let before = hanging(platform, faults).await?;
     try_join_all(machines.iter().map(|machine| machine.begin(platform))).await?;
     let change = match early {
         Some(change) => change,
@@ -217,6 +216,11 @@ async fn suffer(
     try_join_all(machines.iter().map(Machine::heal)).await?;
     let healed = Utc::now();
     let took = converged(platform, fixture, CONVERGED_WITHIN).await?;
+    let after = hanging(platform, faults).await?;
+    ensure!(
+        after == before,
+        "ended because a disk hung: {before:?} are {after:?} now"
+    );
     Ok(Suffered {
         kills,
         change,
@@ -239,7 +243,8 @@ async fn ended(platform: &Platform, change: &Deployment) -> Result<()> {
 
 /// Whoever can be killed in the midst of it is, and begins with the disk or the clock as it is.
 async fn last(platform: &Platform, faults: &[Fault], machines: &[Machine]) -> Result<Vec<Kill>> {
-    sleep(LASTS / 2).await;
+    let half = duration(faults) / 2;
+    sleep(half).await;
     let mut killed = Vec::new();
     for (fault, machine) in faults.iter().zip(machines) {
         if machine.is_begun_with(platform) {
@@ -247,7 +252,7 @@ async fn last(platform: &Platform, faults: &[Fault], machines: &[Machine]) -> Re
         }
     }
     let kills = try_join_all(killed).await?;
-    sleep(LASTS / 2).await;
+    sleep(half).await;
     Ok(kills)
 }
 
