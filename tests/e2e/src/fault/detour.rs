@@ -1,6 +1,6 @@
 //! The way of a region's nodes to the control plane, led through a proxy that makes it slow or breaks it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use testkit::chaos_proxy::ChaosProxy;
@@ -55,12 +55,12 @@ impl Detour {
         Ok(detour)
     }
 
-    async fn is_used(&self, connections: usize) -> Result<()> {
+    async fn is_used(&self, processes: usize) -> Result<()> {
         wait::outcome(NODES_COME_WITHIN, || async {
             let open = self.proxy.observed().open;
             ensure!(
-                open > 0 && open >= connections as u64,
-                "an invalid run: of {connections} connections to the control plane, {open} came back through the proxy"
+                open > 0 && open >= processes as u64,
+                "an invalid run: of {processes} processes connected to the control plane, {open} came back through the proxy"
             );
             Ok(())
         })
@@ -68,13 +68,34 @@ impl Detour {
     }
 }
 
-/// Resets every connection from a namespace to `target`, on both sides; how many there were. A rule would
+/// Resets every connection from a namespace to `target`, on both sides; how many processes had one. A rule would
 /// only hold for new ones.
 fn cut_connections(netns: &str, target: SocketAddr) -> Result<usize> {
     let killed = inside(
         netns,
-        &["ss", "--kill", "-Htn", "dst", &target.to_string()],
+        &["ss", "--kill", "-Htnp", "dst", &target.to_string()],
         "",
     )?;
-    Ok(killed.lines().count())
+    Ok(processes(&killed).len())
+}
+
+/// Those that `ss -p` names. One may have had a second connection for a moment, which need not come back.
+fn processes(connections: &str) -> BTreeSet<&str> {
+    let after_pid = connections.split("pid=").skip(1);
+    after_pid
+        .filter_map(|rest| rest.split(',').next())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_two_connections_is_one() {
+        let said = "ESTAB 0 0 10.96.2.2:50000 10.96.0.1:8444 users:((\"agent\",pid=41,fd=9))\n\
+                    ESTAB 0 0 10.96.2.2:50001 10.96.0.1:8444 users:((\"edge-proxy\",pid=42,fd=7))\n\
+                    ESTAB 0 0 10.96.2.2:50002 10.96.0.1:8444 users:((\"agent\",pid=41,fd=11))\n";
+        assert_eq!(processes(said), BTreeSet::from(["41", "42"]));
+    }
 }
