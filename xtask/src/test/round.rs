@@ -20,6 +20,9 @@ const POISONED_FEEDS: u64 = 1_000;
 const DAYS: u64 = 30;
 const SEEDS: u64 = 500;
 
+/// Thousandths.
+const WHOLE: u64 = 1_000;
+
 /// The full counts of the project's bars.
 pub const FULL: [(Counted, u64); 9] = [
     (Counted::PoisonedFeeds, 10_000),
@@ -33,7 +36,7 @@ pub const FULL: [(Counted, u64); 9] = [
     (Counted::Kills, 600),
 ];
 
-/// A part of a long run. Those that need no platform come first.
+/// A part of a long run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Round {
     /// Poisoned feeds of another seed.
@@ -60,14 +63,18 @@ impl Round {
         Self::Kills,
     ];
 
-    /// The first that still has something to add.
+    /// The one that is furthest behind, so that a run of an hour has something of everything.
     pub fn next(passed: &Counts) -> Option<Self> {
-        let lacks = |what| {
-            FULL.iter()
-                .any(|(of, full)| *of == what && count(passed, what) < *full)
-        };
-        let mut rounds = Self::ALL.into_iter();
-        rounds.find(|round| round.adds().iter().copied().any(lacks))
+        let rounds = Self::ALL.into_iter();
+        let behind = rounds.filter(|round| round.done(passed) < WHOLE);
+        behind.min_by_key(|round| round.done(passed))
+    }
+
+    /// In thousandths of its full counts, by what lacks most.
+    fn done(self, passed: &Counts) -> u64 {
+        let of_this = FULL.iter().filter(|(what, _)| self.adds().contains(what));
+        let done = of_this.map(|(what, full)| count(passed, *what).min(*full) * WHOLE / full);
+        done.min().unwrap_or(WHOLE)
     }
 
     const fn adds(self) -> &'static [Counted] {
@@ -240,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rounds_go_on_until_nothing_lacks() {
+    fn every_kind_has_its_turn_and_rounds_go_on_until_nothing_lacks() {
         let mut passed = Counts::new();
         let mut rounds = Vec::new();
         while let Some(round) = Round::next(&passed) {
@@ -250,8 +257,7 @@ mod tests {
                 *passed.entry(what).or_default() += more;
             }
         }
-        rounds.dedup();
-        assert_eq!(rounds, Round::ALL);
+        assert_eq!(rounds[..Round::ALL.len()], Round::ALL);
         assert!(
             FULL.iter()
                 .all(|(what, full)| count(&passed, *what) >= *full)
