@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use domain::id::ServiceId;
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -12,7 +12,7 @@ use crate::command::succeed;
 use super::{Platform, text};
 
 /// Everything of a service that can be seen from outside.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Traces {
     /// Instances that have not ended, by id.
     pub instances: Vec<String>,
@@ -22,6 +22,20 @@ pub struct Traces {
     pub images: Vec<String>,
     /// Folders of builds of anybody.
     pub folders: Vec<PathBuf>,
+}
+
+impl Traces {
+    /// What is there that was not before, or the other way round. Builds of others that have ended since are none of it.
+    pub fn ensure_nothing_else_than(&self, before: &Self) -> Result<()> {
+        let same = self.instances == before.instances && self.containers == before.containers;
+        let old_images = self.images.iter().all(|one| before.images.contains(one));
+        let old_folders = self.folders.iter().all(|one| before.folders.contains(one));
+        ensure!(
+            same && old_images && old_folders,
+            "was {before:#?}\nis {self:#?}"
+        );
+        Ok(())
+    }
 }
 
 impl Platform {
@@ -87,5 +101,26 @@ impl Platform {
     pub fn data(&self) -> Result<PathBuf> {
         let parent = self.status.ca_file.parent();
         Ok(parent.context("the CA file is in no folder")?.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_tidied_up_is_no_trace_and_what_a_build_leaves_is() {
+        let with = |folders: &[&str]| Traces {
+            folders: folders.iter().map(PathBuf::from).collect(),
+            ..Traces::default()
+        };
+        let before = with(&["another"]);
+        assert!(with(&[]).ensure_nothing_else_than(&before).is_ok());
+        assert!(with(&["ours"]).ensure_nothing_else_than(&before).is_err());
+        let gone = Traces {
+            containers: vec!["10.112.0.2".to_owned()],
+            ..Traces::default()
+        };
+        assert!(with(&[]).ensure_nothing_else_than(&gone).is_err());
     }
 }

@@ -167,8 +167,7 @@ async fn versions_that_can_not_be_made_or_run_say_why_and_leave_nothing_behind()
         serves_on(&edge, &before).await?;
         wait::until(&what, Duration::from_secs(60), || async {
             let now = platform.traces(fixture.service.id).await?;
-            ensure!(now == traces, "was {traces:#?}\nis {now:#?}");
-            Ok(())
+            now.ensure_nothing_else_than(&traces)
         })
         .await;
     }
