@@ -32,7 +32,7 @@ pub enum Error {
     /// The system refused.
     #[error("can't {tried} {path}: {source}")]
     Io {
-        /// "open", "read" or "write".
+        /// "open", "lock", "read" or "write".
         tried: &'static str,
         /// Which file.
         path: PathBuf,

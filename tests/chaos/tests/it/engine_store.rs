@@ -15,6 +15,8 @@ use crate::support::{CONVERGED_WITHIN, converged, deployed, load};
 const REGION: &str = "us-east";
 const ENGINE: &str = "us-east-engine";
 const NETWORK: &str = "chaos-cut-off";
+/// As `agent start-engine` says it. Docker 24 and later would come back without.
+const REPAIRED: &str = "the engine can go on with it";
 const SERVED_AT_LEAST: usize = 30;
 
 #[tokio::test]
@@ -28,7 +30,12 @@ async fn an_engine_killed_amid_the_removal_of_a_network_comes_back_with_all_that
 
     platform.kill_and_hold(ENGINE).await?;
     cut_off_removal(&store(&platform)?)?;
+    let said = log(&platform)?.len();
     platform.bring_back(ENGINE).await?;
+
+    let log = log(&platform)?;
+    let since = log.get(said..).context("the engine's log was cut off")?;
+    ensure!(since.contains(REPAIRED), "nothing was repaired: {since}");
 
     let networks = engine::networks(&platform, REGION).await?;
     ensure!(
@@ -44,8 +51,13 @@ async fn an_engine_killed_amid_the_removal_of_a_network_comes_back_with_all_that
 }
 
 fn store(platform: &Platform) -> Result<PathBuf> {
-    let data = platform.status.ca_file.parent().context("no data folder")?;
-    Ok(data.join(REGION).join("docker/network/files/local-kv.db"))
+    let folder = platform.data()?.join(REGION);
+    Ok(folder.join("docker/network/files/local-kv.db"))
+}
+
+fn log(platform: &Platform) -> Result<String> {
+    let file = platform.data()?.join("log").join(format!("{ENGINE}.log"));
+    fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
 }
 
 /// The network's addresses are given back, and it is not removed yet: what Docker writes in between. In place, so
