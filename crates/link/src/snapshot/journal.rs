@@ -16,29 +16,21 @@ use super::{
 };
 use crate::disk;
 
-/// The open journal.
+/// The journal, written to from its first append on: a node begins on a disk that it can only read.
 #[derive(Debug)]
 pub struct Journal {
-    file: File,
+    file: Option<File>,
     path: PathBuf,
     bytes: u64,
 }
 
 impl Journal {
-    /// Opens or makes the journal; answers its whole records, and what was wrong with the rest.
-    pub fn open(path: &Path) -> Result<(Self, Vec<Record>, Option<Damage>), Error> {
+    /// Reads the journal, if there is one; answers its whole records, and what was wrong with the rest.
+    pub fn read(path: &Path) -> Result<(Self, Vec<Record>, Option<Damage>), Error> {
         let content = disk::read(path)?.unwrap_or_default();
         let (records, whole, damage) = decode(&content);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(disk::failed("opened", path))?;
-        disk::sync_parent(path)?;
         let journal = Self {
-            file,
+            file: None,
             path: path.to_owned(),
             bytes: whole,
         };
@@ -57,32 +49,54 @@ impl Journal {
     /// Adds a record, durably. After an error the journal ends where it ended before.
     pub fn append(&mut self, sequence: u64, record: &Record) -> Result<(), Error> {
         let line = encode(sequence, record)?;
-        let written = self.write(&line);
+        let end = self.bytes;
+        let file = self.opened()?;
+        let written = write(file, end, &line);
         if written.is_err() {
             // A tail that stays is overwritten by the next append, and cut off by the next start.
-            let _ = self.file.set_len(self.bytes);
+            let _ = file.set_len(end);
         }
         written.map_err(disk::failed("appended to", &self.path))?;
         self.bytes += u64::try_from(line.len()).unwrap_or(u64::MAX);
         Ok(())
     }
 
-    fn write(&mut self, line: &[u8]) -> std::io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.bytes))?;
-        self.file.set_len(self.bytes)?;
-        self.file.write_all(line)?;
-        self.file.sync_data()
-    }
-
     /// Empties the journal: the base has it all.
     pub fn clear(&mut self) -> Result<(), Error> {
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.sync_data())
+        let file = self.opened()?;
+        file.set_len(0)
+            .and_then(|()| file.sync_data())
             .map_err(disk::failed("emptied", &self.path))?;
         self.bytes = 0;
         Ok(())
     }
+
+    fn opened(&mut self) -> Result<&mut File, Error> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => open(&self.path)?,
+        };
+        Ok(self.file.insert(file))
+    }
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(disk::failed("opened", path))?;
+    disk::sync_parent(path)?;
+    Ok(file)
+}
+
+fn write(file: &mut File, end: u64, line: &[u8]) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start(end))?;
+    file.set_len(end)?;
+    file.write_all(line)?;
+    file.sync_data()
 }
 
 fn encode(sequence: u64, record: &Record) -> Result<Vec<u8>, Error> {

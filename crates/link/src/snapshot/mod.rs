@@ -101,7 +101,7 @@ impl Store {
         disk::make_dir(&dir)?;
         let base = dir.join("base");
         let (mut stored, base_bytes, base_damage) = base::read(&base)?;
-        let (journal, records, mut damage) = journal::Journal::open(&dir.join("journal"))?;
+        let (journal, records, mut damage) = journal::Journal::read(&dir.join("journal"))?;
         for record in records {
             if let Err(what) = record.apply_to(&mut stored) {
                 damage = Some(Damage {

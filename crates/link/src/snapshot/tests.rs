@@ -119,6 +119,18 @@ fn what_was_saved_is_there_after_a_restart() {
     assert_eq!(found.kept, kept_item());
 }
 
+/// As on a disk that has become read-only: a node begins with what is there.
+#[test]
+fn a_store_is_opened_without_a_write() {
+    let mut fixture = Fixture::new();
+    assert!(!fixture.journal().exists());
+    fixture.change(true, &[("a", 1)], &[]);
+    fs::remove_file(fixture.journal()).unwrap();
+    let (_, state, damage) = open(fixture.dir.path());
+    assert!(damage.is_none() && same(&state, &fixture.state));
+    assert!(!fixture.journal().exists());
+}
+
 #[test]
 fn a_long_journal_is_folded_into_the_base() {
     let mut fixture = Fixture::new();
