@@ -3,8 +3,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write as _,
-    path::Path,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result};
@@ -35,21 +35,32 @@ pub fn note(plan: &Plan, name: &str, text: &str) {
     }
 }
 
-/// Bounds every log.
-pub fn bound_all(plan: &Plan) -> Result<()> {
-    let folder = plan.data().join("log");
-    for entry in fs::read_dir(&folder).with_context(|| format!("reading {}", folder.display()))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            bound(&path)?;
+/// Bounds every log. One that can't be bounded (it may be elsewhere just now) is no reason to stop supervising.
+pub fn bound_all(plan: &Plan) {
+    let bounded = logs(plan).map(|logs| {
+        for error in logs.iter().filter_map(|log| bound(log).err()) {
+            eprintln!("supervisor: {error:#}");
         }
+    });
+    if let Err(error) = bounded {
+        eprintln!("supervisor: {error:#}");
     }
-    Ok(())
+}
+
+fn logs(plan: &Plan) -> Result<Vec<PathBuf>> {
+    let folder = plan.data().join("log");
+    let entries = fs::read_dir(&folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.with_context(|| format!("reading {}", folder.display()))?;
+    let paths = entries.iter().map(fs::DirEntry::path);
+    Ok(paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .collect())
 }
 
 /// The writer holds the file open for appending, so it is emptied in place.
 fn bound(path: &Path) -> Result<()> {
-    let log = OpenOptions::new().write(true).open(path)?;
+    let log = OpenOptions::new().write(true).open(path);
+    let log = log.with_context(|| format!("bounding {}", path.display()))?;
     if log.metadata()?.len() > SIZE_MAX {
         fs::copy(path, path.with_extension("log.1"))
             .with_context(|| format!("copying {}", path.display()))?;

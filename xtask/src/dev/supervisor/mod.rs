@@ -77,7 +77,7 @@ impl<'a> Supervisor<'a> {
         }
         if self.logs_checked.elapsed() > LOGS_CHECKED_EVERY {
             self.logs_checked = Instant::now();
-            log::bound_all(self.plan)?;
+            log::bound_all(self.plan);
         }
         self.publish()
     }
