@@ -72,9 +72,11 @@ fn cut_off_removal(store: &Path) -> Result<()> {
         let begin = positions(&bytes[..end], br#"{"addrSpace""#).last();
         let record = &mut bytes[begin.context("no begin of the record")?..end];
         let is_whole = positions(record, br#""name":""#).next().is_none();
-        if is_whole {
-            replace(record, br#""inDelete":false"#, br#""inDelete":true "#)?;
-            replace(record, br#""ipamV4Info""#, br#""ipamV4None""#)?;
+        let sound = positions(record, br#""inDelete":false"#).next();
+        let addresses = positions(record, br#""ipamV4Info""#).next();
+        if let (true, Some(sound), Some(addresses)) = (is_whole, sound, addresses) {
+            replace(record, sound, br#""inDelete":true "#);
+            replace(record, addresses, br#""ipamV4None""#);
             changed += 1;
         }
     }
@@ -82,11 +84,8 @@ fn cut_off_removal(store: &Path) -> Result<()> {
     fs::write(store, bytes).with_context(|| format!("writing {}", store.display()))
 }
 
-fn replace(bytes: &mut [u8], what: &[u8], by: &[u8]) -> Result<()> {
-    let at = positions(bytes, what).next();
-    let at = at.context("the record is not as expected")?;
-    bytes[at..at + what.len()].copy_from_slice(by);
-    Ok(())
+fn replace(bytes: &mut [u8], at: usize, by: &[u8]) {
+    bytes[at..at + by.len()].copy_from_slice(by);
 }
 
 fn positions<'a>(bytes: &'a [u8], what: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
