@@ -1,4 +1,4 @@
-"""Fails when any of the targets (host:port, separated by commas) takes a connection."""
+"""Fails unless those of the targets that take a connection are the open ones (host:port, separated by commas)."""
 
 import concurrent.futures
 import socket
@@ -15,7 +15,8 @@ def connects(target):
 
 
 targets = sys.argv[1].split(",")
+open_ones = [target for target in sys.argv[2].split(",") if target]
 with concurrent.futures.ThreadPoolExecutor(64) as pool:
     reached = [target for target, connected in zip(targets, pool.map(connects, targets)) if connected]
 print(f"probed {len(targets)} targets, reached {len(reached)}: {' '.join(reached)}", flush=True)
-sys.exit(1 if reached else 0)
+sys.exit(0 if sorted(reached) == sorted(open_ones) else 1)

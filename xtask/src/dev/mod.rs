@@ -104,7 +104,7 @@ fn up(dir: &Path, no_build: bool) -> Result<()> {
 }
 
 /// Starts a platform whose nodes send traces to port 4318 of its host address, and whose builds reach
-/// port 2222 there: where tests put an OTLP sink and a git server.
+/// ports 2222 and 2223 there: where tests put an OTLP sink, a git server, and what a build must reach.
 pub fn up_for_tests(dir: &Path, control_planes: u8) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
     fs::write(dir.join("control-planes"), control_planes.to_string())?;

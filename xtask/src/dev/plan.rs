@@ -33,6 +33,8 @@ pub mod port {
     pub const OTLP: u16 = 4318;
     /// Where tests serve git over ssh.
     pub const TEST_GIT: u16 = 2222;
+    /// Where a test listens for what its build must reach.
+    pub const TEST_OPEN: u16 = 2223;
     /// Edge to edge.
     pub const FORWARD: u16 = 7443;
     /// Edge to agent, within a region.

@@ -46,9 +46,11 @@ pub struct Settings {
 impl Settings {
     /// What whole-system tests listen for.
     pub fn for_tests(plan: &Plan) -> Result<Self> {
+        let open = [port::TEST_GIT, port::TEST_OPEN];
+        let allowed = open.map(|port| format!("{}:{port}", plan.host()).parse());
         Ok(Self {
             otlp: Some(format!("http://{}:{}", plan.host(), port::OTLP)),
-            build_allowed: vec![format!("{}:{}", plan.host(), port::TEST_GIT).parse()?],
+            build_allowed: allowed.into_iter().collect::<Result<_>>()?,
             no_build: false,
         })
     }

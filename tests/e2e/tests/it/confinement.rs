@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result, ensure};
-use api::deployment::DeploymentState;
+use api::deployment::{Deployment, DeploymentState};
 use e2e::{
     edge::{Edge, Version},
     platform::{Fixture, Platform, railhead},
@@ -12,10 +12,19 @@ use e2e::{
 };
 use serde_json::{Value, json};
 use std::time::Duration;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
 
 use crate::support::{example, hello};
 
 const PROBES_AT_LEAST: usize = 50;
+/// A probe that nobody would answer anyway proves nothing.
+const LISTEN_AT_LEAST: usize = 8;
+/// `xtask` lets builds of test platforms out to this port of the host.
+const OPEN_PORT: u16 = 2223;
 
 async fn ask(edge: &Edge, path: &str) -> Result<Value> {
     let answer = edge.fetch(Version::Http1, path).await?;
@@ -44,11 +53,12 @@ async fn prober(platform: &Platform) -> Result<(Fixture, Edge)> {
     Ok((fixture, edge))
 }
 
-/// Everything that listens on the platform's network, and what would if it were there.
+/// Everything that listens on the platform's network, and what would if it were there. Not the port of other
+/// tests' git server: builds may go there.
 fn shut(platform: &Platform, gateway: &str, foreign: &[String]) -> Vec<String> {
     let host = platform.host_address();
     let ports_of_host = [
-        22, 80, 443, 2222, 2375, 4318, 5000, 5432, 6379, 8443, 8444, 8445, 9101,
+        22, 80, 443, 2375, 4318, 5000, 5432, 6379, 8443, 8444, 8445, 9101,
     ];
     let ports_of_node = [22, 80, 443, 7443, 7444, 9101, 9102, 2375];
     let mut targets: Vec<String> = ports_of_host
@@ -71,6 +81,30 @@ fn shut(platform: &Platform, gateway: &str, foreign: &[String]) -> Vec<String> {
         targets.extend([8080, 80, 443].map(|port| format!("{address}:{port}")));
     }
     targets
+}
+
+/// An invalid run, unless there are enough targets and enough of them take a connection from here.
+async fn ensure_worth_probing(targets: &[String]) -> Result<()> {
+    let probed = targets.len();
+    ensure!(
+        probed >= PROBES_AT_LEAST,
+        "an invalid run: {probed} targets"
+    );
+    let mut tries: JoinSet<bool> = targets.iter().cloned().map(listens).collect();
+    let mut listening = 0;
+    while let Some(answer) = tries.join_next().await {
+        listening += usize::from(answer?);
+    }
+    ensure!(
+        listening >= LISTEN_AT_LEAST,
+        "an invalid run: {listening} of {probed} targets listen"
+    );
+    Ok(())
+}
+
+async fn listens(target: String) -> bool {
+    let connected = timeout(Duration::from_secs(2), TcpStream::connect(target)).await;
+    matches!(connected, Ok(Ok(_)))
 }
 
 fn connected(answers: &Value) -> Result<(usize, Vec<String>)> {
@@ -108,9 +142,9 @@ async fn a_workload_reaches_nothing_but_its_own_network() -> Result<()> {
         .as_str()
         .context("the probe names no gateway")?;
     let targets = shut(&platform, gateway, &foreign);
+    ensure_worth_probing(&targets).await?;
     let (probed, reached) = probe(&edge, &targets).await?;
-    assert!(probed >= PROBES_AT_LEAST, "an invalid run: {probed} probes");
-    assert_eq!(reached, Vec::<String>::new());
+    assert_eq!((probed, reached), (targets.len(), Vec::<String>::new()));
 
     // The same question about what it may reach, so that the answer above means something.
     let (_, reached) = probe(&edge, &["probe.internal:8080".to_owned()]).await?;
@@ -143,50 +177,38 @@ async fn a_build_reaches_nothing_of_the_platform() -> Result<()> {
     let other = platform.fixture("other", hello(&platform)).await?;
     platform.deploy(other.service.id, None).await?;
     let foreign = platform.container_addresses(other.service.id).await?;
-    let targets = shut(&platform, "172.17.0.1", &foreign);
-    assert!(
-        targets.len() >= PROBES_AT_LEAST,
-        "an invalid run: {} probes",
-        targets.len()
-    );
+    let mut targets = shut(&platform, "172.17.0.1", &foreign);
+    ensure_worth_probing(&targets).await?;
+    // What it may reach, so that the rest of the answer means something.
+    let open = format!("{}:{OPEN_PORT}", platform.host_address());
+    let _listener = TcpListener::bind(&open).await?;
+    targets.push(open.clone());
 
     let mut spec = probe_spec();
-    spec["build"] = json!({ "args": { "TARGETS": targets.join(",") } });
+    spec["build"] = json!({ "args": { "TARGETS": targets.join(","), "OPEN": open } });
     let fixture = platform.fixture("probing", spec).await?;
-    let said = e2e::command::run(
-        railhead(&platform)?
-            .args([
-                "up",
-                "--ci",
-                "--detach",
-                "--json",
-                "-s",
-                &fixture.service.id.to_string(),
-            ])
-            .arg(example("probing-build")),
-    )
-    .await?;
-    assert_eq!(said.code, 0, "{said:?}");
-    let deployment = platform.newest_deployment(fixture.service.id).await?;
-    wait::until(
-        "the probing build's end",
-        Duration::from_secs(180),
-        || async {
-            let now = platform.deployment(&deployment).await?;
-            ensure!(
-                now.state > DeploymentState::Building,
-                "it is {:?}",
-                now.state
-            );
-            Ok(())
-        },
-    )
-    .await;
-    let log = platform.build_log(&deployment).await?;
-    assert!(
-        log.contains(&format!("probed {} targets, reached 0:", targets.len())),
-        "{log}"
-    );
+    let built = built(&platform, &fixture).await?;
+    let log = platform.build_log(&built).await?;
+    let found = format!("probed {} targets, reached 1: {open}", targets.len());
+    assert!(log.lines().any(|line| line.ends_with(&found)), "{log}");
     platform.delete(&fixture).await?;
     platform.delete(&other).await
+}
+
+/// The deployment of the example `probing-build`, once its build has ended.
+async fn built(platform: &Platform, fixture: &Fixture) -> Result<Deployment> {
+    let service = fixture.service.id.to_string();
+    let mut up = railhead(platform)?;
+    up.args(["up", "--ci", "--detach", "--json", "-s", &service]);
+    let said = e2e::command::run(up.arg(example("probing-build"))).await?;
+    ensure!(said.code == 0, "{said:?}");
+    let deployment = platform.newest_deployment(fixture.service.id).await?;
+    let within = Duration::from_secs(180);
+    wait::until("the probing build's end", within, || async {
+        let now = platform.deployment(&deployment).await?.state;
+        ensure!(now > DeploymentState::Building, "it is {now:?}");
+        Ok(())
+    })
+    .await;
+    Ok(deployment)
 }
