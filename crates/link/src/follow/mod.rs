@@ -5,11 +5,7 @@ mod ledger;
 mod state;
 mod view;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use domain::{generation::Position, ring::Ring};
 use protocol::{
@@ -17,7 +13,7 @@ use protocol::{
     item::Item,
 };
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Mutex, Notify, watch},
     time::timeout,
 };
 
@@ -192,6 +188,8 @@ type Pairs = Vec<(&'static str, String)>;
 pub struct Follower<T> {
     feed: Feed,
     state: watch::Receiver<Arc<State<T>>>,
+    /// Whoever works on it may wait for the disk, also after the stream that it works for was given up: no thread of
+    /// the runtime may wait for the lock. A panic under it leaves a ledger whose shown state is the last good one.
     ledger: Arc<Mutex<Ledger<T>>>,
     identity: Identity,
     client: Client,
@@ -279,10 +277,11 @@ impl<T: Item> Follower<T> {
 
     /// One connection, until it ends.
     async fn stream(&self, backoff: &mut Backoff) -> Result<(), Error> {
-        let (query, headers) = self.request()?;
+        let (query, headers) = self.request().await?;
         let opened = self.client.stream("/node/v1/desired", &query, &headers);
         let (url, mut response) = opened.await?;
-        lock(&self.ledger).connected(self.identity.credentials().feed_keys.clone());
+        let keys = self.identity.credentials().feed_keys.clone();
+        self.ledger.lock().await.connected(keys);
         self.feed.set_connected(true);
         loop {
             let piece = timeout(IDLE_TIMEOUT, next_piece(&url, &mut response)).await;
@@ -313,12 +312,12 @@ impl<T: Item> Follower<T> {
         &self,
         work: impl FnOnce(&mut Ledger<T>) -> Result<Received, Error> + Send + 'static,
     ) -> Result<Received, Error> {
-        let ledger = self.ledger.clone();
-        tokio::task::spawn_blocking(move || work(&mut lock(&ledger))).await?
+        let mut ledger = self.ledger.clone().lock_owned().await;
+        tokio::task::spawn_blocking(move || work(&mut ledger)).await?
     }
 
-    fn request(&self) -> Result<(Pairs, Pairs), Error> {
-        let mut ledger = lock(&self.ledger);
+    async fn request(&self) -> Result<(Pairs, Pairs), Error> {
+        let mut ledger = self.ledger.lock().await;
         let ring = *self.feed.ring.borrow();
         ledger.follow(ring);
         let mut query = vec![("feed", self.feed.tier.with_ring(ring).to_string())];
@@ -332,11 +331,6 @@ impl<T: Item> Follower<T> {
         }
         Ok((query, headers))
     }
-}
-
-/// A panic under the lock leaves a ledger whose shown state is the last good one.
-fn lock<T>(ledger: &Mutex<Ledger<T>>) -> MutexGuard<'_, Ledger<T>> {
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The next value that is set.

@@ -1,10 +1,9 @@
-use domain::ring::Ring;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use domain::id::NodeId;
+use domain::{id::NodeId, ring::Ring};
 use link::{
     Link,
     follow::{Feed, State},
@@ -17,10 +16,11 @@ use protocol::{
 use tempfile::tempdir;
 use testkit::{
     chaos_proxy::{ChaosProxy, Conditions},
+    hung_file::HungFile,
     publisher::Change,
     wait,
 };
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 use super::control_plane::ControlPlane;
 
@@ -246,4 +246,29 @@ async fn a_node_comes_back_at_the_turn_that_it_was_told() {
     assert!(begun.elapsed() >= turn, "not by its own, shorter backoff");
     assert_eq!(following.feed.status().interruptions, 0);
     assert_eq!(control_plane.streams().len(), 1);
+}
+
+/// There is one thread: held up, it could not heal the disk.
+#[tokio::test]
+async fn another_ring_is_followed_once_a_hung_disk_is_back_and_nobody_is_held_up_until_then() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    control_plane.publish(put("a"));
+    let dir = tempdir().unwrap();
+    let link = control_plane.join(dir.path()).await;
+    let following = follow(&link);
+    let hung = HungFile::at(&dir.path().join("state/feeds/routes-global/base.new"));
+    let mut rings = [Ring::Canary, Ring::All].into_iter().cycle();
+    loop {
+        let asked = control_plane.streams().len();
+        let asked_again = wait::until(SOON, async || control_plane.streams().len() > asked);
+        if timeout(Duration::from_secs(2), asked_again).await.is_err() {
+            break;
+        }
+        following.feed.set_ring(rings.next().unwrap());
+    }
+    assert!(following.state.borrow().items.is_empty());
+
+    assert!(!hung.heal().is_empty(), "it was written to");
+    following.feed.set_ring(Ring::All);
+    following.holds(1).await;
 }
