@@ -4,6 +4,7 @@
 //! control plane that is away for a moment fails none.
 
 mod base_image;
+mod blocking;
 mod buildkit;
 mod config;
 mod context;

@@ -21,7 +21,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Checks what the user wrote.
+    /// Checks what the user wrote. For `file://` it waits for the disk.
     pub fn check(repo: &str, file_roots: &[PathBuf]) -> Result<Self, Error> {
         let refused = |reason: &str| Error::RepositoryRefused {
             repo: shown(repo),

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::Read,
     path::{Component, Path},
+    sync::Arc,
 };
 
 use flate2::read::MultiGzDecoder;
@@ -13,7 +14,7 @@ use domain::{id::ArchiveId, quantity::Bytes};
 use protocol::log::Stream;
 
 use super::Fetch;
-use crate::build::error::Error;
+use crate::build::{blocking::blocking, error::Error};
 
 const ENTRIES_MAX: usize = 200_000;
 
@@ -34,13 +35,8 @@ pub async fn fetch(fetch: &Fetch<'_>, id: ArchiveId, sha256: &str) -> Result<(),
             damaged @ client::Error::Checksum { .. } => invalid(damaged.to_string()),
             other => Error::ArchiveFetch(other),
         })?;
-    let target = fetch.workspace.source();
-    tokio::task::spawn_blocking(move || unpack(&path, &target, limit))
-        .await
-        .map_err(|source| Error::EndedEarly {
-            doing: "unpacking the archive",
-            source,
-        })?
+    let workspace = Arc::clone(fetch.workspace);
+    blocking(move || unpack(&path, &workspace.source(), limit)).await
 }
 
 fn invalid(reason: impl Into<String>) -> Error {

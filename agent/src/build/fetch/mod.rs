@@ -3,19 +3,21 @@
 mod address;
 mod archive;
 mod git;
+mod home;
 mod refs;
 mod repository;
 mod said;
 mod submodules;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use domain::id::OrganizationId;
+use domain::{id::OrganizationId, quantity::Bytes};
 use protocol::{item::BuildSource, report::CommitInfo};
 use zeroize::Zeroizing;
 
 use super::{
-    ControlPlane, config::Config, error::Error, log::Log, sandbox::Sandbox, workspace::Workspace,
+    ControlPlane, blocking::blocking, config::Config, error::Error, log::Log, sandbox::Sandbox,
+    workspace::Workspace,
 };
 
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
@@ -27,7 +29,7 @@ pub struct Fetch<'a> {
     /// Where archives come from.
     pub control_plane: &'a dyn ControlPlane,
     /// Where the source goes.
-    pub workspace: &'a Workspace,
+    pub workspace: &'a Arc<Workspace>,
     /// Whose it is: known hosts are kept per organization.
     pub organization: OrganizationId,
     /// An OpenSSH private key.
@@ -44,12 +46,12 @@ impl Fetch<'_> {
         tokio::select! {
             // What came quicker than anybody looked is measured at the end; so is what failed at the
             // limit of a single file.
-            result = self.fetch(source) => if self.workspace.exceeds(limit) {
+            result = self.fetch(source) => if self.exceeds(limit).await? {
                 Err(too_large)
             } else {
                 result
             },
-            () = self.outgrown() => Err(too_large),
+            outgrown = self.outgrown(limit) => Err(outgrown.err().unwrap_or(too_large)),
         }
     }
 
@@ -66,10 +68,16 @@ impl Fetch<'_> {
         }
     }
 
-    async fn outgrown(&self) {
-        while !self.workspace.exceeds(self.config.max_source) {
+    async fn outgrown(&self, limit: Bytes) -> Result<(), Error> {
+        while !self.exceeds(limit).await? {
             tokio::time::sleep(WATCH_INTERVAL).await;
         }
+        Ok(())
+    }
+
+    async fn exceeds(&self, limit: Bytes) -> Result<bool, Error> {
+        let workspace = Arc::clone(self.workspace);
+        blocking(move || Ok(workspace.exceeds(limit))).await
     }
 
     fn sandbox(&self) -> Sandbox {

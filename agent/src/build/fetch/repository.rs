@@ -172,7 +172,7 @@ impl<'a> Repository<'a> {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let workspace = self.fetch.workspace;
+        let workspace = &self.fetch.workspace;
         let mut command = self.fetch.sandbox().command("git", &workspace.source());
         command
             .args(arguments)

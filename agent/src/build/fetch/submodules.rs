@@ -9,7 +9,7 @@ use std::{
 use protocol::log::Stream;
 
 use super::{address::Address, refs::Target, repository::Repository};
-use crate::build::error::Error;
+use crate::build::{blocking::blocking, error::Error};
 
 const DEPTH_MAX: usize = 8;
 const COUNT_MAX: usize = 200;
@@ -89,19 +89,29 @@ async fn find(parent: &Repository<'_>) -> Result<Vec<Module>, Error> {
     for declared in declared(parent).await? {
         if let Some(commit) = commit_at(parent, &declared).await? {
             let path = parent.path.join(&declared.path).display().to_string();
-            let module = module(parent, &declared, commit);
+            let module = module(parent, declared, commit).await;
             found.push(module.map_err(|error| error.of_submodule(&path))?);
         }
     }
     Ok(found)
 }
 
-fn module(parent: &Repository<'_>, declared: &Declared, commit: String) -> Result<Module, Error> {
-    Ok(Module {
-        address: address(parent, &declared.url)?,
-        path: place(parent, &declared.path)?,
-        commit,
+async fn module(
+    parent: &Repository<'_>,
+    declared: Declared,
+    commit: String,
+) -> Result<Module, Error> {
+    let roots = parent.fetch.config.file_roots.clone();
+    let (beside, work_tree) = (parent.address.clone(), parent.work_tree());
+    let above = parent.path.clone();
+    blocking(move || {
+        Ok(Module {
+            address: address(&beside, &declared.url, &roots)?,
+            path: above.join(place(&beside, work_tree, &declared.path)?),
+            commit,
+        })
     })
+    .await
 }
 
 async fn declared(parent: &Repository<'_>) -> Result<Vec<Declared>, Error> {
@@ -161,15 +171,13 @@ async fn commit_at(parent: &Repository<'_>, declared: &Declared) -> Result<Optio
 }
 
 /// A relative address is one beside the parent's. `file://` is for whoever sets the service's repository.
-fn address(parent: &Repository<'_>, url: &str) -> Result<Address, Error> {
+fn address(parent: &Address, url: &str, roots: &[PathBuf]) -> Result<Address, Error> {
     let refused = |reason: &str| Error::RepositoryRefused {
         repo: url.to_owned(),
         reason: reason.to_owned(),
     };
-    let roots = &parent.fetch.config.file_roots;
     if url.starts_with("./") || url.starts_with("../") {
         let beside = parent
-            .address
             .beside(url)
             .ok_or_else(|| refused("it leads above its host"))?;
         return Address::check(&beside, roots);
@@ -182,20 +190,19 @@ fn address(parent: &Repository<'_>, url: &str) -> Result<Address, Error> {
     Address::check(url, roots)
 }
 
-/// Where it is checked out, from the source's top: the empty folder that git has made there.
-fn place(parent: &Repository<'_>, path: &str) -> Result<PathBuf, Error> {
+/// Where it is checked out, from the top of its parent's: the empty folder that git has made there.
+fn place(parent: &Address, mut folder: PathBuf, path: &str) -> Result<PathBuf, Error> {
     let plain = Path::new(path)
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
-    let mut folder = parent.work_tree();
     let real = plain
         && Path::new(path).components().all(|part| {
             folder.push(part);
             folder.symlink_metadata().is_ok_and(|found| found.is_dir())
         });
-    real.then(|| parent.path.join(path))
+    real.then(|| path.into())
         .ok_or_else(|| Error::RepositoryRefused {
-            repo: parent.address.shown.clone(),
+            repo: parent.shown.clone(),
             reason: format!("its submodule path \"{path}\" is no folder of its own"),
         })
 }

@@ -18,6 +18,7 @@ use protocol::{
 use super::{
     Dependencies,
     base_image::BaseImage,
+    blocking::blocking,
     buildkit::SecretFiles,
     config::Config,
     context::{Context, Selection},
@@ -62,8 +63,8 @@ impl Job {
         let engine = self
             .persist(|| Engine::connect(&self.shared.config.socket))
             .await?;
-        let secrets = Arc::new(self.secrets()?);
-        let workspace = self.workspace().await?;
+        let secrets = Arc::new(self.secrets().await?);
+        let workspace = Arc::new(self.workspace().await?);
         self.enter(BuildState::Fetching).await;
         let commit = self.persist(|| self.fetch(&workspace)).await?;
         self.enter(BuildState::Building).await;
@@ -106,15 +107,16 @@ impl Job {
     }
 
     /// Build secrets by mount id, and the operator's CA certificates.
-    fn secrets(&self) -> Result<SecretFiles, Error> {
+    async fn secrets(&self) -> Result<SecretFiles, Error> {
         let mut files = SecretFiles::new();
         for (name, reference) in &self.item.secrets {
             let value = self.open(name.as_str(), reference)?;
             files.insert(name.to_string(), Zeroizing::new(value.as_bytes().to_vec()));
         }
-        if let Some(path) = &self.shared.config.extra_ca_file {
-            let certificates =
-                std::fs::read(path).map_err(Error::io("read the extra CA file", path))?;
+        if let Some(path) = self.shared.config.extra_ca_file.clone() {
+            let read =
+                move || std::fs::read(&path).map_err(Error::io("read the extra CA file", path));
+            let certificates = blocking(read).await?;
             files
                 .entry(CA_SECRET.to_owned())
                 .or_insert_with(|| Zeroizing::new(certificates));
@@ -141,7 +143,7 @@ impl Job {
         blocking(move || Workspace::create(&parent, id, uid)).await
     }
 
-    async fn fetch(&self, workspace: &Workspace) -> Result<Option<CommitInfo>, Error> {
+    async fn fetch(&self, workspace: &Arc<Workspace>) -> Result<Option<CommitInfo>, Error> {
         let deploy_key = match &self.item.source {
             BuildSource::Git {
                 deploy_key: Some(key),
@@ -165,7 +167,8 @@ impl Job {
         if let BuildSource::Image { image } = &self.item.source {
             self.log
                 .line(Stream::Stdout, &format!("Taking over {image}"));
-            return Context::of_image(image, &to);
+            let image = image.clone();
+            return blocking(move || Context::of_image(&image, &to)).await;
         }
         let selection = Selection {
             source: workspace.source(),
@@ -186,15 +189,4 @@ impl Job {
 
 fn context_file(workspace: &Workspace) -> std::path::PathBuf {
     workspace.file("context.tar")
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|source| Error::EndedEarly {
-            doing: "work on the source",
-            source,
-        })?
 }
