@@ -8,6 +8,7 @@ mod gate;
 mod headers;
 mod limit;
 mod metrics;
+mod upload;
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,6 +33,7 @@ pub use body::{Bodies, Received};
 pub use gate::Gate;
 use limit::Account;
 pub use limit::Limits;
+use upload::Upload;
 
 /// An answer must have begun by then.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -93,7 +95,12 @@ fn traceparent(request: &Request) -> Option<&str> {
 async fn admitted(layer: &Layer, mut request: Request, next: Next, id: &RequestId) -> Response {
     // An upload takes as long as its client likes, and has places of its own.
     if is_upload(&request) {
-        return handle(layer, request, next, id).await;
+        let upload = Upload::lend(&mut request);
+        let response = handle(layer, request, next, id).await;
+        let limit = layer.state.config.limits.archive.0;
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        upload.discard_rest(most).await;
+        return response;
     }
     let _room = match layer.bodies.receive(&mut request).await {
         Ok(room) => room,

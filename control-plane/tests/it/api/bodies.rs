@@ -7,12 +7,15 @@ use futures::{
     StreamExt as _,
     stream::{self, FuturesUnordered},
 };
-use reqwest::Method;
+use reqwest::{Certificate, Client, ClientBuilder, Method};
 use serde_json::{Value, json};
 use testkit::wait::until;
 use tokio::{process::Command, time::timeout};
 
-use super::world::{Answer, Server, World, read};
+use super::{
+    objects::Objects,
+    world::{Answer, Server, World, read},
+};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Sooner than a body that trickles is given up.
@@ -92,6 +95,41 @@ async fn whoever_sends_too_much_gets_to_read_the_answer() {
             let (status, answer) = curl(&world, dir.path(), version, size).await;
             assert_eq!(status, 413, "{version} {size}: {answer}");
             assert_eq!(answer["code"], "body_too_large", "{version} {size}");
+        }
+    }
+}
+
+/// By an own client, so that a connection that is reset is no other test's.
+fn client(world: &World, version: fn(ClientBuilder) -> ClientBuilder) -> Client {
+    let ca = world.server.state.keys.authority.pem();
+    let ca = Certificate::from_pem(ca.as_bytes()).unwrap();
+    let client = Client::builder().tls_certs_only([ca]);
+    version(client).build().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_far_too_much_or_may_not_send_at_all_gets_to_read_the_answer() {
+    let world = World::with("[limits]\narchive = \"32Mi\"").await;
+    let objects = Objects::make(&world, &world.acme, "shop").await;
+    let projects = format!("/v1/organizations/{}/projects", world.acme.id);
+    let archives = format!("/v1/services/{}/archives", objects.0["service_id"]);
+    let (mine, foreign) = (&*world.acme.owner.token, &*world.mallory.owner.token);
+    let sent = Bytes::from([vec![0x1f, 0x8b], vec![b'x'; 64 << 20]].concat());
+    let part = sent.slice(..24 << 20);
+    for version in [
+        ClientBuilder::http1_only,
+        ClientBuilder::http2_prior_knowledge,
+    ] {
+        for (path, token, body, status, code) in [
+            (&projects, mine, &sent, 413, "body_too_large"),
+            (&archives, mine, &sent, 413, "body_too_large"),
+            (&archives, foreign, &part, 404, "not_found"),
+            (&archives, "rht_wrong", &part, 401, "unauthenticated"),
+        ] {
+            let request = client(&world, version).post(format!("{}{path}", world.server.url));
+            let request = request.header("content-type", "application/json");
+            let answer = read(request.bearer_auth(token).body(body.clone())).await;
+            assert_eq!(answer.expect(status).code(), code, "{path}");
         }
     }
 }
