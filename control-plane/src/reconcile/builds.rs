@@ -7,7 +7,7 @@ use protocol::{
     item::{BuildItem, BuildSource, Item as _, NodeItem},
 };
 
-use super::{Context, Error};
+use super::{Context, Error, metrics};
 use crate::{
     feed::{route::Changes, secrets::SecretKey},
     store::{
@@ -23,22 +23,35 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     let state = &context.state;
     let all = build::open(&mut SystemTx::begin(&state.pools).await?).await?;
     for build in all {
-        let mut tx = SystemTx::begin(&state.pools).await?;
         let best = match wants_node(&build) {
-            true => build::builders(&mut tx)
-                .await?
-                .first()
-                .map(|(node, _)| *node),
+            true => best_builder(&context).await?,
             false => None,
         };
         let action = decide(&build, best);
-        apply(&mut tx, &build, action, &state.config.registry.host).await?;
+        let is_assigned = matches!(action, Action::Assign(_));
+        if is_assigned {
+            failpoint::reach("build-decided");
+        }
+        let mut tx = SystemTx::begin(&state.pools).await?;
+        if !apply(&mut tx, &build, action, &state.config.registry.host).await? {
+            metrics::refused("builds");
+            continue;
+        }
         tx.commit().await?;
+        if is_assigned {
+            failpoint::reach("build-assigned");
+        }
         if action != Action::Wait {
             state.waker.wake(Topic::Feeds);
         }
     }
     Ok(())
+}
+
+async fn best_builder(context: &Context) -> Result<Option<NodeId>, Error> {
+    let mut tx = SystemTx::begin(&context.state.pools).await?;
+    let builders = build::builders(&mut tx).await?;
+    Ok(builders.first().map(|(node, _)| *node))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,27 +86,32 @@ fn decide(build: &Build, best: Option<NodeId>) -> Action {
     }
 }
 
+/// Whether the build was still as the decision found it; else nothing is to be kept.
 async fn apply(
     tx: &mut SystemTx,
     build: &Build,
     action: Action,
     registry: &str,
-) -> Result<(), store::Error> {
+) -> Result<bool, store::Error> {
     let id = item_id(build);
     let mut changes = Changes::new();
     match action {
         Action::Wait => {}
         Action::Tell(node) => {
+            if !build::hold(tx, build).await? {
+                return Ok(false);
+            }
             changes.insert(FeedName::Node(node), vec![put(build, registry)?]);
         }
         Action::Assign(node) => {
-            if build::assign(tx, build, Some(node)).await? {
-                if let Some(previous) = build.node {
-                    let cause = DropCause::Plan;
-                    changes.insert(FeedName::Node(previous), vec![Change::Delete { id, cause }]);
-                }
-                changes.insert(FeedName::Node(node), vec![put(build, registry)?]);
+            if !build::assign(tx, build, node).await? {
+                return Ok(false);
             }
+            if let Some(previous) = build.node {
+                let cause = DropCause::Plan;
+                changes.insert(FeedName::Node(previous), vec![Change::Delete { id, cause }]);
+            }
+            changes.insert(FeedName::Node(node), vec![put(build, registry)?]);
         }
         Action::End => build::end_canceled(tx, build.id).await?,
         Action::Forget(node) => {
@@ -101,7 +119,8 @@ async fn apply(
             changes.insert(FeedName::Node(node), vec![Change::Delete { id, cause }]);
         }
     }
-    feed::write(tx, changes).await.map(drop)
+    feed::write(tx, changes).await?;
+    Ok(true)
 }
 
 fn item_id(build: &Build) -> String {

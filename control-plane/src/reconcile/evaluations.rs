@@ -7,7 +7,7 @@ use domain::{id::DeploymentId, name::Name};
 use protocol::feed::FeedName;
 use scheduler::{Amount, Evaluation, Goal, Placement, Plan, Snapshot};
 
-use super::{Context, Error, orphans, routes};
+use super::{Context, Error, metrics, orphans, routes};
 use crate::{
     feed::{
         instance,
@@ -79,10 +79,14 @@ async fn answer(context: &Context, claim: &Claim) -> Result<(), Error> {
         evaluation::finish(&mut tx, claim, shortages).await?;
         let events = events(&service, &plan);
         event::append(tx.executor(), service.organization, &events).await?;
+        tx.commit().await?;
+        if !events.is_empty() {
+            failpoint::reach("plan-applied");
+        }
     } else {
         evaluation::finish(&mut tx, claim, Vec::new()).await?;
+        tx.commit().await?;
     }
-    tx.commit().await?;
     for topic in [
         Topic::Feeds,
         Topic::Instances,
@@ -175,6 +179,7 @@ async fn apply(
         };
         let placed = placement::place(tx, service, placement, Purpose::Serve).await?;
         let Some(id) = placed else {
+            metrics::refused("evaluations");
             evaluation::request(tx, service.organization, service.id, "refused").await?;
             continue;
         };

@@ -11,7 +11,11 @@ struct Metrics {
     turns: IntCounterVec,
     duration: HistogramVec,
     last_success: GaugeVec,
+    refused: IntCounterVec,
 }
+
+/// Reconcilers that write by comparing with what they have read.
+const COMPARING: [&str; 3] = ["builds", "deployments", "evaluations"];
 
 #[allow(clippy::expect_used)]
 static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
@@ -25,14 +29,23 @@ static METRICS: LazyLock<Metrics> = LazyLock::new(|| {
         "railhead_reconcile_last_success_timestamp_seconds",
         "When a reconciler last ended a turn without an error.",
     );
+    let refused = Opts::new(
+        "railhead_reconcile_refused_total",
+        "Writes that were refused because the row was no longer as it had been read.",
+    );
     let metrics = Metrics {
         turns: IntCounterVec::new(turns, &["task", "outcome"]).expect(NAMES),
         duration: HistogramVec::new(duration, &["task"]).expect(NAMES),
         last_success: GaugeVec::new(success, &["task"]).expect(NAMES),
+        refused: IntCounterVec::new(refused, &["task"]).expect(NAMES),
     };
+    for task in COMPARING {
+        metrics.refused.with_label_values(&[task]);
+    }
     register(metrics.turns.clone());
     register(metrics.duration.clone());
     register(metrics.last_success.clone());
+    register(metrics.refused.clone());
     metrics
 });
 
@@ -59,4 +72,9 @@ pub(super) fn observe(task: &str, took: Duration, succeeded: bool) {
             .with_label_values(&[task])
             .set(now.as_secs_f64());
     }
+}
+
+/// What a turn had decided was refused: another replica was there first, or there is less room than it had seen.
+pub(super) fn refused(task: &str) {
+    METRICS.refused.with_label_values(&[task]).inc();
 }

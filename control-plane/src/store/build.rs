@@ -106,17 +106,31 @@ pub async fn builders(tx: &mut SystemTx) -> Result<Vec<(NodeId, i64)>, Error> {
 }
 
 /// Gives the build to a node, if it still is where it was.
-pub async fn assign(tx: &mut SystemTx, build: &Build, node: Option<NodeId>) -> Result<bool, Error> {
+pub async fn assign(tx: &mut SystemTx, build: &Build, node: NodeId) -> Result<bool, Error> {
     let assigned = sqlx::query(
         "update build set node_id = $3, attempt = attempt + 1, state = 'waiting'
          where id = $1 and node_id is not distinct from $2 and finished_at is null",
     )
     .bind(build.id.uuid())
     .bind(build.node.map(NodeId::uuid))
-    .bind(node.map(NodeId::uuid))
+    .bind(node.uuid())
     .execute(tx.executor())
     .await?;
     Ok(assigned.rows_affected() == 1)
+}
+
+/// Keeps the build where it is until the transaction ends, if it still is there and goes on.
+pub async fn hold(tx: &mut SystemTx, build: &Build) -> Result<bool, Error> {
+    let held = sqlx::query(
+        "select true from build where id = $1 and node_id is not distinct from $2
+             and canceled = $3 and finished_at is null for share",
+    )
+    .bind(build.id.uuid())
+    .bind(build.node.map(NodeId::uuid))
+    .bind(build.canceled)
+    .fetch_optional(tx.executor())
+    .await?;
+    Ok(held.is_some())
 }
 
 /// Ends a canceled build that no node will report on.

@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 
 use decide::{decide, input};
 
-use super::{Context, Error};
+use super::{Context, Error, metrics::refused};
 use crate::{
     store::{
         self,
@@ -95,6 +95,7 @@ async fn take_step(
         }
     };
     if !deployment::advance(&mut tx, deployment, &next).await? {
+        refused("deployments");
         return Ok(false);
     }
     announce(&mut tx, deployment, &next).await?;

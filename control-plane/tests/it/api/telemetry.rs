@@ -41,6 +41,7 @@ async fn the_names_stay_and_no_label_is_a_clients_text() {
     railhead_http_requests_shed_total{} counter
     railhead_reconcile_duration_seconds{task} histogram
     railhead_reconcile_last_success_timestamp_seconds{task} gauge
+    railhead_reconcile_refused_total{task} counter
     railhead_reconcile_turns_total{outcome,task} counter
     railhead_rollout_ring_version{ring} gauge
     railhead_rollout_stopped{} gauge
