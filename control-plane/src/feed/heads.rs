@@ -1,5 +1,6 @@
 //! Where every feed stands, read once for all streams of a replica: each stream that looks for itself costs
-//! the database a transaction a second, and there are as many streams as nodes.
+//! the database a transaction a second, and there are as many streams as nodes. A replica that has seen a feed stand
+//! further knows by that, before any node shows it, that the database was put back.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -41,13 +42,23 @@ impl Heads {
         let newest = self.positions.get(&feed.to_string());
         self.barred || !self.welcome.contains(&node) || newest.is_none_or(|newest| *newest != seen)
     }
+
+    /// The newest position of those that a feed had and has no more.
+    fn lost<'a>(&self, before: &'a Self) -> Option<(&'a str, Position)> {
+        let stood = before.positions.iter();
+        stood
+            .filter(|(feed, stood)| self.positions.get(*feed).is_some_and(|now| now < stood))
+            .map(|(feed, stood)| (feed.as_str(), *stood))
+            .max_by_key(|(_, stood)| *stood)
+    }
 }
 
 /// Reads them at every wake-up, until the shutdown. While the database is away nothing is new.
 pub async fn run(state: State, newest: watch::Sender<Option<Arc<Heads>>>) {
     let mut wakes = state.waker.subscribe(Topic::Feeds);
     loop {
-        match read(&state).await {
+        let known = newest.borrow().clone();
+        match look(&state, known.as_deref()).await {
             Ok(heads) => publish(&newest, heads),
             Err(error) if error.is_retryable() => {
                 tracing::debug!(%error, "where feeds stand is not known at the moment");
@@ -77,12 +88,30 @@ fn publish(newest: &watch::Sender<Option<Arc<Heads>>>, heads: Heads) {
     });
 }
 
-async fn read(state: &State) -> Result<Heads, store::Error> {
+async fn look(state: &State, known: Option<&Heads>) -> Result<Heads, store::Error> {
     let mut tx = SystemTx::begin(&state.pools).await?;
+    let mut heads = read(&mut tx).await?;
+    if heads.barred || known.is_none_or(|known| heads.lost(known).is_none()) {
+        return Ok(heads);
+    }
+    // A failover that nobody has noticed yet explains it.
+    epoch::follow_timeline(&mut tx).await?;
+    heads = read(&mut tx).await?;
+    if let Some((feed, stood)) = known.and_then(|known| heads.lost(known)) {
+        let name = feed.parse().map_err(|e| store::Error::corrupt("feed", e))?;
+        epoch::show(&mut tx, &name, stood).await?;
+        tracing::error!(feed, %stood, "this database has lost what it had; no feed is served until `admin restored`");
+        heads.barred = true;
+    }
+    tx.commit().await?;
+    Ok(heads)
+}
+
+async fn read(tx: &mut SystemTx) -> Result<Heads, store::Error> {
     Ok(Heads {
-        positions: heads(&mut tx).await?,
-        welcome: node_identity::welcome(&mut tx).await?,
-        barred: epoch::shown(&mut tx).await?.is_some(),
+        positions: heads(tx).await?,
+        welcome: node_identity::welcome(tx).await?,
+        barred: epoch::shown(tx).await?.is_some(),
     })
 }
 
@@ -114,5 +143,26 @@ mod tests {
         assert!(quiet.concern(node, &FeedName::Node(NodeId::new()), at(3)));
         assert!(heads(&[], false).concern(node, &feed, at(3)));
         assert!(heads(&[node], true).concern(node, &feed, at(3)));
+    }
+
+    #[test]
+    fn what_a_feed_had_and_has_no_more_is_lost() {
+        let heads = |generations: &[i64]| Heads {
+            positions: generations
+                .iter()
+                .enumerate()
+                .map(|(feed, generation)| (feed.to_string(), at(*generation)))
+                .collect(),
+            ..Heads::default()
+        };
+        let before = heads(&[3, 5, 7]);
+        assert_eq!(heads(&[3, 6, 8, 1]).lost(&before), None);
+        assert_eq!(heads(&[3]).lost(&before), None, "a feed that is gone");
+        assert_eq!(heads(&[2, 4, 7]).lost(&before), Some(("1", at(5))));
+        let mut another_epoch = heads(&[1, 1, 1]);
+        for position in another_epoch.positions.values_mut() {
+            position.epoch = Epoch(2);
+        }
+        assert_eq!(another_epoch.lost(&before), None);
     }
 }

@@ -21,7 +21,7 @@ macro_rules! epoch_after {
     };
 }
 
-/// A position that a node has seen and this database has not.
+/// A position that a node, or a replica, has seen and this database has not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
     pub feed: String,
@@ -49,7 +49,7 @@ pub async fn shown(tx: &mut SystemTx) -> Result<Option<Shown>, Error> {
 pub async fn show(tx: &mut SystemTx, feed: &FeedName, position: Position) -> Result<(), Error> {
     sqlx::query(
         "update platform set shown_epoch = $1, shown_generation = $2, shown_feed = $3
-         where (coalesce(shown_epoch, -1), coalesce(shown_generation, -1)) < ($1, $2)",
+         where (coalesce(shown_epoch, -1), coalesce(shown_generation, -1)) < ($1, $2) and epoch <= $1",
     )
     .bind(position.epoch.0)
     .bind(position.generation.0)

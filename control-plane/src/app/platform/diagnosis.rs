@@ -7,6 +7,8 @@ use api::{
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::name::Name;
 
+use crate::store::epoch::Shown;
+
 /// A reconciler may miss so many of its turns, and at least [`STALLED_AFTER`].
 const MISSED_TURNS: i64 = 5;
 const STALLED_AFTER: i64 = 60;
@@ -15,8 +17,9 @@ const RENEWED_BY: TimeDelta = TimeDelta::hours(12);
 const JOB_WAITS_AT_MOST: i64 = 300;
 
 /// What is wrong, worst first.
-pub fn findings(status: &PlatformStatus, regions: &[Name]) -> Vec<Finding> {
+pub fn findings(status: &PlatformStatus, regions: &[Name], shown: Option<&Shown>) -> Vec<Finding> {
     let mut found = Vec::new();
+    found.extend(shown.map(restored));
     found.extend(
         status
             .reconcilers
@@ -32,6 +35,20 @@ pub fn findings(status: &PlatformStatus, regions: &[Name]) -> Vec<Finding> {
     found.extend(backlog(status));
     found.sort_by_key(|finding| finding.severity);
     found
+}
+
+/// Until an operator has decided nodes hear of nothing, which explains much of the rest.
+fn restored(shown: &Shown) -> Finding {
+    let Shown { feed, position } = shown;
+    critical(
+        "database_behind",
+        "platform",
+        format!(
+            "a node has shown position {position} of {feed}, which the database does not have: it was restored, and no \
+             feed is served"
+        ),
+        "restore a newer backup, or take this database for the true one: control-plane admin restored".to_owned(),
+    )
 }
 
 fn reconciler(one: &ReconcilerStatus, at: DateTime<Utc>) -> Option<Finding> {
@@ -135,7 +152,10 @@ fn standing(node: &NodeHealth, who: &str, at: DateTime<Utc>) -> Option<Finding> 
             "node_behind",
             node,
             format!("{who} has not applied the newest change of {feeds}"),
-            format!("its log says what it refuses; railhead node get {name}"),
+            format!(
+                "its log says what it refuses; railhead node get {name}. If the database was put back to an earlier \
+                 state of late: control-plane admin restored"
+            ),
         )
     })
 }

@@ -4,7 +4,7 @@ mod diagnosis;
 
 use api::platform::PlatformStatus;
 
-use crate::store::platform_status;
+use crate::store::{epoch, platform_status};
 
 use super::{Action, Context, Error, authorize_platform};
 
@@ -26,6 +26,7 @@ pub async fn status(context: &Context) -> Result<PlatformStatus, Error> {
         nodes: platform_status::nodes(&mut tx).await?,
         backlog: platform_status::backlog(&mut tx).await?,
     };
-    status.findings = diagnosis::findings(&status, &regions);
+    let shown = epoch::shown(&mut tx).await?;
+    status.findings = diagnosis::findings(&status, &regions, shown.as_ref());
     Ok(status)
 }

@@ -1,5 +1,11 @@
 //! What `railhead admin doctor` reads: with real reconcilers and real node links.
 
+use control_plane::store::{epoch, tx::SystemTx};
+use domain::{
+    generation::{Epoch, Generation, Position},
+    ring::Ring,
+};
+use protocol::feed::FeedName;
 use serde_json::Value;
 use testkit::wait::until;
 
@@ -71,4 +77,24 @@ async fn every_reconciler_says_how_it_fares() {
         well.count() >= 11
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_database_is_told_of_first_until_an_operator_has_decided() {
+    let world = World::new().await;
+    let pools = world.platform.pools().await;
+    let mut tx = SystemTx::begin(&pools).await.unwrap();
+    let newer = Position {
+        epoch: Epoch(1),
+        generation: Generation(1_000),
+    };
+    let feed = FeedName::GlobalRoutes(Ring::All);
+    epoch::show(&mut tx, &feed, newer).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(codes(&status(&world).await)[0], "database_behind");
+
+    let mut tx = SystemTx::begin(&pools).await.unwrap();
+    epoch::restored(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(!codes(&status(&world).await).contains(&"database_behind"));
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use control_plane::store::{
-    epoch,
-    feed::{self, Change, Following},
-    tx::SystemTx,
+use control_plane::{
+    feed::heads,
+    store::{
+        epoch,
+        feed::{self, Change, Following},
+        tx::SystemTx,
+    },
 };
 use domain::{
-    generation::{Epoch, Generation},
+    generation::{Epoch, Generation, Position},
     ring::Ring,
 };
 use link::follow::Standing;
@@ -20,6 +23,7 @@ use protocol::{
     item::NodeItem,
 };
 use testkit::wait::until;
+use tokio::sync::watch;
 
 use super::platform::{DEADLINE, Platform, Replica};
 
@@ -233,4 +237,46 @@ async fn a_restored_database_serves_nothing_until_an_operator_has_decided() {
             .is_some_and(|commit| commit.epoch == raised)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_has_seen_more_stops_serving_before_any_node_shows_it() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let mut lost = Generation(0);
+    // More than reconcilers add meanwhile.
+    for value in ["1", "2", "3", "4", "5"] {
+        lost = write(&replica, vec![put("hostname/old", value)]).await;
+    }
+    let (sender, newest) = watch::channel(None);
+    let reading = tokio::spawn(heads::run(replica.state.clone(), sender));
+    until(DEADLINE, async || newest.borrow().is_some()).await;
+
+    // As a copied data folder has it: the server's identity and timeline are the same.
+    sqlx::query("update feed set generation = 1 where name = 'routes/global'")
+        .execute(&platform.pool)
+        .await
+        .unwrap();
+    let shown = async || {
+        let mut tx = SystemTx::begin(&replica.state.pools).await.unwrap();
+        epoch::shown(&mut tx).await.unwrap()
+    };
+    until(DEADLINE, async || shown().await.is_some()).await;
+    assert!(shown().await.unwrap().position.generation >= lost);
+    let mut tx = SystemTx::begin(&replica.state.pools).await.unwrap();
+    epoch::restored(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+
+    // Whoever comes late with that does not bar the epoch that has begun.
+    let mut tx = SystemTx::begin(&replica.state.pools).await.unwrap();
+    let old = Position {
+        epoch: Epoch(1),
+        generation: lost,
+    };
+    epoch::show(&mut tx, &FeedName::GlobalRoutes(Ring::All), old)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(shown().await, None);
+    reading.abort();
 }

@@ -1,4 +1,5 @@
 use api::platform::Backlog;
+use domain::generation::{Epoch, Generation, Position};
 use uuid::Uuid;
 
 use super::*;
@@ -51,7 +52,7 @@ fn well() -> PlatformStatus {
 }
 
 fn codes(status: &PlatformStatus) -> Vec<String> {
-    let found = findings(status, &[name("us-east")]);
+    let found = findings(status, &[name("us-east")], None);
     found.into_iter().map(|finding| finding.code).collect()
 }
 
@@ -61,10 +62,27 @@ fn a_platform_that_is_well_has_no_findings() {
 }
 
 #[test]
+fn a_database_that_lacks_what_a_node_has_seen_is_named_first() {
+    let shown = Shown {
+        feed: "routes/global".to_owned(),
+        position: Position {
+            epoch: Epoch(3),
+            generation: Generation(7),
+        },
+    };
+    let mut status = well();
+    status.nodes[1].late_since = Some(at() - TimeDelta::minutes(5));
+    let found = findings(&status, &[name("us-east")], Some(&shown));
+    assert_eq!(found[0].code, "database_behind");
+    assert!(found[0].message.contains("routes/global"));
+    assert!(found[0].advice.contains("control-plane admin restored"));
+}
+
+#[test]
 fn a_reconciler_that_stands_still_is_found_with_its_error() {
     let mut status = well();
     status.reconcilers = vec![reconciler_seen(Some(180), Some("deadlock"))];
-    let found = findings(&status, &[]);
+    let found = findings(&status, &[], None);
     insta::assert_snapshot!(found[0].message, @"the reconciler deployments last succeeded 3 min ago: deadlock");
     status.reconcilers = vec![reconciler_seen(None, None)];
     assert_eq!(codes(&status), ["reconciler_stalled"]);
@@ -93,7 +111,7 @@ fn a_fenced_node_is_not_called_late_and_agent_and_edge_are_told_apart() {
         node.late_since = Some(at() - TimeDelta::minutes(5));
     }
     status.nodes[0].fenced = true;
-    let found = findings(&status, &[]);
+    let found = findings(&status, &[], None);
     let told: Vec<_> = found.iter().map(|one| one.message.as_str()).collect();
     assert_eq!(
         told,
