@@ -167,3 +167,18 @@ pub fn phases(kills: &[Kill], deployments: &[Deployment]) -> BTreeMap<&'static s
     }
     phases
 }
+
+/// How many kills met a deployment for each reason, anywhere between its request and its end.
+pub fn reasons<'a>(kills: &[Kill], deployments: &'a [Deployment]) -> BTreeMap<&'a str, usize> {
+    let mut reasons = BTreeMap::new();
+    for deployment in deployments {
+        let steps = &deployment.steps;
+        if let (Some((_, began)), Some((_, ended))) = (steps.first(), steps.last()) {
+            let met = kills
+                .iter()
+                .filter(|kill| kill.at >= *began && kill.at < *ended);
+            *reasons.entry(deployment.reason.as_str()).or_default() += met.count();
+        }
+    }
+    reasons
+}

@@ -36,6 +36,8 @@ pub async fn world(platform: &Platform, environment: EnvironmentId) -> Result<Wo
     deployments(&mut tx, &mut world).await?;
     instances(&mut tx, &mut world).await?;
     routes(&mut tx, &mut world).await?;
+    reservations(&mut tx, &mut world).await?;
+    audit(&mut tx, &mut world).await?;
     tx.rollback().await?;
     from_api(platform, environment, &mut world).await?;
     Ok(world)
@@ -90,7 +92,7 @@ fn label(object: &Value, name: &str) -> String {
         .to_owned()
 }
 
-type DeploymentRow = (Uuid, Uuid, String, Option<String>, Option<String>);
+type DeploymentRow = (Uuid, Uuid, String, String, Option<String>, Option<String>);
 
 async fn deployments(tx: &mut PgConnection, world: &mut World) -> Result<()> {
     let mut steps = by_deployment(
@@ -108,15 +110,17 @@ async fn deployments(tx: &mut PgConnection, world: &mut World) -> Result<()> {
     for (deployment, state) in events {
         told.entry(deployment).or_default().push(state.parse()?);
     }
-    let rows: Vec<DeploymentRow> =
-        sqlx::query_as("select id, service_id, state, error_code, error_message from deployment")
-            .fetch_all(tx)
-            .await?;
-    for (id, service, state, code, message) in rows {
+    let rows: Vec<DeploymentRow> = sqlx::query_as(
+        "select id, service_id, reason, state, error_code, error_message from deployment",
+    )
+    .fetch_all(tx)
+    .await?;
+    for (id, service, reason, state, code, message) in rows {
         let id = DeploymentId::from(id);
         world.deployments.push(Deployment {
             id,
             service: service.into(),
+            reason,
             state: state.parse()?,
             steps: steps.remove(&id).unwrap_or_default(),
             told: told.remove(&id.to_string()).unwrap_or_default(),
@@ -198,6 +202,35 @@ async fn routes(tx: &mut PgConnection, world: &mut World) -> Result<()> {
     )
     .fetch_all(tx)
     .await?;
+    Ok(())
+}
+
+async fn reservations(tx: &mut PgConnection, world: &mut World) -> Result<()> {
+    world.misreserved = sqlx::query_scalar(
+        "select format('%s has reserved %s mCPU and %s bytes, its instances take %s and %s', n.name,
+                       n.reserved_cpu_millis, n.reserved_memory_bytes, taken.cpu, taken.memory)
+         from node n, lateral (
+            select coalesce(sum(i.cpu_millis), 0) as cpu, coalesce(sum(i.memory_bytes), 0) as memory
+            from instance i where i.node_id = n.id and i.stopped_at is null
+         ) taken
+         where (n.reserved_cpu_millis, n.reserved_memory_bytes) <> (taken.cpu, taken.memory)",
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(())
+}
+
+async fn audit(tx: &mut PgConnection, world: &mut World) -> Result<()> {
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "select resource, count(*) from audit_event
+         where action = 'deployment.create' and outcome = 'success' and resource is not null group by resource",
+    )
+    .fetch_all(tx)
+    .await?;
+    for (deployment, told) in rows {
+        let told = usize::try_from(told).context("a number of audit events")?;
+        world.audited.insert(deployment.parse()?, told);
+    }
     Ok(())
 }
 

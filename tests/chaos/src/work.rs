@@ -106,6 +106,13 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// Redeploys.
+    pub async fn redeploy(&self, service: ServiceId) {
+        while self.goes_on() {
+            self.deploy(service, Some(DeploymentSource::Current)).await;
+        }
+    }
+
     /// Sets variables to rising numbers.
     pub async fn set_variables(&self, fixture: &Fixture) -> Result<()> {
         for number in 0.. {

@@ -25,6 +25,10 @@ pub struct World {
     pub endpoints: BTreeSet<(String, String)>,
     /// Nodes that have not applied the newest document: what is wrong, in words.
     pub behind: Vec<String>,
+    /// Nodes whose reservations are not what their instances take: what is wrong, in words.
+    pub misreserved: Vec<String>,
+    /// How often the audit log tells that a deployment was asked for.
+    pub audited: BTreeMap<DeploymentId, usize>,
     /// The variables that the test sets, with their values.
     pub variables: BTreeMap<String, String>,
     /// Projects that are there.
@@ -38,6 +42,8 @@ pub struct Deployment {
     pub id: DeploymentId,
     /// Of what.
     pub service: ServiceId,
+    /// Such as `rollback`.
+    pub reason: String,
     /// Where it stands.
     pub state: Step,
     /// The steps it entered, in order.

@@ -24,6 +24,12 @@ pub(super) fn wrong(world: &World) -> Vec<Violation> {
             .cloned()
             .map(Violation::Behind)
             .collect(),
+        world
+            .misreserved
+            .iter()
+            .cloned()
+            .map(Violation::Misreserved)
+            .collect(),
     ]
     .concat()
 }

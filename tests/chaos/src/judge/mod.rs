@@ -1,6 +1,7 @@
 //! Pass, fail, or a run that proves nothing. Pure: the same history and world give the same verdict.
 
 mod answers;
+mod ends;
 mod leftovers;
 mod requests;
 #[cfg(test)]
@@ -14,8 +15,11 @@ use domain::{
     id::{DeploymentId, ProjectId, ServiceId},
 };
 
-pub use self::answers::{Answered, judge as judge_answers};
-use crate::{history::History, world::World};
+pub use self::{
+    answers::{Answered, judge as judge_answers},
+    ends::Ends,
+};
+use crate::{history::History, kill, world::World};
 
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +47,8 @@ pub enum Violation {
         steps: Vec<Step>,
         told: Vec<Step>,
     },
+    #[error("the audit log tells {told} times that deployment {id} was asked for")]
+    AuditedOtherwise { id: DeploymentId, told: usize },
     #[error("{name} is {found:?} and not {expected:?}, the last value that was acknowledged")]
     VariableLost {
         name: String,
@@ -94,6 +100,10 @@ pub enum Violation {
     },
     #[error("a node has not followed: {0}")]
     Behind(String),
+    #[error("room is lost or given twice: {0}")]
+    Misreserved(String),
+    #[error("{failed} of {ended} deployments failed, and the platform may fail one of a thousand")]
+    TooManyFailed { ended: usize, failed: usize },
     #[error(
         "{count} × a request through {edge} failed with no edge down: {reason}, first at {first}"
     )]
@@ -106,7 +116,7 @@ pub enum Violation {
 }
 
 /// What a run must have done to prove anything.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Demands {
     /// Requests of tenants' users.
     pub requests: usize,
@@ -116,6 +126,8 @@ pub struct Demands {
     pub live: usize,
     /// Kills after which the process came back.
     pub kills: usize,
+    /// Steps in which a kill must have met some deployment.
+    pub phases: &'static [Step],
 }
 
 /// What became of a run.
@@ -160,6 +172,7 @@ impl fmt::Display for Verdict {
 pub fn judge(history: &History, world: &World, demands: &Demands) -> Verdict {
     let mut violations = wrong_with(history, world);
     violations.extend(requests::failed(history));
+    violations.extend(ends::too_many_failed(history, world));
     if !violations.is_empty() {
         return Verdict::Fail(violations);
     }
@@ -201,9 +214,17 @@ fn too_little(history: &History, world: &World, demands: &Demands) -> Vec<String
         ),
         ("kills with a return", back.count(), demands.kills),
     ];
+    let counts = counts.into_iter();
     counts
-        .into_iter()
         .filter(|(_, found, wanted)| found < wanted)
         .map(|(what, found, wanted)| format!("{found} {what}, wanted {wanted}"))
+        .chain(unmet(history, world, demands))
         .collect()
+}
+
+fn unmet(history: &History, world: &World, demands: &Demands) -> impl Iterator<Item = String> {
+    let met = kill::phases(&history.kills, &world.deployments);
+    let is_met = move |step: &&Step| met.get(step.as_str()).is_some_and(|kills| *kills > 0);
+    let unmet = demands.phases.iter().filter(move |step| !is_met(step));
+    unmet.map(|step| format!("no kill met a deployment that was {}", step.as_str()))
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use e2e::load::{Kind, Outcome, Record};
 
 use super::*;
@@ -16,6 +16,7 @@ const NOTHING: Demands = Demands {
     deployments: 0,
     live: 0,
     kills: 0,
+    phases: &[],
 };
 
 fn at(seconds: i64) -> DateTime<Utc> {
@@ -46,6 +47,7 @@ fn sound() -> (History, World) {
             state: Step::Live,
             steps: steps.into_iter().zip((0..).map(at)).collect(),
             told: steps.iter().skip(1).copied().collect(),
+            reason: "deploy".to_owned(),
             problem: None,
         }],
         wanted: [(service, [("us-east".to_owned(), 1)].into())].into(),
@@ -53,6 +55,7 @@ fn sound() -> (History, World) {
         containers: vec![container("ins_1")],
         networks: [("us-east".to_owned(), "env_1".to_owned())].into(),
         endpoints: [("us-east".to_owned(), "ins_1".to_owned())].into(),
+        audited: [(deployment, 1)].into(),
         ..World::default()
     };
     (history, world)
@@ -93,6 +96,26 @@ fn a_sound_run_passes_and_one_that_did_too_little_is_invalid() {
         panic!("not invalid");
     };
     assert_eq!(reasons.len(), 2, "{reasons:?}");
+}
+
+#[test]
+fn a_run_whose_kills_met_no_deployment_in_a_step_that_counts_is_invalid() {
+    let (mut history, world) = sound();
+    let demands = Demands {
+        phases: &[Step::Placing, Step::Starting],
+        ..NOTHING
+    };
+    let kill = |seconds| Kill {
+        process: "redis".to_owned(),
+        at: at(seconds),
+        back: None,
+        edge: None,
+    };
+    history.kills = vec![kill(1)];
+    let unmet = vec!["no kill met a deployment that was starting".to_owned()];
+    assert_eq!(judge(&history, &world, &demands), Verdict::Invalid(unmet));
+    history.kills.push(kill(2));
+    assert_eq!(judge(&history, &world, &demands), Verdict::Pass);
 }
 
 #[test]
@@ -169,6 +192,27 @@ fn a_deployment_ends_for_a_stated_reason() {
 }
 
 #[test]
+fn one_of_a_thousand_deployments_may_fail_and_no_second_one() {
+    let (history, mut world) = sound();
+    let end = |failed: usize| {
+        let ends = (0..1_000).map(|n| if n < failed { Step::Failed } else { Step::Live });
+        ends.map(|state| Deployment {
+            state,
+            ..world.deployments[0].clone()
+        })
+        .collect()
+    };
+    let (one, two): (Vec<_>, Vec<_>) = (end(1), end(2));
+    world.deployments = one;
+    assert_eq!(ends::too_many_failed(&history, &world), None);
+    world.deployments = two;
+    assert_eq!(Ends::of(&history, &world).failed, 2);
+    assert!(ends::too_many_failed(&history, &world).is_some());
+    world.deployments.pop();
+    assert_eq!(ends::too_many_failed(&history, &world), None);
+}
+
+#[test]
 fn a_step_happens_once_and_is_told_once() {
     let again = spoilt(|_, world| {
         let step = world.deployments[0].steps[1];
@@ -186,6 +230,16 @@ fn a_step_happens_once_and_is_told_once() {
         matches!(twice.as_slice(), [Violation::StepToldOtherwise { .. }]),
         "{twice:?}"
     );
+}
+
+#[test]
+fn what_was_asked_for_is_audited_once_and_room_is_reserved_once() {
+    for told in [0, 2] {
+        let wrong = spoilt(|_, world| world.audited.values_mut().for_each(|times| *times = told));
+        assert!(matches!(wrong[..], [Violation::AuditedOtherwise { .. }]));
+    }
+    let leaked = spoilt(|_, world| world.misreserved.push("us-east".to_owned()));
+    assert!(matches!(leaked[..], [Violation::Misreserved(_)]));
 }
 
 #[test]
@@ -341,5 +395,4 @@ fn only_a_killed_edge_excuses_a_failed_request() {
         ..request(11)
     }];
     assert!(!judge(&history, &world, &NOTHING).is_pass());
-    assert_eq!(at(1) - at(0), TimeDelta::seconds(1));
 }

@@ -5,32 +5,41 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use api::deployment::{Deployment, DeploymentSource, DeploymentState};
+use chaos::{history::History, judge::Demands};
 use e2e::{
     fault::{Partition, Party, Way},
     platform::Platform,
     wait,
 };
 
-use crate::support::{CONVERGED_WITHIN, converged, deployed, load};
+use crate::support::{CONVERGED_WITHIN, converged, deployed, judge_all, load, told};
 
 const REDEPLOYS: usize = 3;
 /// An edge is late after 45 s of silence; until then a change waits for it.
 const SERVES_WITHIN: Duration = Duration::from_secs(100);
-const REQUESTS_AT_LEAST: usize = 500;
+const DEMANDS: Demands = Demands {
+    requests: 500,
+    deployments: 1 + REDEPLOYS,
+    live: 1 + REDEPLOYS,
+    kills: 0,
+    phases: &[],
+};
 
 #[tokio::test]
 async fn an_edge_cut_off_from_the_control_plane_serves_through_three_redeploys() -> Result<()> {
     let platform = Platform::alone().await?;
     let fixture = deployed(&platform).await?;
+    let first = platform.newest_deployment(fixture.service.id).await?;
     let load = load(&platform, &fixture);
     let edge = Party::Process("eu-west-edge");
     let mut cut = Partition::begin(&platform, edge, Way::Both, 1.0).await?;
 
-    let mut deployments = Vec::new();
+    let mut deployments = vec![told(&first)];
     for _ in 0..REDEPLOYS {
         let source = Some(DeploymentSource::Current);
         let begun = platform.begin(fixture.service.id, source).await?;
-        deployments.push(serving(&platform, &begun).await?);
+        deployments.push(told(&begun));
+        serving(&platform, &begun).await?;
     }
     ensure!(
         cut.heal()? > 0,
@@ -39,13 +48,17 @@ async fn an_edge_cut_off_from_the_control_plane_serves_through_three_redeploys()
     let took = converged(&platform, &fixture, CONVERGED_WITHIN).await?;
     println!("converged {took:?} after the partition had healed");
 
-    let summary = load.stop().await;
-    summary.assert_none_failed(REQUESTS_AT_LEAST);
+    let history = History {
+        deployments,
+        requests: load.stop().await.records,
+        ..History::default()
+    };
+    judge_all(&platform, &fixture, &history, DEMANDS).await?;
     platform.delete(&fixture).await
 }
 
 /// Waits until it serves; a newer one may begin then, whatever the old instances still finish.
-async fn serving(platform: &Platform, begun: &Deployment) -> Result<Deployment> {
+async fn serving(platform: &Platform, begun: &Deployment) -> Result<()> {
     wait::outcome(SERVES_WITHIN, || async {
         let now = platform.deployment(begun).await?;
         ensure!(
@@ -59,6 +72,6 @@ async fn serving(platform: &Platform, begun: &Deployment) -> Result<Deployment> 
     .and_then(|now| {
         let serves = [DeploymentState::Draining, DeploymentState::Live].contains(&now.state);
         ensure!(serves, "it is {:?}: {:?}", now.state, now.error);
-        Ok(now)
+        Ok(())
     })
 }

@@ -7,23 +7,30 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use chaos::engine;
+use chaos::{engine, history::History, judge::Demands};
 use e2e::{example::answers_from, platform::Platform};
 
-use crate::support::{CONVERGED_WITHIN, converged, deployed, load};
+use crate::support::{CONVERGED_WITHIN, converged, deployed, judge_all, load, told};
 
 const REGION: &str = "us-east";
 const ENGINE: &str = "us-east-engine";
 const NETWORK: &str = "chaos-cut-off";
 /// As `agent start-engine` says it. Docker 24 and later would come back without.
 const REPAIRED: &str = "the engine can go on with it";
-const SERVED_AT_LEAST: usize = 30;
+const DEMANDS: Demands = Demands {
+    requests: 30,
+    deployments: 2,
+    live: 2,
+    kills: 0,
+    phases: &[],
+};
 
 #[tokio::test]
 async fn an_engine_killed_amid_the_removal_of_a_network_comes_back_with_all_that_ran() -> Result<()>
 {
     let platform = Platform::alone().await?;
     let fixture = deployed(&platform).await?;
+    let first = platform.newest_deployment(fixture.service.id).await?;
     let before = engine::running(&platform).await?;
     let load = load(&platform, &fixture);
     engine::create_network(&platform, REGION, NETWORK).await?;
@@ -44,9 +51,15 @@ async fn an_engine_killed_amid_the_removal_of_a_network_comes_back_with_all_that
     );
     assert_eq!(engine::running(&platform).await?, before);
     answers_from(&platform.edge(REGION, &fixture.host), REGION).await;
-    load.stop().await.assert_none_failed(SERVED_AT_LEAST);
-    platform.deploy(fixture.service.id, None).await?;
+    let requests = load.stop().await.records;
+    let second = platform.deploy(fixture.service.id, None).await?;
     converged(&platform, &fixture, CONVERGED_WITHIN).await?;
+    let history = History {
+        deployments: [&first, &second].map(told).to_vec(),
+        requests,
+        ..History::default()
+    };
+    judge_all(&platform, &fixture, &history, DEMANDS).await?;
     platform.delete(&fixture).await
 }
 

@@ -1,94 +1,83 @@
 //! `kill -9` at random moments of everything the platform is made of, while tenants deploy, go back,
 //! scale, set variables and delete, under load through both edges.
 
+mod extent;
+mod tenants;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Result;
 use chaos::{
     history::{Answer, History},
-    judge::{self, Demands, Verdict, Violation},
+    judge::{self, Demands, Ends, Verdict, Violation},
     kill::{self, Killer},
-    report,
-    scale::{self, Scale},
+    report, scale,
     work::Work,
     world::World,
 };
 use domain::id::ServiceId;
-use e2e::{
-    load::Load,
-    platform::{Fixture, Platform},
-};
+use e2e::{load::Load, platform::Platform};
+use futures::future::join_all;
 use tokio::sync::watch;
 
-use crate::support::{LIGHT, deployed, settled, small};
-
-const KILLS: usize = 600;
-const PAUSES: std::ops::Range<Duration> = Duration::from_millis(200)..Duration::from_millis(1_000);
+use self::{extent::Extent, tenants::Tenants};
+use crate::support::{LIGHT, settled, told};
 
 #[tokio::test]
 async fn whatever_is_killed_acknowledged_work_is_kept_and_nothing_is_left_over() -> Result<()> {
     let seed = scale::seed();
     println!("RAILHEAD_CHAOS_SEED={seed}");
+    let extent = Extent::of_this_run();
     let platform = Platform::alone().await?;
-    let (built, scaled) = tokio::try_join!(deployed(&platform), deployed(&platform))?;
-    let edges = [platform.edges(&built.host), platform.edges(&scaled.host)].concat();
-    let load = Load::start(&edges, &LIGHT);
+    let tenants = Box::pin(Tenants::deployed(&platform, &extent)).await?;
+    let load = Load::start(&tenants.edges(&platform), &LIGHT);
 
-    let count = Scale::of_this_run().of(KILLS);
-    let killing = kill_and_work(&platform, &built, &scaled, seed, count);
+    let killing = kill_and_work(&platform, &tenants, seed, &extent);
     let mut history = Box::pin(killing).await?;
-    let (world, settled) = settled(&platform, built.environment, &history).await?;
+    let (world, settled) = settled(&platform, tenants.built.environment, &history).await?;
     history.requests = load.stop().await.records;
 
-    let demands = Demands {
-        requests: count * 10,
-        deployments: count / 20,
-        live: count / 30,
-        kills: count,
-    };
+    let demands = extent.demands();
     let verdict = judge::judge(&history, &world, &demands);
     report::write("kills", &summary(seed, &history, &world, settled, &verdict))?;
     assert!(verdict.is_pass(), "{verdict}");
     assert_the_judge_would_see_a_loss(&history, world, &demands);
-    platform.delete(&built).await?;
-    platform.delete(&scaled).await
+    tenants.delete(&platform).await
 }
 
 /// Kills; the work goes on until the last one.
 async fn kill_and_work(
     platform: &Platform,
-    built: &Fixture,
-    scaled: &Fixture,
+    tenants: &Tenants,
     seed: u64,
-    count: usize,
+    extent: &Extent,
 ) -> Result<History> {
-    let firsts = [
-        platform.newest_deployment(built.service.id).await?,
-        platform.newest_deployment(scaled.service.id).await?,
-    ];
+    let firsts = tenants.deployments(platform).await?;
     let (stop, stopped) = watch::channel(false);
     let work = Work::new(platform, stopped);
     let killing = async {
         let kills = Killer::new(platform, scale::choices(seed))
-            .run(count, PAUSES)
+            .run(extent.kills, extent.pauses.clone())
             .await;
         stop.send_replace(true);
         kills
     };
-    let spec = small(platform);
-    let (kills, built, scaled, set, deleted) = tokio::join!(
+    let spec = extent.spec(platform);
+    let redeployed = tenants.redeployed.iter();
+    let redeploying = redeployed.map(|tenant| work.redeploy(tenant.service.id));
+    let (kills, built, scaled, set, deleted, ()) = tokio::join!(
         killing,
         work.build_and_roll_back(&firsts[0]),
-        work.scale_and_redeploy(scaled.service.id, "us-east"),
-        work.set_variables(built),
+        work.scale_and_redeploy(tenants.scaled.service.id, "us-east"),
+        work.set_variables(&tenants.built),
         work.make_and_delete(&spec),
+        async { drop(join_all(redeploying).await) },
     );
     for outcome in [built, scaled, set, deleted] {
         outcome?;
     }
     let mut history = work.into_history();
-    let told = firsts.map(|first| (first.service_id, Answer::Acknowledged(first.id)));
-    history.deployments.splice(0..0, told);
+    history.deployments.splice(0..0, firsts.iter().map(told));
     history.kills = kills?;
     Ok(history)
 }
@@ -114,19 +103,23 @@ fn summary(
     settled: Duration,
     verdict: &Verdict,
 ) -> serde_json::Value {
-    let mut ends: BTreeMap<String, usize> = BTreeMap::new();
+    let mut by_end: BTreeMap<String, usize> = BTreeMap::new();
     for deployment in &world.deployments {
         let code = deployment.problem.as_ref().map_or("", |(code, _)| code);
         let end = format!("{} {code}", deployment.state.as_str());
-        *ends.entry(end.trim().to_owned()).or_default() += 1;
+        *by_end.entry(end.trim().to_owned()).or_default() += 1;
     }
     let unknown = |(_, answer): &&(ServiceId, Answer<_>)| matches!(answer, Answer::Unknown(_));
+    let ends = Ends::of(history, world);
     serde_json::json!({
         "seed": seed.to_string(),
         "verdict": verdict.to_string(),
         "kills": kill::counts(&history.kills),
         "kills_during": kill::phases(&history.kills, &world.deployments),
-        "deployments_by_end": ends,
+        "kills_during_a": kill::reasons(&history.kills, &world.deployments),
+        "deployments_ended": ends.ended,
+        "deployments_failed_by_the_platform": ends.failed,
+        "deployments_by_end": by_end,
         "deployments_with_unknown_answer": history.deployments.iter().filter(unknown).count(),
         "variables_set": history.variables.len(),
         "scales": history.scales.len(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use chaos::{
     history::{Answer, History, Kill},
-    judge::{self, Demands, Verdict, Violation},
+    judge::{self, Demands, Ends, Verdict, Violation},
     kill,
     point::Point,
     report,
@@ -68,10 +68,15 @@ async fn at_every_named_point_a_process_can_die_and_nothing_is_lost_or_done_twic
         deployments: 4,
         live: 2,
         kills: POINTS,
+        phases: &[],
     };
     let verdict = judge::judge(&history, &world, &demands);
+    let ends = Ends::of(&history, &world);
     let report = json!({
         "verdict": verdict.to_string(),
+        "points": POINTS,
+        "deployments_ended": ends.ended,
+        "deployments_failed_by_the_platform": ends.failed,
         "kills": kill::counts(&history.kills),
         "requests": history.requests.len(),
         "requests_failed_with_their_edge": judge::excused(&history),

@@ -3,12 +3,18 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use chaos::{history::History, judge, observe, world::World};
+use api::deployment::Deployment;
+use chaos::{
+    history::{Answer, History, Write},
+    judge::{self, Demands, Verdict},
+    observe,
+    world::World,
+};
 use chrono::Utc;
-use domain::id::EnvironmentId;
+use domain::id::{DeploymentId, EnvironmentId, ServiceId};
 use e2e::{
     example::{answers_from, hello},
-    load::{Kind, Load, Rate},
+    load::{Kind, Load, Outcome, Rate},
     platform::{Fixture, Platform},
     wait,
 };
@@ -49,16 +55,69 @@ pub fn small(platform: &Platform) -> Value {
 /// The example, deployed and answering in both regions.
 pub async fn deployed(platform: &Platform) -> Result<Fixture> {
     let fixture = platform.fixture("web", small(platform)).await?;
+    first_deployment(platform, &fixture, &REGIONS).await?;
+    Ok(fixture)
+}
+
+/// Deploys it, until it answers in each of its regions.
+pub async fn first_deployment(
+    platform: &Platform,
+    fixture: &Fixture,
+    regions: &[&str],
+) -> Result<()> {
     platform.deploy(fixture.service.id, None).await?;
-    for region in REGIONS {
+    for region in regions {
         answers_from(&platform.edge(region, &fixture.host), region).await;
     }
-    Ok(fixture)
+    Ok(())
 }
 
 /// Load on it through both edges.
 pub fn load(platform: &Platform, fixture: &Fixture) -> Load {
     Load::start(&platform.edges(&fixture.host), &LIGHT)
+}
+
+/// That somebody was told of a deployment.
+pub fn told(deployment: &Deployment) -> Write<ServiceId, DeploymentId> {
+    (deployment.service_id, Answer::Acknowledged(deployment.id))
+}
+
+/// Judges what was asked for and what is left of it, and then the judge.
+pub async fn judge_all(
+    platform: &Platform,
+    fixture: &Fixture,
+    history: &History,
+    demands: Demands,
+) -> Result<()> {
+    let world = observe::world(platform, fixture.environment).await?;
+    let verdict = judge::judge(history, &world, &demands);
+    ensure!(verdict.is_pass(), "{verdict}");
+    assert_the_judge_can_fail(history, world, demands);
+    Ok(())
+}
+
+/// With too few requests, with one that failed, with one acknowledged deployment less.
+pub fn assert_the_judge_can_fail(history: &History, world: World, demands: Demands) {
+    let unmet = Demands {
+        requests: usize::MAX,
+        ..demands
+    };
+    let verdict = judge::judge(history, &world, &unmet);
+    assert!(matches!(verdict, Verdict::Invalid(_)), "{verdict}");
+
+    let mut failed = history.clone();
+    if let Some(last) = failed.requests.last_mut() {
+        last.outcome = Outcome::Failed("planted".to_owned());
+    }
+    let verdict = judge::judge(&failed, &world, &demands);
+    assert!(matches!(verdict, Verdict::Fail(_)), "{verdict}");
+
+    let mut forgetful = world;
+    let told = history.deployments.iter().rev();
+    let newest = told.filter_map(|(_, answer)| answer.acknowledged()).next();
+    forgetful.deployments.retain(|one| Some(&one.id) != newest);
+    let verdict = judge::judge(history, &forgetful, &demands);
+    assert!(matches!(verdict, Verdict::Fail(_)), "{verdict}");
 }
 
 /// Waits until every node follows the newest documents, rows and containers agree, and every deployment

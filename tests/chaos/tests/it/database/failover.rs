@@ -49,6 +49,7 @@ async fn a_standby_takes_over_with_every_acknowledged_write_and_nothing_is_stopp
         deployments: 2,
         live: 2,
         kills: 1,
+        phases: &[],
     };
     let verdict = judge::judge(&history, &world, &demands);
     let report = json!({

@@ -9,12 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use api::deployment::{Deployment, DeploymentSource, DeploymentState};
 use chaos::{
-    history::History,
-    judge::{self, Demands},
+    history::{History, Write},
+    judge::Demands,
     report,
     scale::{self, Scale},
 };
 use chrono::Utc;
+use domain::id::{DeploymentId, ServiceId};
 use e2e::{
     fault::{Partition, Party, Way},
     platform::{Fixture, Platform},
@@ -24,11 +25,19 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use self::{bad_line::BadLine, paused::Paused};
-use crate::support::{CONVERGED_WITHIN, converged, deployed, load};
+use crate::support::{CONVERGED_WITHIN, converged, deployed, judge_all, load, told};
 
 /// Longer than a silent line is taken for alive, shorter than a node is taken for late.
 const LASTS: Duration = Duration::from_secs(25);
 const FLAP: Duration = Duration::from_secs(3);
+/// In each fault.
+const DEMANDS: Demands = Demands {
+    requests: 200,
+    deployments: 2,
+    live: 2,
+    kills: 0,
+    phases: &[],
+};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy)]
@@ -88,11 +97,13 @@ async fn users_are_served_during_each_fault_and_all_converges_after_it() -> Resu
     report::say(&format!("RAILHEAD_CHAOS_SEED={seed}"));
     let platform = Platform::alone().await?;
     let fixture = deployed(&platform).await?;
+    let first = platform.newest_deployment(fixture.service.id).await?;
+    let mut asked = vec![told(&first)];
     let count = Scale::of_this_run().of(FAULTS.len());
     let mut report = Vec::new();
     for fault in FAULTS.sample(&mut scale::choices(seed), count) {
         report::say(&format!("{fault:?}"));
-        let outcome = Box::pin(suffer(&platform, &fixture, *fault)).await;
+        let outcome = Box::pin(suffer(&platform, &fixture, &mut asked, *fault)).await;
         report.push(outcome.with_context(|| format!("{fault:?}"))?);
     }
     report::write(
@@ -102,16 +113,23 @@ async fn users_are_served_during_each_fault_and_all_converges_after_it() -> Resu
     platform.delete(&fixture).await
 }
 
-async fn suffer(platform: &Platform, fixture: &Fixture, fault: Fault) -> Result<Value> {
+async fn suffer(
+    platform: &Platform,
+    fixture: &Fixture,
+    asked: &mut Vec<Write<ServiceId, DeploymentId>>,
+    fault: Fault,
+) -> Result<Value> {
     let mut active = fault.begin(platform).await?;
     let load = load(platform, fixture);
     let source = Some(DeploymentSource::Current);
     let change = platform.begin(fixture.service.id, source).await?;
+    asked.push(told(&change));
     active.last(platform, fault).await?;
     active.heal()?;
     let healed = Utc::now();
     let took = converged(platform, fixture, CONVERGED_WITHIN).await?;
     let history = History {
+        deployments: asked.clone(),
         requests: load.stop().await.records,
         ..History::default()
     };
@@ -128,25 +146,13 @@ async fn suffer(platform: &Platform, fixture: &Fixture, fault: Fault) -> Result<
         went_on || !fault.lets_changes_through(),
         "the change waited until the fault was over"
     );
-    judge_requests(&history)?;
+    judge_all(platform, fixture, &history, DEMANDS).await?;
     Ok(json!({
         "fault": format!("{fault:?}"),
         "converged_seconds": took.as_secs_f64(),
         "change_seconds": seconds(&change),
         "requests": history.requests.len(),
     }))
-}
-
-fn judge_requests(history: &History) -> Result<()> {
-    let demands = Demands {
-        requests: 200,
-        deployments: 0,
-        live: 0,
-        kills: 0,
-    };
-    let verdict = judge::judge(history, &chaos::world::World::default(), &demands);
-    ensure!(verdict.is_pass(), "{verdict}");
-    Ok(())
 }
 
 fn seconds(deployment: &Deployment) -> Option<f64> {

@@ -16,7 +16,7 @@ use anyhow::{Result, ensure};
 use api::deployment::{CreateDeployment, Deployment, DeploymentSource, DeploymentState};
 use chaos::{
     history::{Answer, History, Kill, Write},
-    judge::{self, Demands, Verdict},
+    judge::{self, Demands},
     observe, report,
     scale::{self, Scale},
     work::Work,
@@ -25,7 +25,6 @@ use chaos::{
 use chrono::{DateTime, Utc};
 use domain::id::{DeploymentId, ServiceId};
 use e2e::{
-    load::Outcome,
     platform::{Fixture, Platform},
     wait,
 };
@@ -38,7 +37,9 @@ use self::{
     fault::{Fault, Machine, ROUNDS, duration, hanging, lets_changes_through, takes_the_database},
     log::Tail,
 };
-use crate::support::{CONVERGED_WITHIN, converged, deployed, load};
+use crate::support::{
+    CONVERGED_WITHIN, assert_the_judge_can_fail, converged, deployed, load, told,
+};
 
 const ASKED_WITHIN: Duration = Duration::from_secs(30);
 const CHANGED_WITHIN: Duration = Duration::from_secs(60);
@@ -59,7 +60,7 @@ async fn users_are_served_by_bad_disks_and_clocks_and_all_converges_after_them()
     let fixture = deployed(&platform).await?;
     let first = platform.newest_deployment(fixture.service.id).await?;
     let mut stage = Stage {
-        told: vec![(first.service_id, Answer::Acknowledged(first.id))],
+        told: vec![told(&first)],
         platform,
         fixture,
     };
@@ -175,6 +176,7 @@ impl Stage {
             deployments: 1,
             live: 1,
             kills: suffered.kills.len(),
+            phases: &[],
         };
         let verdict = judge::judge(history, &world, &demands);
         ensure!(verdict.is_pass(), "{verdict}");
@@ -297,28 +299,4 @@ async fn ask(
         ensure!(!late, "asking for a deployment: {text}");
         sleep(Duration::from_millis(500)).await;
     }
-}
-
-/// With one acknowledged deployment less, with one request that failed, with too few requests.
-fn assert_the_judge_can_fail(history: &History, world: World, demands: Demands) {
-    let unmet = Demands {
-        requests: usize::MAX,
-        ..demands
-    };
-    let verdict = judge::judge(history, &world, &unmet);
-    assert!(matches!(verdict, Verdict::Invalid(_)), "{verdict}");
-
-    let mut failed = history.clone();
-    if let Some(last) = failed.requests.last_mut() {
-        last.outcome = Outcome::Failed("planted".to_owned());
-    }
-    let verdict = judge::judge(&failed, &world, &demands);
-    assert!(matches!(verdict, Verdict::Fail(_)), "{verdict}");
-
-    let mut forgetful = world;
-    let told = history.deployments.iter().rev();
-    let newest = told.filter_map(|(_, answer)| answer.acknowledged()).next();
-    forgetful.deployments.retain(|one| Some(&one.id) != newest);
-    let verdict = judge::judge(history, &forgetful, &demands);
-    assert!(matches!(verdict, Verdict::Fail(_)), "{verdict}");
 }

@@ -1,0 +1,94 @@
+//! Whose services suffer.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use api::deployment::Deployment;
+use e2e::{
+    edge::Edge,
+    platform::{Fixture, Platform},
+};
+use futures::future::try_join_all;
+use serde_json::{Value, json};
+
+use super::extent::Extent;
+use crate::support::{REGIONS, first_deployment};
+
+/// So that `verifying` lasts.
+const WARM_UP_SECONDS: u32 = 3;
+
+pub struct Tenants {
+    /// Built from git, and back, in turn.
+    pub built: Fixture,
+    /// Scaled and redeployed in turn; ready some seconds after it is up.
+    pub scaled: Fixture,
+    /// Each in one region.
+    pub redeployed: Vec<Fixture>,
+}
+
+impl Tenants {
+    /// All of them, each with a first deployment.
+    pub async fn deployed(platform: &Platform, extent: &Extent) -> Result<Self> {
+        let (built, scaled) = tokio::try_join!(
+            tenant(platform, extent, &REGIONS),
+            slow_to_be_ready(platform, extent)
+        )?;
+        let mut redeployed = Vec::new();
+        for region in REGIONS.into_iter().cycle().take(extent.redeployed) {
+            redeployed.push(tenant(platform, extent, &[region]).await?);
+        }
+        Ok(Self {
+            built,
+            scaled,
+            redeployed,
+        })
+    }
+
+    /// Where the two that are in both regions are asked.
+    pub fn edges(&self, platform: &Platform) -> Vec<Edge> {
+        let hosts = [&self.built.host, &self.scaled.host];
+        hosts.map(|host| platform.edges(host)).concat()
+    }
+
+    /// The newest deployment of each, that of `built` first.
+    pub async fn deployments(&self, platform: &Platform) -> Result<Vec<Deployment>> {
+        let services = self.all().map(|tenant| tenant.service.id);
+        try_join_all(services.map(|service| platform.newest_deployment(service))).await
+    }
+
+    pub async fn delete(&self, platform: &Platform) -> Result<()> {
+        for tenant in self.all() {
+            platform.delete(tenant).await?;
+        }
+        Ok(())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Fixture> {
+        [&self.built, &self.scaled]
+            .into_iter()
+            .chain(&self.redeployed)
+    }
+}
+
+async fn tenant(platform: &Platform, extent: &Extent, regions: &[&str]) -> Result<Fixture> {
+    let mut spec = extent.spec(platform);
+    let one_each = regions.iter().map(|region| (*region, 1));
+    spec["scale"]["regions"] = json!(one_each.collect::<BTreeMap<_, _>>());
+    let fixture = platform.fixture("web", spec).await?;
+    first_deployment(platform, &fixture, regions).await?;
+    Ok(fixture)
+}
+
+async fn slow_to_be_ready(platform: &Platform, extent: &Extent) -> Result<Fixture> {
+    let mut spec = extent.spec(platform);
+    spec["deploy"]["readiness"]["path"] = json!("/ready");
+    let fixture = platform.fixture("web", spec).await?;
+    let path = format!(
+        "/v1/services/{}/variables/HELLO_WARM_UP_SECONDS",
+        fixture.service.id
+    );
+    let value = json!({ "value": WARM_UP_SECONDS.to_string() });
+    let _: Value = platform.client.put(&path, &value).await?;
+    first_deployment(platform, &fixture, &REGIONS).await?;
+    Ok(fixture)
+}
