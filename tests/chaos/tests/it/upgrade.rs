@@ -3,26 +3,36 @@
 //! served.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
-use api::deployment::DeploymentSource;
+use anyhow::{Context as _, Result, ensure};
+use api::deployment::{Deployment, DeploymentSource};
+use chaos::{history::History, judge::Demands};
 use e2e::{
     load::Load,
-    platform::{CONTROL_PLANES, Fixture, Platform},
+    platform::{Fixture, Platform},
 };
 
-use crate::support::{LIGHT, converged, deployed};
+use crate::support::{LIGHT, converged, deployed, judge_all, told};
 
 const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
-const REQUESTS_AT_LEAST: usize = 300;
+const STEPS: usize = 4;
+const DEMANDS: Demands = Demands {
+    requests: 300,
+    deployments: 1 + STEPS,
+    live: 1 + STEPS,
+    kills: 0,
+    phases: &[],
+};
 
 /// The region whose programs are exchanged; users come through the other one's edge, because an edge that is
 /// alone in its region drops its own users while it starts again.
-const CHANGING: [(&str, &str); 2] = [("us-east-agent", "agent"), ("us-east-edge", "edge-proxy")];
+const CHANGING: [&str; 2] = ["us-east-agent", "us-east-edge"];
 const SERVING: &str = "eu-west";
 
 /// Whose programs.
@@ -37,53 +47,70 @@ use Version::{LastRelease, Today};
 #[tokio::test]
 async fn programs_of_the_last_release_and_of_today_work_together_under_load() -> Result<()> {
     let platform = Platform::alone().await?;
-    let programs = Programs::of(&platform)?;
+    let mut programs = Programs::of(&platform)?;
     let fixture = deployed(&platform).await?;
+    let first = platform.newest_deployment(fixture.service.id).await?;
+    let mut deployments = vec![told(&first)];
     let load = Load::start(&[platform.edge(SERVING, &fixture.host)], &LIGHT);
-    if let Err(problem) = mix(&platform, &programs, &fixture).await {
-        programs.restore(&platform).await?;
-        return Err(problem);
+    for (what, exchanged) in steps(&platform)? {
+        match change(&platform, &mut programs, &fixture, exchanged).await {
+            Ok(deployment) => deployments.push(told(&deployment)),
+            Err(problem) => {
+                programs.restore(&platform).await?;
+                return Err(problem.context(what));
+            }
+        }
     }
-    let summary = load.stop().await;
-    summary.assert_none_failed(REQUESTS_AT_LEAST);
+    let history = History {
+        deployments,
+        requests: load.stop().await.records,
+        ..History::default()
+    };
     converged(&platform, &fixture, CONVERGED_WITHIN).await?;
+    judge_all(&platform, &fixture, &history, DEMANDS).await?;
     platform.delete(&fixture).await
 }
 
+type Exchanged = Vec<(String, Version)>;
+
 /// In the order of a downgrade and then of an upgrade: control planes first, node by node after them.
-async fn mix(platform: &Platform, programs: &Programs, fixture: &Fixture) -> Result<()> {
-    let [first, second] = CONTROL_PLANES;
-    let steps: [(&str, Vec<(&str, Version)>); 4] = [
-        ("two versions side by side", vec![(first, LastRelease)]),
+fn steps(platform: &Platform) -> Result<[(&'static str, Exchanged); STEPS]> {
+    let control_planes = platform.control_planes();
+    let (last, others) = control_planes.split_last().context("no control plane")?;
+    let of = |processes: &[String], version| -> Exchanged {
+        let all = processes.iter().cloned();
+        all.map(|process| (process, version)).collect()
+    };
+    let nodes = CHANGING.map(str::to_owned);
+    Ok([
+        ("two versions side by side", of(others, LastRelease)),
         (
             "older control planes, newer nodes",
-            vec![(second, LastRelease)],
+            of(std::slice::from_ref(last), LastRelease),
         ),
         (
             "newer control planes, older nodes",
-            vec![
-                (CHANGING[0].0, LastRelease),
-                (CHANGING[1].0, LastRelease),
-                (first, Today),
-                (second, Today),
-            ],
+            [of(&nodes, LastRelease), of(&control_planes, Today)].concat(),
         ),
-        (
-            "all of today",
-            vec![(CHANGING[0].0, Today), (CHANGING[1].0, Today)],
-        ),
-    ];
-    for (what, exchanged) in steps {
-        for (process, version) in exchanged {
-            programs.exchange(platform, process, version).await?;
-        }
-        let source = Some(DeploymentSource::Current);
-        platform
-            .deploy(fixture.service.id, source)
-            .await
-            .with_context(|| format!("{what}: a deployment"))?;
+        ("all of today", of(&nodes, Today)),
+    ])
+}
+
+/// Exchanges some, and deploys with what runs then.
+async fn change(
+    platform: &Platform,
+    programs: &mut Programs,
+    fixture: &Fixture,
+    exchanged: Exchanged,
+) -> Result<Deployment> {
+    for (process, version) in exchanged {
+        programs.exchange(platform, &process, version).await?;
     }
-    Ok(())
+    let source = Some(DeploymentSource::Current);
+    let deployment = platform.deploy(fixture.service.id, source).await;
+    let deployment = deployment.context("a deployment")?;
+    programs.ensure_still_exchanged(platform).await?;
+    Ok(deployment)
 }
 
 /// The programs that the platform runs, and those of the last release.
@@ -92,6 +119,8 @@ struct Programs {
     last_release: PathBuf,
     /// Those of today, as they were when the platform came up.
     today: tempfile::TempDir,
+    /// What each process was given, as a file's device and number.
+    exchanged: BTreeMap<String, (Version, (u64, u64))>,
 }
 
 impl Programs {
@@ -102,6 +131,7 @@ impl Programs {
             running: platform.data()?.join("bin"),
             last_release: last_release.into(),
             today: tempfile::tempdir()?,
+            exchanged: BTreeMap::new(),
         };
         for program in ["control-plane", "agent", "edge-proxy"] {
             copy(&programs.running, programs.today.path(), program)?;
@@ -110,39 +140,70 @@ impl Programs {
     }
 
     /// Starts a process again, of that version; whoever starts by itself meanwhile is of today again.
-    async fn exchange(&self, platform: &Platform, process: &str, version: Version) -> Result<()> {
+    async fn exchange(
+        &mut self,
+        platform: &Platform,
+        process: &str,
+        version: Version,
+    ) -> Result<()> {
         let program = program_of(process);
         platform.hold(process, true).await?;
         let from = match version {
             LastRelease => &self.last_release,
             Today => self.today.path(),
         };
-        copy(from, &self.running, program)?;
+        let given = identity(&copy(from, &self.running, program)?)?;
+        self.exchanged.insert(process.to_owned(), (version, given));
         platform.bring_back(process).await?;
-        copy(self.today.path(), &self.running, program)
+        copy(self.today.path(), &self.running, program).map(drop)
+    }
+
+    /// Who ended meanwhile was started again by the supervisor, and is of today.
+    async fn ensure_still_exchanged(&self, platform: &Platform) -> Result<()> {
+        let processes = platform.status_now().await?.processes;
+        for (process, (version, given)) in &self.exchanged {
+            let found = processes.iter().find(|one| one.name == *process);
+            let pid = found
+                .and_then(|one| one.pid)
+                .with_context(|| format!("{process} is not running"))?;
+            let runs = identity(Path::new(&format!("/proc/{pid}/exe")))?;
+            ensure!(
+                runs == *given,
+                "an invalid run: {process} no longer runs the program of {version:?} that it was started with"
+            );
+        }
+        Ok(())
     }
 
     /// After a failure: other tests go on with these processes.
-    async fn restore(&self, platform: &Platform) -> Result<()> {
-        for process in CONTROL_PLANES
-            .into_iter()
-            .chain(CHANGING.map(|(name, _)| name))
-        {
-            self.exchange(platform, process, Today).await?;
+    async fn restore(&mut self, platform: &Platform) -> Result<()> {
+        let changed: Vec<_> = self.exchanged.keys().cloned().collect();
+        for process in changed {
+            self.exchange(platform, &process, Today).await?;
         }
         Ok(())
     }
 }
 
 fn program_of(process: &str) -> &'static str {
-    let changing = CHANGING.iter().find(|(name, _)| *name == process);
-    changing.map_or("control-plane", |(_, program)| program)
+    match process {
+        "us-east-agent" => "agent",
+        "us-east-edge" => "edge-proxy",
+        _ => "control-plane",
+    }
 }
 
 /// By renaming: what runs keeps its own file.
-fn copy(from: &Path, to: &Path, program: &str) -> Result<()> {
-    let draft = to.join(format!("{program}.new"));
+fn copy(from: &Path, to: &Path, program: &str) -> Result<PathBuf> {
+    let (draft, copied) = (to.join(format!("{program}.new")), to.join(program));
     fs::copy(from.join(program), &draft)
-        .and_then(|_| fs::rename(&draft, to.join(program)))
-        .with_context(|| format!("copying {program} to {}", to.display()))
+        .and_then(|_| fs::rename(&draft, &copied))
+        .with_context(|| format!("copying {program} to {}", to.display()))?;
+    Ok(copied)
+}
+
+/// Which file that is, by whatever name.
+fn identity(file: &Path) -> Result<(u64, u64)> {
+    let found = fs::metadata(file).with_context(|| format!("looking at {}", file.display()))?;
+    Ok((found.dev(), found.ino()))
 }
