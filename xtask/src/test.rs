@@ -1,6 +1,7 @@
 //! `./dev test`: what must hold, cheapest first, in one run whose last words are the runner's own.
 
 pub mod database;
+mod full;
 mod long;
 mod platform;
 mod record;
@@ -28,8 +29,8 @@ pub struct Options {
     /// Leave out the whole-system tests and the platform that they need.
     #[arg(long)]
     no_system: bool,
-    /// Rounds of simulation, outages, changes under load and kills, added up in `docs/long-runs.json`, until the
-    /// full counts are met.
+    /// Rounds of simulation, kills, changes under load, outages and other faults, added up in
+    /// `docs/long-runs.json`, until the full counts are met.
     #[arg(long, conflicts_with = "no_system")]
     long: bool,
     /// Begin no round after that; another call goes on where this one ended.

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{
+    full::{self, FULL, count},
     platform::TestPlatforms,
-    record::{self, Record, Tested},
-    round::{self, FULL, Round, count},
+    record::{self, Counted, Record, Tested},
+    round::{self, Round},
 };
 use crate::output::say;
 
@@ -20,9 +21,11 @@ pub fn run(limit: Option<Duration>) -> Result<()> {
     let goes_on = || limit.is_none_or(|limit| began.elapsed() < limit);
     let mut platform = None;
     let outcome = rounds(&commit, &mut platform, goes_on);
-    table(&Record::read()?.of(&commit));
+    let tested = Record::read()?.of(&commit);
+    table(&tested);
     let ended = platform.map_or(Ok(()), TestPlatforms::end);
-    outcome.and(ended)
+    outcome.and(ended)?;
+    full::ensure_few_failed(&tested.passed)
 }
 
 /// A platform comes with the first round that needs one.
@@ -59,10 +62,14 @@ fn table(tested: &Tested) {
         let passed = count(&tested.passed, what);
         let met = if passed >= full { "met" } else { "" };
         say!(
-            "{:<16} {passed:>9} of {full:>7}  {met}",
+            "{:<19} {passed:>9} of {full:>7}  {met}",
             format!("{what:?}")
         );
     }
+    say!(
+        "of the deployments under kills {} failed for the platform's own reasons",
+        count(&tested.passed, Counted::PlatformFailures)
+    );
     for failure in &tested.failed {
         say!("failed at {}: {}", failure.at, failure.round);
     }

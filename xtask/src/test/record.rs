@@ -59,8 +59,18 @@ pub enum Counted {
     Rollbacks,
     /// Requests during these, none failed.
     Requests,
-    /// Processes ended by SIGKILL, nothing lost, doubled or left over.
+    /// Processes ended by SIGKILL at random moments, nothing lost, doubled or left over.
     Kills,
+    /// Named points of programs at which they were ended, with the same outcome.
+    NamedPoints,
+    /// Deployments that ended while processes were killed.
+    FaultedDeployments,
+    /// Of these, failed for the platform's own reasons: one of a thousand may.
+    PlatformFailures,
+    /// Faults of networks and standing processes that users were served through.
+    NetworkFaults,
+    /// Rounds of bad disks and clocks, the same.
+    MachineRounds,
 }
 
 /// How much of it; nothing of what is not named.

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::{
+    full::{FULL, count},
     platform::TestPlatforms,
     record::{Counted, Counts},
 };
@@ -15,31 +16,21 @@ use crate::{
     command::CommandExt as _,
 };
 
-/// Of one round each; the poison test's own count is that of `./dev test`.
-const POISONED_FEEDS: u64 = 1_000;
+/// Of one round each.
+const POISONED_FEEDS: u64 = 10_000;
 const DAYS: u64 = 30;
 const SEEDS: u64 = 500;
+
+/// Of each round.
+const KILLS: u64 = 60;
 
 /// Thousandths.
 const WHOLE: u64 = 1_000;
 
-/// The full counts of the project's bars.
-pub const FULL: [(Counted, u64); 9] = [
-    (Counted::PoisonedFeeds, 10_000),
-    (Counted::SimulatedDays, DAYS),
-    (Counted::Seeds, 10_000),
-    (Counted::OutageSeconds, 600),
-    (Counted::OutageRequests, 100_000),
-    (Counted::Redeploys, 20),
-    (Counted::Rollbacks, 20),
-    (Counted::Requests, 200_000),
-    (Counted::Kills, 600),
-];
-
 /// A part of a long run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Round {
-    /// Poisoned feeds of another seed.
+    /// All poisoned feeds at once, of another seed each time.
     Poison,
     /// All simulated days at once.
     Days,
@@ -49,18 +40,27 @@ pub enum Round {
     Outage,
     /// A tenth of the changes under load.
     Changes,
-    /// A tenth of the kills.
+    /// A tenth of the kills, with as much work as a full run has.
     Kills,
+    /// All named points.
+    Points,
+    /// All faults of networks.
+    Faults,
+    /// All bad disks and clocks.
+    Machines,
 }
 
 impl Round {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 9] = [
         Self::Poison,
         Self::Days,
         Self::Seeds,
-        Self::Outage,
-        Self::Changes,
+        Self::Points,
         Self::Kills,
+        Self::Changes,
+        Self::Outage,
+        Self::Faults,
+        Self::Machines,
     ];
 
     /// The one that is furthest behind, so that a run of an hour has something of everything.
@@ -84,24 +84,30 @@ impl Round {
             Self::Seeds => &[Counted::Seeds],
             Self::Outage => &[Counted::OutageSeconds, Counted::OutageRequests],
             Self::Changes => &[Counted::Requests, Counted::Redeploys, Counted::Rollbacks],
-            Self::Kills => &[Counted::Kills],
+            Self::Kills => &[Counted::Kills, Counted::FaultedDeployments],
+            Self::Points => &[Counted::NamedPoints],
+            Self::Faults => &[Counted::NetworkFaults],
+            Self::Machines => &[Counted::MachineRounds],
         }
     }
 
     /// Whether it runs against real processes.
     pub const fn needs_platform(self) -> bool {
-        matches!(self, Self::Outage | Self::Changes | Self::Kills)
+        !matches!(self, Self::Poison | Self::Days | Self::Seeds)
     }
 
     /// The test that does it.
     const fn test(self) -> &'static str {
         match self {
-            Self::Poison => "package(sim) and test(no_feed_whatever_it_says)",
+            Self::Poison => "package(sim) and test(poison::)",
             Self::Days => "package(sim) and test(no_request_fails_while_everything_central)",
             Self::Seeds => "package(sim) and test(every_seed)",
             Self::Outage => "package(e2e) and test(each_region_serves_and_comes_back)",
             Self::Changes => "package(e2e) and test(redeploys_and_rollbacks)",
             Self::Kills => "package(chaos) and test(whatever_is_killed)",
+            Self::Points => "package(chaos) and test(at_every_named_point)",
+            Self::Faults => "package(chaos) and test(users_are_served_during_each_fault)",
+            Self::Machines => "package(chaos) and test(users_are_served_by_bad_disks)",
         }
     }
 
@@ -110,15 +116,19 @@ impl Round {
         match self {
             Self::Poison => {
                 let rounds = count(passed, Counted::PoisonedFeeds) / POISONED_FEEDS;
-                vec![("RAILHEAD_POISON_SEED", (rounds + 1).to_string())]
+                vec![
+                    ("RAILHEAD_POISON", "full".to_owned()),
+                    ("RAILHEAD_POISON_SEED", (rounds + 1).to_string()),
+                ]
             }
             Self::Days => vec![("SIM_DAYS", DAYS.to_string())],
             Self::Seeds => vec![
                 ("SIM_FIRST_SEED", count(passed, Counted::Seeds).to_string()),
                 ("SIM_SEEDS", SEEDS.to_string()),
             ],
-            Self::Outage => vec![("RAILHEAD_CHAOS", "full".to_owned())],
-            Self::Changes | Self::Kills => vec![],
+            Self::Outage | Self::Points | Self::Faults | Self::Machines => vec![full()],
+            Self::Kills => vec![full(), ("RAILHEAD_CHAOS_KILLS", KILLS.to_string())],
+            Self::Changes => vec![],
         }
     }
 
@@ -129,6 +139,9 @@ impl Round {
             Self::Outage => Some("load/outage.json"),
             Self::Changes => Some("load/changes.json"),
             Self::Kills => Some("chaos/kills.json"),
+            Self::Points => Some("chaos/points.json"),
+            Self::Faults => Some("chaos/faults.json"),
+            Self::Machines => Some("chaos/machines.json"),
         }
     }
 
@@ -153,7 +166,15 @@ impl Round {
         if let Some(report) = self.report() {
             forget(report)?;
         }
-        let mut test = cargo(["nextest", "run", "--workspace", "-E", self.test()])?;
+        let mut test = cargo([
+            "nextest",
+            "run",
+            "--workspace",
+            "--profile",
+            "long",
+            "-E",
+            self.test(),
+        ])?;
         for name in CHOICES {
             test.env_remove(name);
         }
@@ -185,15 +206,19 @@ impl Round {
             Self::Kills => {
                 let kinds = report["kills"].as_object()?;
                 let kills = kinds.values().filter_map(Value::as_u64).sum();
-                Counts::from([(Counted::Kills, kills)])
+                with_deployments(report, Counted::Kills, kills)?
             }
+            Self::Points => with_deployments(report, Counted::NamedPoints, number("points")?)?,
+            Self::Faults => Counts::from([(Counted::NetworkFaults, length(report, "faults")?)]),
+            Self::Machines => Counts::from([(Counted::MachineRounds, length(report, "rounds")?)]),
         })
     }
 }
 
 /// What somebody may have set for a run of their own.
-const CHOICES: [&str; 7] = [
+const CHOICES: [&str; 8] = [
     "RAILHEAD_CHAOS",
+    "RAILHEAD_CHAOS_KILLS",
     "RAILHEAD_CHAOS_SEED",
     "RAILHEAD_POISON",
     "RAILHEAD_POISON_SEED",
@@ -207,9 +232,24 @@ pub fn build() -> Result<()> {
     cargo(["nextest", "run", "--workspace", "--no-run"])?.run()
 }
 
-/// How much of something there is.
-pub fn count(counts: &Counts, what: Counted) -> u64 {
-    counts.get(&what).copied().unwrap_or_default()
+fn full() -> (&'static str, String) {
+    ("RAILHEAD_CHAOS", "full".to_owned())
+}
+
+fn with_deployments(report: &Value, what: Counted, count: u64) -> Option<Counts> {
+    let number = |name: &str| report[name].as_u64();
+    Some(Counts::from([
+        (what, count),
+        (Counted::FaultedDeployments, number("deployments_ended")?),
+        (
+            Counted::PlatformFailures,
+            number("deployments_failed_by_the_platform")?,
+        ),
+    ]))
+}
+
+fn length(report: &Value, list: &str) -> Option<u64> {
+    u64::try_from(report[list].as_array()?.len()).ok()
 }
 
 fn deployments(report: &Value, reason: &str) -> Option<u64> {
@@ -272,7 +312,18 @@ mod tests {
                 "requests": 21_000,
                 "deployments": [change("redeploy"), change("rollback"), change("redeploy")],
             }),
-            Round::Kills => json!({ "kills": { "agent": 40, "edge": 20 } }),
+            Round::Kills => json!({
+                "kills": { "agent": 40, "edge": 20 },
+                "deployments_ended": 104,
+                "deployments_failed_by_the_platform": 0,
+            }),
+            Round::Points => json!({
+                "points": 22,
+                "deployments_ended": 9,
+                "deployments_failed_by_the_platform": 0,
+            }),
+            Round::Faults => json!({ "faults": vec![json!({}); 18] }),
+            Round::Machines => json!({ "rounds": vec![json!({}); 9] }),
             _ => Value::Null,
         }
     }
