@@ -6,6 +6,8 @@ mod domain;
 mod errors;
 mod follow;
 mod login;
+mod operate;
 mod output;
 mod support;
+mod tenant;
 mod up;
