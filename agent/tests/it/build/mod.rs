@@ -1,6 +1,7 @@
 //! Builds on a real Docker Engine with a real registry and real git.
 
 mod failures;
+mod git_https;
 mod images;
 mod machine;
 mod outages;

@@ -13,9 +13,13 @@ use flate2::{Compression, write::GzEncoder};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use protocol::join::RegistryToken;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use sha2::{Digest, Sha256};
 
-use super::machine::{Process, eventually, listens};
+use super::{
+    git_https::Certificate,
+    machine::{Process, eventually, listens},
+};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
@@ -79,6 +83,13 @@ impl Registry {
 
     pub fn ca(&self) -> PathBuf {
         self.folder.join("ca.pem")
+    }
+
+    /// That of its address, whichever port.
+    pub fn certificate(&self) -> Certificate {
+        let leaf = CertificateDer::from_pem_file(self.folder.join("server.pem"));
+        let key = PrivateKeyDer::from_pem_file(self.folder.join("server.key"));
+        (leaf.unwrap(), key.unwrap())
     }
 
     pub fn token(&self, repository: &str, actions: &[&str]) -> RegistryToken {

@@ -1,4 +1,4 @@
-//! Where sources come from: references, ssh with a deploy key, uploaded archives.
+//! Where sources come from: references, https, ssh with a deploy key, uploaded archives.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
@@ -9,10 +9,12 @@ use protocol::{
     item::{BuildItem, BuildSource},
     report::{BuildState, CommitInfo},
 };
+use rcgen::{CertificateParams, KeyPair};
 use sha2::{Digest, Sha256};
 use testkit::git_server::{GitServer, generate_key};
 
 use super::{
+    git_https,
     machine::{possible, run},
     registry::free_port,
     rig::Rig,
@@ -70,6 +72,34 @@ async fn a_branch_a_tag_and_a_commit_are_found() {
     ] {
         let commit = commit_of(&rig, &git(&rig, &repo, reference)).await.unwrap();
         assert_eq!(&commit.sha, sha, "{reference}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn https_is_trusted_by_the_operators_extra_ca() {
+    if !possible() {
+        return;
+    }
+    let rig = Rig::start().await;
+    rig.repository("app", &[("Dockerfile", "FROM base\n")]);
+    let serve = async |certificate| {
+        let (host, root) = (&rig.namespace.host, rig.repositories.clone());
+        git_https::serve(host, root, certificate).await
+    };
+    let own = serve(rig.platform.registry.certificate()).await;
+    let commit = commit_of(&rig, &rig.item(&format!("{own}/app"))).await;
+    assert_eq!(commit.unwrap().title, "First version");
+
+    let key = KeyPair::generate().unwrap();
+    let foreign = CertificateParams::new([rig.namespace.host.clone()]).unwrap();
+    let foreign = foreign.self_signed(&key).unwrap();
+    let foreign = serve((foreign.der().clone(), key.into())).await;
+    for (repo, expected) in [
+        (format!("{own}/no-such"), "repository_not_found"),
+        (format!("{foreign}/app"), "repository_unreachable"),
+    ] {
+        let (code, message) = rig.fails(&rig.item(&repo)).await;
+        assert_eq!(code, expected, "{message}");
     }
 }
 
