@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use protocol::RETRY_AFTER_MS_HEADER;
+use protocol::{OLDEST, PROTOCOL, RETRY_AFTER_MS_HEADER};
 
 use crate::{ca, logs, registry::NodeTokenError, secrets, store};
 
@@ -54,7 +54,9 @@ pub enum Error {
         "a node has seen {feed} at {shown}, which this database has not: it was restored or is a stale primary. Nothing is served until `control-plane admin restored`"
     )]
     Behind { feed: String, shown: String },
-    #[error("this protocol version is not spoken here: {0}; update the node or the control plane")]
+    #[error(
+        "protocol version {0} is not spoken here, but {OLDEST} to {PROTOCOL}: update the node if that is higher, else the control plane"
+    )]
     Protocol(String),
     #[error("others come back at this moment; it is this node's turn in {} ms", .0.as_millis())]
     NotYet(Duration),

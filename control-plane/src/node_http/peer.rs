@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use domain::{id::NodeId, ring::Ring};
 use http::request::Parts;
 use protocol::{
-    PROTOCOL, PROTOCOL_HEADER,
+    OLDEST, PROTOCOL, PROTOCOL_HEADER,
     feed::FeedName,
     join::{Role, SpiffeId},
 };
@@ -114,10 +114,11 @@ fn spoken(parts: &Parts) -> Result<i32, Error> {
     let version = header
         .and_then(|value| value.to_str().ok())
         .unwrap_or("none");
-    match version.parse::<u32>() {
-        Ok(PROTOCOL) => Ok(1),
-        _ => Err(Error::Protocol(version.chars().take(20).collect())),
-    }
+    let spoken: Option<u32> = version.parse().ok();
+    spoken
+        .filter(|spoken| (OLDEST..=PROTOCOL).contains(spoken))
+        .and_then(|spoken| i32::try_from(spoken).ok())
+        .ok_or_else(|| Error::Protocol(version.chars().take(20).collect()))
 }
 
 fn read(leaf: &[u8]) -> Result<Renewing, Error> {

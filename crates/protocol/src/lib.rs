@@ -23,8 +23,11 @@ pub mod join_token;
 pub mod log;
 pub mod report;
 
-/// The version that this build speaks. The server also serves `PROTOCOL - 1` once that exists.
+/// The version that this build speaks.
 pub const PROTOCOL: u32 = 1;
+
+/// The oldest version that a control plane of this build serves: the one before its own, once that exists.
+pub const OLDEST: u32 = if PROTOCOL > 1 { PROTOCOL - 1 } else { 1 };
 
 /// Header of an answer that lets nodes in one after the other: so many milliseconds until this one's turn.
 pub const RETRY_AFTER_MS_HEADER: &str = "railhead-retry-after-ms";

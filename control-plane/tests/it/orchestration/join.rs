@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::{
-    PROTOCOL_HEADER,
+    PROTOCOL, PROTOCOL_HEADER,
     join::{Identity, JoinRequest, Role, SpiffeId},
     report::{AgentReport, Capacity, Report, RoleReport, Usage},
 };
@@ -19,9 +19,9 @@ use tokio_rustls::TlsConnector;
 use super::platform::{DEADLINE, Platform, Replica};
 
 /// A node's own client, without `link`: what a wrong node would send.
-struct Wire {
-    http: reqwest::Client,
-    url: reqwest::Url,
+pub struct Wire {
+    pub http: reqwest::Client,
+    pub url: reqwest::Url,
 }
 
 impl Wire {
@@ -60,7 +60,12 @@ impl Wire {
     }
 
     async fn send(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
-        let answer = request.header(PROTOCOL_HEADER, "1").send().await.unwrap();
+        Self::answer(request.header(PROTOCOL_HEADER, PROTOCOL)).await
+    }
+
+    /// What a request is answered, in whatever version it is; of a feed the status only.
+    pub async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+        let answer = request.send().await.unwrap();
         let status = answer.status();
         if status.is_success() && answer.headers()["content-type"] == "application/x-ndjson" {
             return (status, Value::Null);
@@ -80,7 +85,7 @@ fn request(token: &str, name: &str, key: &rcgen::KeyPair) -> JoinRequest {
     }
 }
 
-async fn joined(
+pub async fn joined(
     platform: &Platform,
     replica: &Replica,
     name: &str,
@@ -186,7 +191,7 @@ async fn a_join_whose_answer_was_lost_is_answered_again_while_the_token_lives() 
     }
 }
 
-fn report(boot: &str, sequence: u64) -> Report {
+pub fn report(boot: &str, sequence: u64) -> Report {
     Report {
         boot_id: boot.into(),
         sequence,
@@ -268,7 +273,11 @@ async fn the_open_feed_of_a_node_that_is_expelled_ends() {
     let (identity, wire, _) = joined(&platform, &replica, "n1").await;
     let path = format!("/node/v1/desired?feed=node/{}", identity.node_id);
     let request = wire.http.get(wire.url.join(&path).unwrap());
-    let mut feed = request.header(PROTOCOL_HEADER, "1").send().await.unwrap();
+    let mut feed = request
+        .header(PROTOCOL_HEADER, PROTOCOL)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(feed.status(), StatusCode::OK);
     assert!(feed.chunk().await.unwrap().is_some());
     sqlx::query("update node set denied_at = now() where id = $1")

@@ -18,3 +18,4 @@ mod rings;
 mod route_refresh;
 mod surplus;
 mod timeline;
+mod versions;

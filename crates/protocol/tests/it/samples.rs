@@ -2,6 +2,7 @@ use domain::ring::Ring;
 use std::{fs, path::PathBuf};
 
 use protocol::{
+    OLDEST, PROTOCOL,
     agent_api::Confirmation,
     feed::{
         FeedName,
@@ -19,12 +20,12 @@ use protocol::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1")
+fn folder(version: u32) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("fixtures/v{version}"))
 }
 
 fn sample(name: &str) -> String {
-    fs::read_to_string(folder().join(name)).unwrap()
+    fs::read_to_string(folder(1).join(name)).unwrap()
 }
 
 /// Whether all that is in `old` is in `new`; `new` may have more.
@@ -86,13 +87,25 @@ fn every_sample_reads_as_it_was_meant() {
     for (name, check) in checks {
         check(name);
     }
-    let files = fs::read_dir(folder()).unwrap();
+    let found = names(1);
+    assert_eq!(found, checks.map(|(name, _)| name), "a sample is not read");
+}
+
+fn names(version: u32) -> Vec<String> {
+    let files = fs::read_dir(folder(version)).unwrap();
     let mut found: Vec<String> = files
         .map(|file| file.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.ends_with(".json"))
         .collect();
     found.sort();
-    assert_eq!(found, checks.map(|(name, _)| name), "a sample is not read");
+    found
+}
+
+#[test]
+fn every_version_that_is_served_has_its_samples() {
+    for version in OLDEST..=PROTOCOL {
+        assert!(!names(version).is_empty(), "fixtures/v{version}");
+    }
 }
 
 #[test]
