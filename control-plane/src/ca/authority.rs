@@ -18,6 +18,9 @@ use super::Error;
 
 const CA_LIFETIME: TimeDelta = TimeDelta::days(3_650);
 pub(super) const SERVER_LIFETIME: TimeDelta = TimeDelta::days(90);
+/// Servers' certificates are renewed when half of their life is left. Edges serve on with what they have while
+/// the control plane is away: for a month at least, even when that begins right before the renewal.
+pub const SERVER_RENEWAL: TimeDelta = TimeDelta::days(45);
 const NODE_LIFETIME: TimeDelta = TimeDelta::hours(24);
 
 /// For clocks that are behind ours.

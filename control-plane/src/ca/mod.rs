@@ -5,7 +5,7 @@ mod authority;
 mod keys;
 mod server;
 
-pub use authority::{Authority, Issued, NodeCertificate, requested_key};
+pub use authority::{Authority, Issued, NodeCertificate, SERVER_RENEWAL, requested_key};
 pub use keys::{PlatformKeys, RegistryKey, ensure};
 pub use server::ServerCertificate;
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
     server::{ClientHello, ResolvesServerCert},
@@ -12,10 +12,10 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-use super::{Authority, Error, Issued, authority::SERVER_LIFETIME};
-
-/// Renewed when this much is left.
-const RENEWED_AT: TimeDelta = TimeDelta::days(30);
+use super::{
+    Authority, Error, Issued,
+    authority::{SERVER_LIFETIME, SERVER_RENEWAL},
+};
 
 /// A server certificate that renews itself.
 pub struct ServerCertificate {
@@ -48,7 +48,7 @@ impl ServerCertificate {
 /// It ends soon, or a clock that was ahead has issued it: to everybody else it is not valid yet.
 fn is_due(not_after: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     let left = not_after - now;
-    left < RENEWED_AT || left > SERVER_LIFETIME
+    left < SERVER_RENEWAL || left > SERVER_LIFETIME
 }
 
 impl ResolvesServerCert for ServerCertificate {
@@ -86,6 +86,8 @@ fn read(issued: &Issued) -> Result<Current, Error> {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
 
     #[test]
@@ -93,8 +95,8 @@ mod tests {
         let issued = Utc::now();
         let (not_after, days) = (issued + SERVER_LIFETIME, TimeDelta::days);
         assert!(!is_due(not_after, issued));
-        assert!(!is_due(not_after, not_after - days(31)));
-        assert!(is_due(not_after, not_after - days(29)));
+        assert!(!is_due(not_after, not_after - days(46)));
+        assert!(is_due(not_after, not_after - days(44)));
         assert!(is_due(not_after, issued - days(400)));
     }
 }

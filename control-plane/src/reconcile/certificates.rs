@@ -1,10 +1,10 @@
-//! Certificates of the platform's own domain, from the internal CA: one wildcard, renewed when a
-//! third of its life is left.
+//! Certificates of the platform's own domain, from the internal CA: one wildcard, renewed when half
+//! of its life is left.
 
 use std::sync::Arc;
 
 use crate::{
-    State,
+    State, ca,
     secrets::Label,
     store::{certificate, tx::SystemTx},
 };
@@ -15,7 +15,7 @@ use super::Error;
 pub(super) async fn ensure(state: &State) -> Result<(), Error> {
     let names = vec![format!("*.{}", state.config.platform_domain)];
     let mut tx = SystemTx::begin(&state.pools).await?;
-    let stored = certificate::lock_internal(&mut tx, &names).await?;
+    let stored = certificate::lock_internal(&mut tx, &names, ca::SERVER_RENEWAL).await?;
     if stored.as_ref().is_some_and(|stored| !stored.due) {
         return Ok(());
     }

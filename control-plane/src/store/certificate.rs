@@ -1,6 +1,6 @@
 //! Rows of `certificate`.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::id::CertificateId;
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::secrets::Sealed;
 pub struct Stored {
     pub id: CertificateId,
     pub version: i64,
-    /// Less than a third of its life is left.
+    /// To be renewed.
     pub due: bool,
 }
 
@@ -28,16 +28,22 @@ pub struct New<'a> {
     pub not_after: DateTime<Utc>,
 }
 
-/// The internal CA's certificate for these names; until the transaction's end nobody else makes one.
-pub async fn lock_internal(tx: &mut SystemTx, names: &[String]) -> Result<Option<Stored>, Error> {
+/// The internal CA's certificate for these names, due when it has less than `renewal` left; until the
+/// transaction's end nobody else makes one.
+pub async fn lock_internal(
+    tx: &mut SystemTx,
+    names: &[String],
+    renewal: TimeDelta,
+) -> Result<Option<Stored>, Error> {
     sqlx::query("select pg_advisory_xact_lock(hashtext('railhead internal certificate'))")
         .execute(tx.executor())
         .await?;
     let row: Option<(Uuid, i64, bool)> = sqlx::query_as(
-        "select id, key_version, not_after < now() + interval '30 days' from certificate
+        "select id, key_version, not_after < now() + $2::bigint * interval '1 second' from certificate
          where issuer = 'internal' and names = $1",
     )
     .bind(names)
+    .bind(renewal.num_seconds())
     .fetch_optional(tx.executor())
     .await?;
     Ok(row.map(|(id, version, due)| Stored {

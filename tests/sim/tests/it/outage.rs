@@ -1,6 +1,7 @@
 //! Without the control plane and its database, for days: `SIM_DAYS` of them (1); the bar is at 30. Nodes'
 //! certificates expire on the first of them, which refuses nobody: `crates/link/tests/it/mtls.rs` asks the
-//! real verifiers about certificates of thirty days ago.
+//! real verifiers about certificates of thirty days ago. Those that users see have more than thirty days left at any
+//! moment: `control-plane/tests/it/orchestration/certificates.rs`.
 
 #![allow(clippy::print_stdout, reason = "a history is told to people")]
 
