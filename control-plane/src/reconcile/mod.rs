@@ -141,6 +141,11 @@ const TASKS: [Task; 12] = [
     },
 ];
 
+/// What the reconcilers are called, in statuses and metrics.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TASKS.iter().map(|task| task.name)
+}
+
 /// Runs every reconciler until the shutdown, then gives their leases back.
 pub async fn run(state: State) {
     let context = Context {

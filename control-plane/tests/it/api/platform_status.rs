@@ -1,6 +1,11 @@
 //! What `railhead admin doctor` reads: with real reconcilers and real node links.
 
-use control_plane::store::{epoch, tx::SystemTx};
+use std::collections::BTreeSet;
+
+use control_plane::{
+    reconcile,
+    store::{epoch, tx::SystemTx},
+};
 use domain::{
     generation::{Epoch, Generation, Position},
     ring::Ring,
@@ -55,6 +60,7 @@ async fn what_is_missing_late_or_held_is_found_and_goes_when_it_is_mended() {
         nodes.push((agent, edge));
     }
     comes_to(&world, &[]).await;
+    every_feed_and_node_is_told(&world).await;
 
     sqlx::query("update node set schedulable = false where name = 'a1' and region_id = (select id from region where name = 'us-east')")
         .execute(world.pool())
@@ -63,20 +69,77 @@ async fn what_is_missing_late_or_held_is_found_and_goes_when_it_is_mended() {
     comes_to(&world, &["region_without_agent"]).await;
 }
 
+async fn every_feed_and_node_is_told(world: &World) {
+    let feeds = [
+        ("node", 1, 0),
+        ("node", 1, 0),
+        ("routes/global", 2, 0),
+        ("routes/region/eu-west", 1, 0),
+        ("routes/region/us-east", 1, 0),
+    ];
+    until(DEADLINE, async || followed(&status(world).await) == feeds).await;
+    let status = status(world).await;
+    let nodes = [
+        ("eu-west", "a1", "agent"),
+        ("eu-west", "e1", "edge"),
+        ("us-east", "a1", "agent"),
+        ("us-east", "e1", "edge"),
+    ];
+    assert_eq!(reporting(&status), nodes);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_reconciler_says_how_it_fares() {
     let world = World::new().await;
     let _replica = world.platform.replica().await;
+    let all = BTreeSet::from_iter(reconcile::names());
     until(DEADLINE, async || {
         let status = status(&world).await;
         let reconcilers = status["reconcilers"].as_array().unwrap();
-        let well = reconcilers
-            .iter()
-            .filter(|one| one["succeeded_at"].is_string() && one["lease_expires_at"].is_string())
-            .filter(|one| one["error"].is_null());
-        well.count() >= 11
+        let well = reconcilers.iter().filter(|one| is_well(one));
+        well.map(|one| one["name"].as_str().unwrap())
+            .collect::<BTreeSet<_>>()
+            == all
     })
     .await;
+}
+
+/// Its last turn went well, and a replica leads it if its turns are close enough for that.
+fn is_well(reconciler: &Value) -> bool {
+    let is_led = reconciler["lease_expires_at"].is_string();
+    let is_seldom = reconciler["period_seconds"].as_i64().unwrap() >= 5;
+    reconciler["succeeded_at"].is_string() && reconciler["error"].is_null() && (is_led || is_seldom)
+}
+
+/// Feeds that somebody follows, with how many do and how many of those are behind; nodes' own as "node".
+fn followed(status: &Value) -> Vec<(&str, i64, i64)> {
+    let feeds = status["feeds"].as_array().unwrap().iter();
+    let told = feeds.map(|feed| {
+        let name = feed["name"].as_str().unwrap();
+        let kind = if name.starts_with("node/") {
+            "node"
+        } else {
+            name
+        };
+        let number = |field: &str| feed[field].as_i64().unwrap();
+        (kind, number("followers"), number("behind"))
+    });
+    told.filter(|(_, followers, _)| *followers > 0).collect()
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field].as_str().unwrap()
+}
+
+/// Nodes that have reported, by region.
+fn reporting(status: &Value) -> Vec<(&str, &str, &str)> {
+    let nodes = status["nodes"].as_array().unwrap().iter();
+    let nodes = nodes.filter(|node| node["reported_at"].is_string());
+    let mut all: Vec<_> = nodes
+        .map(|node| (text(node, "region"), text(node, "name"), text(node, "role")))
+        .collect();
+    all.sort_unstable();
+    all
 }
 
 #[tokio::test(flavor = "multi_thread")]
