@@ -1,6 +1,7 @@
 //! `./dev test`: what must hold, cheapest first, in one run whose last words are the runner's own.
 
 pub mod database;
+mod deny;
 mod full;
 mod long;
 mod platform;
@@ -41,13 +42,14 @@ pub struct Options {
     nextest: Vec<String>,
 }
 
-/// Format, house rules, clippy, then every test of the workspace.
+/// Format, house rules, dependencies, clippy, then every test of the workspace.
 pub fn run(options: &Options) -> Result<()> {
     if options.long {
         return long::run(options.minutes.map(|n| Duration::from_secs(60 * n)));
     }
     cargo(["fmt", "--all", "--check"])?.run()?;
     tidy::run()?;
+    deny::run()?;
     cargo([
         "clippy",
         "--workspace",
