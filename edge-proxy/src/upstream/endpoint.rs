@@ -2,14 +2,15 @@
 //! it waits for no confirmation and no probe that writes it.
 
 use std::{
-    sync::{
-        LazyLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
 use protocol::item;
+
+use super::turn::{Turn, millis, start_clock};
+
+pub use super::verdict::{Confirmed, Failure, Health};
 
 /// Failures in a row that eject (BEHAVIOUR §2, breaker).
 const EJECT_AFTER: u32 = 3;
@@ -17,39 +18,8 @@ const EJECT_AFTER: u32 = 3;
 const EJECTED_FOR: Duration = Duration::from_secs(30);
 /// Failed probes in a row that take an endpoint out.
 const DOWN_AFTER: u32 = 3;
-
-/// What the node's agent said about "this instance holds that address".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Confirmed {
-    /// Not asked, or nobody answered yet.
-    Unknown,
-    /// Yes.
-    Yes,
-    /// No.
-    No,
-}
-
-/// What our own probes say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Health {
-    /// Not probed yet.
-    Unknown,
-    /// The last probe passed, or fewer than three in a row failed since.
-    Up,
-    /// Three in a row failed, or nothing listens.
-    Down,
-}
-
-/// How an attempt to use an endpoint failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// No connection: nothing listens there now.
-    Connect,
-    /// The connection broke, or no answer came in time.
-    Answer,
-}
+/// A probe that takes longer has taken up a place for long.
+const SLOW_PROBE: Duration = Duration::from_millis(500);
 
 /// An endpoint and its state. Each field is judged by itself: none promises anything about another.
 #[derive(Debug)]
@@ -62,17 +32,19 @@ pub struct Endpoint {
     confirmed: AtomicU8,
     /// Its agent shall be asked.
     ask: AtomicBool,
-    /// It is being asked.
-    asking: AtomicBool,
+    asking: Turn,
     /// [`Health`].
     health: AtomicU8,
     failed_probes: AtomicU32,
+    /// Under way also while it waits for a place.
+    probing: Turn,
+    /// Its last probe took long.
+    slow: AtomicBool,
     failures: AtomicU32,
+    /// Milliseconds as of [`millis`]: from when on nothing listened any more where something did; else 0.
+    refused_since: AtomicU64,
     /// Milliseconds as of [`millis`]; 0 when not ejected.
     ejected_until: AtomicU64,
-    /// Likewise; 0 before the first time.
-    asked_at: AtomicU64,
-    probed_at: AtomicU64,
 }
 
 impl Endpoint {
@@ -85,42 +57,50 @@ impl Endpoint {
     /// Likewise, with the moment from which on it is judged.
     #[must_use]
     pub fn known_since(spec: item::Endpoint, now: Instant) -> Self {
-        // Times before the clock's start would all be one.
-        LazyLock::force(&START);
+        start_clock();
         Self {
             spec,
             known_since: now,
             in_flight: AtomicUsize::new(0),
             confirmed: AtomicU8::new(Confirmed::Unknown as u8),
             ask: AtomicBool::new(true),
-            asking: AtomicBool::new(false),
+            asking: Turn::default(),
             health: AtomicU8::new(Health::Unknown as u8),
             failed_probes: AtomicU32::new(0),
+            probing: Turn::default(),
+            slow: AtomicBool::new(false),
             failures: AtomicU32::new(0),
+            refused_since: AtomicU64::new(0),
             ejected_until: AtomicU64::new(0),
-            asked_at: AtomicU64::new(0),
-            probed_at: AtomicU64::new(0),
         }
     }
 
-    /// True when it was not probed within `interval`; the caller probes it now.
+    /// True when it is not being probed and was not within `interval`; the caller probes it now.
     pub fn take_probe(&self, interval: Duration, now: Instant) -> bool {
-        take(&self.probed_at, interval, now)
+        self.probing.take(interval, now)
+    }
+
+    /// A probe has ended after so long.
+    pub fn probe_ended(&self, took: Duration) {
+        self.slow.store(took > SLOW_PROBE, Ordering::Relaxed);
+        self.probing.ended();
+    }
+
+    /// Whether its last probe let others wait.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.slow.load(Ordering::Relaxed)
     }
 
     /// True when its agent shall be asked, is not being asked and was not within `interval`; the
     /// caller asks it now.
     pub fn take_question(&self, interval: Duration, now: Instant) -> bool {
-        let due = self.wants_confirmation()
-            && !self.asking.load(Ordering::Relaxed)
-            && take(&self.asked_at, interval, now);
-        self.asking.fetch_or(due, Ordering::Relaxed);
-        due
+        self.wants_confirmation() && self.asking.take(interval, now)
     }
 
     /// A question has ended, with or without an answer.
     pub fn question_ended(&self) {
-        self.asking.store(false, Ordering::Relaxed);
+        self.asking.ended();
     }
 
     /// Whether a request may go there: confirmed, healthy, and not ejected.
@@ -138,21 +118,13 @@ impl Endpoint {
     /// What its agent said.
     #[must_use]
     pub fn confirmed(&self) -> Confirmed {
-        match self.confirmed.load(Ordering::Relaxed) {
-            yes if yes == Confirmed::Yes as u8 => Confirmed::Yes,
-            no if no == Confirmed::No as u8 => Confirmed::No,
-            _ => Confirmed::Unknown,
-        }
+        Confirmed::of(self.confirmed.load(Ordering::Relaxed))
     }
 
     /// What our probes say.
     #[must_use]
     pub fn health(&self) -> Health {
-        match self.health.load(Ordering::Relaxed) {
-            up if up == Health::Up as u8 => Health::Up,
-            down if down == Health::Down as u8 => Health::Down,
-            _ => Health::Unknown,
-        }
+        Health::of(self.health.load(Ordering::Relaxed))
     }
 
     fn set_health(&self, health: Health) -> bool {
@@ -183,6 +155,14 @@ impl Endpoint {
         }
     }
 
+    /// Whether something listened there until less than `patience` ago, and its agent does not say that it is gone.
+    #[must_use]
+    pub fn may_come_back(&self, patience: Duration, now: Instant) -> bool {
+        let since = self.refused_since.load(Ordering::Relaxed);
+        let lately = u128::from(millis(now).saturating_sub(since)) < patience.as_millis();
+        since > 0 && lately && self.confirmed() == Confirmed::Yes
+    }
+
     /// Its agent shall be asked again; until it answers, its last answer stands.
     pub fn ask_again(&self) {
         self.ask.store(true, Ordering::Relaxed);
@@ -205,6 +185,7 @@ impl Endpoint {
     pub fn probe_succeeded(&self) -> bool {
         self.failed_probes.store(0, Ordering::Relaxed);
         let came_up = self.set_health(Health::Up);
+        self.refused_since.store(0, Ordering::Relaxed);
         if came_up {
             self.request_succeeded();
         }
@@ -215,8 +196,10 @@ impl Endpoint {
     pub fn probe_failed(&self, failure: Failure) -> bool {
         let failed = self.failed_probes.fetch_add(1, Ordering::Relaxed) + 1;
         let was_up = self.health() == Health::Up;
-        let down = failure == Failure::Connect || failed >= DOWN_AFTER;
-        down && self.set_health(Health::Down) && was_up
+        if failure == Failure::Connect {
+            return self.refused(Instant::now());
+        }
+        failed >= DOWN_AFTER && self.set_health(Health::Down) && was_up
     }
 
     /// A request was answered: what failed before does not count any more.
@@ -229,11 +212,21 @@ impl Endpoint {
     pub fn request_failed(&self, failure: Failure, may_eject: bool, now: Instant) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if failure == Failure::Connect {
-            self.set_health(Health::Down);
+            self.refused(now);
         }
         if failures >= EJECT_AFTER && may_eject {
             self.eject(now);
         }
+    }
+
+    /// Nothing listens there. True when something did.
+    fn refused(&self, now: Instant) -> bool {
+        let before = self.health.swap(Health::Down as u8, Ordering::Relaxed);
+        let was_up = before == Health::Up as u8;
+        if was_up {
+            self.refused_since.store(millis(now), Ordering::Relaxed);
+        }
+        was_up
     }
 
     fn eject(&self, now: Instant) {
@@ -259,24 +252,6 @@ impl Endpoint {
     pub fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
-}
-
-fn take(last: &AtomicU64, interval: Duration, now: Instant) -> bool {
-    let (before, now) = (last.load(Ordering::Relaxed), millis(now));
-    let since = u128::from(now.saturating_sub(before));
-    let due = before == 0 || since >= interval.as_millis();
-    if due {
-        last.store(now, Ordering::Relaxed);
-    }
-    due
-}
-
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// On the process's own monotonic clock, from 1.
-fn millis(at: Instant) -> u64 {
-    let since = at.saturating_duration_since(*START).as_millis();
-    u64::try_from(since).unwrap_or(u64::MAX).saturating_add(1)
 }
 
 #[cfg(test)]
@@ -336,12 +311,40 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_one_may_come_back_for_a_while_unless_its_agent_says_that_it_is_gone() {
+        let (refused, hangs) = (endpoint(), endpoint());
+        let (patience, now) = (EJECTED_FOR, Instant::now());
+        let later = now + patience;
+        assert!(!refused.may_come_back(patience, now), "it is up");
+        for at in [now, now + patience / 2] {
+            refused.request_failed(Failure::Connect, false, at);
+            assert!(refused.may_come_back(patience, at));
+        }
+        assert!(!refused.may_come_back(patience, later));
+        refused.probe_succeeded();
+        refused.request_failed(Failure::Connect, false, later);
+        assert!(refused.may_come_back(patience, later));
+        refused.confirm(false);
+        assert!(!refused.may_come_back(patience, later));
+        for _ in 0..DOWN_AFTER {
+            hangs.probe_failed(Failure::Answer);
+        }
+        assert!(!hangs.may_come_back(patience, now));
+    }
+
+    #[test]
     fn it_is_probed_at_once_and_then_once_an_interval() {
         let (endpoint, now) = (Endpoint::new(endpoint().spec), Instant::now());
         let second = Duration::from_secs(1);
         assert!(endpoint.take_probe(second, now));
+        let later = now + second;
+        assert!(!endpoint.take_probe(second, later), "it is being probed");
+        endpoint.probe_ended(second);
+        assert!(endpoint.is_slow());
         assert!(!endpoint.take_probe(second, now));
-        assert!(endpoint.take_probe(second, now + second));
+        assert!(endpoint.take_probe(second, later));
+        endpoint.probe_ended(Duration::from_millis(5));
+        assert!(!endpoint.is_slow());
         assert!(endpoint.take_question(second, now));
         let later = now + second;
         assert!(!endpoint.take_question(second, later), "it is being asked");

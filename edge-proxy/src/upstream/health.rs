@@ -1,50 +1,85 @@
-//! Active probes: HTTP when the service has a health path, else TCP connect. New endpoints are
-//! probed at once, dead ones often, healthy ones every few seconds.
+//! Active probes of all confirmed endpoints: new ones at once, dead ones often, healthy ones every few seconds. Those
+//! that let a probe wait are probed in a lane of their own: however many they are, no other waits for them.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    sync::Semaphore,
-};
+use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    endpoint::{Confirmed, Endpoint, Failure, Health},
+    endpoint::{Confirmed, Endpoint, Health},
     pass::Pace,
+    probe::Probe,
 };
 use crate::state::State;
 
-const TIMEOUT: Duration = Duration::from_secs(3);
 const INTERVAL: Duration = Duration::from_secs(5);
 const INTERVAL_DOWN: Duration = Duration::from_millis(500);
-/// Probes that run at the same time.
-const CONCURRENCY: usize = 256;
-/// Enough for any status line.
-const STATUS_LINE_MAX: usize = 1024;
+/// Probes of one lane that run at the same time.
+const PLACES: usize = 256;
 
-/// Probes all confirmed endpoints of the current table, for as long as the edge lives.
+/// Probes the endpoints of the current table, for as long as the edge lives.
 pub async fn run(state: Arc<State>) {
-    let limit = Arc::new(Semaphore::new(CONCURRENCY));
-    let mut pace = Pace::start();
+    let (mut pace, ended) = (Pace::start(), Arc::new(Notify::new()));
+    let (mut quick, mut slow) = (Lane::default(), Lane::default());
     loop {
-        pace.next(&state.probe_wanted).await;
-        let now = Instant::now();
-        let due = state.routes.load().watched(|endpoint| {
-            let confirmed = endpoint.confirmed() == Confirmed::Yes;
-            confirmed && endpoint.take_probe(interval_of(endpoint), now)
-        });
-        pace.passed(now.elapsed());
-        for (pool, endpoint) in due {
-            let Ok(permit) = Arc::clone(&limit).acquire_owned().await else {
-                return;
-            };
+        tokio::select! {
+            () = pace.next(&state.probe_wanted) => {
+                let now = Instant::now();
+                for probe in due(&state, now) {
+                    let lane = if probe.endpoint.is_slow() { &mut slow } else { &mut quick };
+                    lane.waiting.push_back(probe);
+                }
+                pace.passed(now.elapsed());
+            }
+            () = ended.notified() => {}
+        }
+        quick.begin(&ended);
+        slow.begin(&ended);
+    }
+}
+
+fn due(state: &State, now: Instant) -> impl Iterator<Item = Probe> {
+    let endpoints = state.routes.load().watched(|endpoint| {
+        let confirmed = endpoint.confirmed() == Confirmed::Yes;
+        confirmed && endpoint.take_probe(interval_of(endpoint), now)
+    });
+    endpoints
+        .into_iter()
+        .map(|(pool, endpoint)| Probe { pool, endpoint })
+}
+
+/// An endpoint waits in it once at most, and gets its turn: so it is never longer than the table.
+#[derive(Debug)]
+struct Lane {
+    waiting: VecDeque<Probe>,
+    places: Arc<Semaphore>,
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            places: Arc::new(Semaphore::new(PLACES)),
+        }
+    }
+}
+
+impl Lane {
+    /// Begins as many probes as there are places; each says when it has ended.
+    fn begin(&mut self, ended: &Arc<Notify>) {
+        while !self.waiting.is_empty()
+            && let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
+            && let Some(probe) = self.waiting.pop_front()
+        {
+            let ended = Arc::clone(ended);
             tokio::spawn(async move {
-                probe_once(&endpoint, pool.health_path.as_deref()).await;
-                drop(permit);
+                probe.run().await;
+                drop(place);
+                ended.notify_one();
             });
         }
     }
@@ -57,75 +92,69 @@ fn interval_of(endpoint: &Endpoint) -> Duration {
     }
 }
 
-/// Probes one endpoint and records the result.
-pub async fn probe_once(endpoint: &Endpoint, path: Option<&str>) {
-    match probe(endpoint, path).await {
-        Ok(()) => {
-            if endpoint.probe_succeeded() {
-                tracing::info!(instance = %endpoint.spec.instance_id, address = %endpoint.spec.address, "endpoint is up");
-            }
-        }
-        Err(failure) => {
-            if endpoint.probe_failed(failure) {
-                tracing::warn!(instance = %endpoint.spec.instance_id, address = %endpoint.spec.address, ?failure, "endpoint is down");
-            }
-        }
-    }
-}
-
-async fn probe(endpoint: &Endpoint, path: Option<&str>) -> Result<(), Failure> {
-    let address = endpoint.spec.address;
-    let mut stream = match tokio::time::timeout(TIMEOUT, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(_)) => return Err(Failure::Connect),
-        Err(_) => return Err(Failure::Answer),
-    };
-    let Some(path) = path else { return Ok(()) };
-    let status = tokio::time::timeout(TIMEOUT, ask(&mut stream, path, &address.to_string())).await;
-    match status {
-        Ok(Ok(200..=299)) => Ok(()),
-        _ => Err(Failure::Answer),
-    }
-}
-
-async fn ask(stream: &mut TcpStream, path: &str, host: &str) -> std::io::Result<u16> {
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: railhead-edge\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut line = Vec::with_capacity(64);
-    while line.len() < STATUS_LINE_MAX && !line.contains(&b'\n') {
-        if stream.read_buf(&mut line).await? == 0 {
-            break;
-        }
-    }
-    status_of(&line).ok_or_else(|| std::io::Error::other("no HTTP status line"))
-}
-
-fn status_of(line: &[u8]) -> Option<u16> {
-    let text = std::str::from_utf8(line.get(..12)?).ok()?;
-    text.strip_prefix("HTTP/1.")?
-        .split(' ')
-        .nth(1)?
-        .parse()
-        .ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::{SocketAddr, TcpListener};
 
-    #[test]
-    fn reads_the_status_and_nothing_else() {
-        assert_eq!(status_of(b"HTTP/1.1 204 No Content\r\n"), Some(204));
-        assert_eq!(status_of(b"HTTP/1.0 200\r\n"), Some(200));
-        for bad in [
-            &b"HTTP/1.1 2"[..],
-            b"SSH-2.0-OpenSSH_9",
-            b"",
-            b"HTTP/2 200 xx",
-        ] {
-            assert_eq!(status_of(bad), None);
+    use domain::id::{DeploymentId, InstanceId, NodeId, ServiceId};
+    use prometheus::Registry;
+    use protocol::item::{self, RegionRouteItem, ServiceItem};
+    use testkit::wait;
+
+    use super::*;
+    use crate::{metrics::Metrics, route::RouteTable, upstream::counters::Counters};
+
+    fn service(address: SocketAddr, endpoints: usize) -> RegionRouteItem {
+        let endpoint = |_| item::Endpoint {
+            instance_id: InstanceId::new(),
+            node_id: NodeId::new(),
+            address,
+        };
+        RegionRouteItem::Service(ServiceItem {
+            service_id: ServiceId::new(),
+            deployment_id: DeploymentId::new(),
+            endpoints: (0..endpoints).map(endpoint).collect(),
+            health_path: Some("/health".to_owned()),
+            traceparent: None,
+        })
+    }
+
+    fn route(state: &State, services: &[&RegionRouteItem]) {
+        let before = state.routes.load();
+        let table = RouteTable::build(&[], services, &before, &Counters::default());
+        for (_, endpoint) in table.watched(|_| true) {
+            endpoint.confirm(true);
         }
+        state.routes.store(Arc::new(table));
+        state.probe_wanted.notify_one();
+    }
+
+    /// Nobody takes its connections.
+    fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn however_many_are_silent_another_is_probed_at_once() {
+        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+        let (state, _wanted) = State::new(NodeId::new(), "eu-west".parse().unwrap(), metrics);
+        let (silent_listener, silent) = listener();
+        let silent = service(silent, PLACES * 2);
+        route(&state, &[&silent]);
+        for (_, endpoint) in state.routes.load().watched(|_| true) {
+            endpoint.probe_ended(Duration::from_secs(3));
+        }
+        let running = tokio::spawn(run(Arc::clone(&state)));
+        // Sooner than a probe of those that are silent ends.
+        let soon = Duration::from_secs(2);
+        wait::until(soon, async || silent_listener.accept().is_ok()).await;
+
+        let (fresh_listener, fresh) = listener();
+        route(&state, &[&silent, &service(fresh, 1)]);
+        wait::until(soon, async || fresh_listener.accept().is_ok()).await;
+        running.abort();
     }
 }

@@ -12,3 +12,6 @@ pub mod memory;
 pub mod pass;
 pub mod places;
 pub mod pool;
+mod probe;
+mod turn;
+mod verdict;

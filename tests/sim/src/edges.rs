@@ -181,6 +181,7 @@ impl World {
         } else {
             endpoint.probe_failed(Failure::Connect);
         }
+        endpoint.probe_ended(std::time::Duration::ZERO);
     }
 
     /// Whether something answers an edge at an endpoint's address.

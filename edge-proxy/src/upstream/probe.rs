@@ -1,0 +1,105 @@
+//! One probe of one endpoint: HTTP when the service has a health path, else TCP connect.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{
+    endpoint::{Endpoint, Failure},
+    pool::ServicePool,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Enough for any status line.
+const STATUS_LINE_MAX: usize = 1024;
+
+/// Of an endpoint and as its service wants it.
+#[derive(Debug)]
+pub struct Probe {
+    /// Its service.
+    pub pool: Arc<ServicePool>,
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+}
+
+impl Probe {
+    /// Probes and records the result.
+    pub async fn run(self) {
+        let begun = Instant::now();
+        let (spec, path) = (self.endpoint.spec, self.pool.health_path.as_deref());
+        let passed = timeout(TIMEOUT, probe(spec.address, path)).await;
+        match passed.unwrap_or(Err(Failure::Answer)) {
+            Ok(()) => {
+                if self.endpoint.probe_succeeded() {
+                    tracing::info!(instance = %spec.instance_id, address = %spec.address, "endpoint is up");
+                }
+            }
+            Err(failure) => {
+                if self.endpoint.probe_failed(failure) {
+                    tracing::warn!(instance = %spec.instance_id, address = %spec.address, ?failure, "endpoint is down");
+                }
+            }
+        }
+        self.endpoint.probe_ended(begun.elapsed());
+    }
+}
+
+async fn probe(address: SocketAddr, path: Option<&str>) -> Result<(), Failure> {
+    let connected = TcpStream::connect(address).await;
+    let mut stream = connected.map_err(|_| Failure::Connect)?;
+    let Some(path) = path else { return Ok(()) };
+    match ask(&mut stream, path, &address.to_string()).await {
+        Ok(200..=299) => Ok(()),
+        _ => Err(Failure::Answer),
+    }
+}
+
+async fn ask(stream: &mut TcpStream, path: &str, host: &str) -> std::io::Result<u16> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: railhead-edge\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut line = Vec::with_capacity(64);
+    while line.len() < STATUS_LINE_MAX && !line.contains(&b'\n') {
+        if stream.read_buf(&mut line).await? == 0 {
+            break;
+        }
+    }
+    status_of(&line).ok_or_else(|| std::io::Error::other("no HTTP status line"))
+}
+
+fn status_of(line: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(line.get(..12)?).ok()?;
+    text.strip_prefix("HTTP/1.")?
+        .split(' ')
+        .nth(1)?
+        .parse()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_status_and_nothing_else() {
+        assert_eq!(status_of(b"HTTP/1.1 204 No Content\r\n"), Some(204));
+        assert_eq!(status_of(b"HTTP/1.0 200\r\n"), Some(200));
+        for bad in [
+            &b"HTTP/1.1 2"[..],
+            b"SSH-2.0-OpenSSH_9",
+            b"",
+            b"HTTP/2 200 xx",
+        ] {
+            assert_eq!(status_of(bad), None);
+        }
+    }
+}
