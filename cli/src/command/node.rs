@@ -221,7 +221,7 @@ async fn fence(context: &Context, client: &Client, wanted: &str, body: &FenceNod
 }
 
 async fn release(context: &Context, client: &Client, wanted: &str, body: &OverrideNode) -> Result {
-    let node = machine::node(client, wanted).await?;
+    let node = machine::follower(client, wanted, &body.feed).await?;
     confirm::destruction(
         context.output,
         "drop what is held on",

@@ -17,6 +17,21 @@ pub async fn node(client: &Client, wanted: &str) -> Result<Node> {
     nodes.into_iter().next().ok_or_else(|| unknown(wanted, []))
 }
 
+/// The same, and of a machine the one that follows the feed: its agent and its edge have one name.
+pub async fn follower(client: &Client, wanted: &str, feed: &str) -> Result<Node> {
+    let nodes = nodes(client, wanted).await?;
+    first_following(nodes, feed).ok_or_else(|| unknown(wanted, []))
+}
+
+fn first_following(mut nodes: Vec<Node>, feed: &str) -> Option<Node> {
+    let follows = |node: &Node| {
+        let told = node.status.as_ref();
+        told.is_some_and(|told| told.feeds.contains_key(feed))
+    };
+    nodes.sort_by_key(|node| !follows(node));
+    nodes.into_iter().next()
+}
+
 /// Who was expelled is known by the id only: the name may be another's by now.
 fn select(mut all: Vec<Node>, wanted: &str) -> Result<Vec<Node>> {
     all.retain(|node| !node.denied || node.id.to_string() == wanted);
@@ -83,6 +98,22 @@ mod tests {
         let by_name = select(all.clone(), "rack7").unwrap();
         assert_eq!(roles(by_name), [NodeRole::Agent, NodeRole::Edge]);
         assert_eq!(roles(select(all, &edge).unwrap()), [NodeRole::Edge]);
+    }
+
+    #[test]
+    fn of_a_machine_the_one_that_follows_the_feed_is_meant() {
+        let mut all = machine("rack7", "us-east");
+        let routes = json!({ "routes/global": { "epoch": 1, "generation": 2, "held_drops": 3 } });
+        let usage = json!({ "cpu": 0, "memory": 0 });
+        let told = json!({
+            "reported_at": "2026-01-01T00:00:00Z", "binary_version": "1", "capacity": usage,
+            "usage": usage, "feeds": routes,
+        });
+        all[0].status = Some(serde_json::from_value(told).unwrap());
+        all.reverse();
+        let role = |feed| first_following(all.clone(), feed).map(|node| node.role);
+        assert_eq!(role("routes/global"), Some(NodeRole::Edge));
+        assert_eq!(role("node/x"), Some(NodeRole::Agent));
     }
 
     #[test]
