@@ -2,7 +2,7 @@
 //! with instances on lost, emptied or removed nodes are looked at by the scheduler, which has the
 //! brake. What a fenced node ran goes. Also follows the database's timeline.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use domain::id::OrganizationId;
 
@@ -18,14 +18,11 @@ use crate::{
     waker::Topic,
 };
 
-/// A pause of this length in our listening makes the silence of nodes count anew.
-const GAP: Duration = Duration::from_secs(10);
-
 pub(super) async fn run(context: Context) -> Result<(), Error> {
     let state = &context.state;
     let mut tx = SystemTx::begin(&state.pools).await?;
     epoch::follow_timeline(&mut tx).await?;
-    liveness::listen(&mut tx, GAP).await?;
+    liveness::listen(&mut tx, liveness::GAP).await?;
     let late_after = state.config.node.late_after.duration();
     for node in liveness::mark_late(&mut tx, late_after).await? {
         tracing::warn!(%node, "a node is late: nothing new is placed on it");

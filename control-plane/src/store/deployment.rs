@@ -16,7 +16,7 @@ use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
 
 use super::{
-    Error,
+    Error, liveness,
     route::Positions,
     tx::{Access as _, SystemTx},
 };
@@ -41,7 +41,7 @@ pub struct Deployment {
     pub older_at_work: bool,
     /// A newer one waits.
     pub newer_waits: bool,
-    /// The database's time.
+    /// The database's time; it stands still while nobody listens to nodes.
     pub now: DateTime<Utc>,
     /// What a change is compared with.
     pub version: i64,
@@ -60,7 +60,7 @@ struct Row {
     traceparent: Option<String>,
     state: String,
     release_id: Option<Uuid>,
-    step_deadline: Option<DateTime<Utc>>,
+    deadline: Option<DateTime<Utc>>,
     shift_positions: Option<Json<BTreeMap<protocol::feed::FeedName, domain::generation::Position>>>,
     error_code: Option<String>,
     error_message: Option<String>,
@@ -84,20 +84,23 @@ pub async fn unfinished(tx: &mut SystemTx) -> Result<Vec<(DeploymentId, ServiceI
         .collect())
 }
 
-/// One that has not ended.
+/// One that has not ended. Time in which no replica could store a report is none in which a step could be done:
+/// after a gap in our listening, or when the clock has jumped ahead, a step's time counts anew.
 pub async fn find_unfinished(
     tx: &mut SystemTx,
     id: DeploymentId,
 ) -> Result<Option<Deployment>, Error> {
     let row: Option<Row> = sqlx::query_as(
-        "select d.*, now() as now,
+        "select d.*, least(now(), p.listened_at + make_interval(secs => $2)) as now,
+            d.step_deadline + greatest(p.listening_since - d.state_since, '0') as deadline,
             exists (select 1 from deployment o where o.service_id = d.service_id
                 and o.number < d.number and o.finished_at is null) as older_at_work,
             exists (select 1 from deployment o where o.service_id = d.service_id
                 and o.number > d.number and o.finished_at is null) as newer_waits
-         from deployment d where d.id = $1 and d.finished_at is null",
+         from deployment d cross join platform p where d.id = $1 and d.finished_at is null",
     )
     .bind(id.uuid())
+    .bind(liveness::GAP.as_secs_f64())
     .fetch_optional(tx.executor())
     .await?;
     row.map(TryInto::try_into).transpose()
@@ -117,11 +120,11 @@ impl TryFrom<Row> for Deployment {
         };
         let stored = State {
             step,
-            deadline: row.step_deadline,
+            deadline: row.deadline,
             problem,
         };
         // As made by the API: the machine has not seen it yet.
-        let fresh = step == Step::Queued && row.step_deadline.is_none();
+        let fresh = step == Step::Queued && row.deadline.is_none();
         Ok(Self {
             id: row.id.into(),
             organization: row.organization_id.into(),
@@ -156,8 +159,8 @@ pub async fn advance(
     let entered = next.step != deployment.state.step;
     let problem = next.problem.as_ref();
     let changed = sqlx::query(
-        "update deployment set state = $3, step_deadline = $4, error_code = $5,
-            error_message = $6, version = version + 1,
+        "update deployment set state = $3, error_code = $5, error_message = $6, version = version + 1,
+            step_deadline = case when $7 then now() + ($4 - $9) else coalesce(step_deadline, $4) end,
             state_since = case when $7 then now() else state_since end,
             finished_at = case when $8 then now() end
          where id = $1 and version = $2",
@@ -170,6 +173,7 @@ pub async fn advance(
     .bind(problem.map(|problem| &problem.message))
     .bind(entered)
     .bind(next.step.is_final())
+    .bind(deployment.now)
     .execute(tx.executor())
     .await?;
     if changed.rows_affected() == 0 {

@@ -9,7 +9,8 @@ use super::{
     tx::{Access as _, SystemTx},
 };
 
-/// Takes, renews or takes over a lease; none while somebody else holds it.
+/// Takes, renews or takes over a lease; none while somebody else holds it. One that would last much longer than any
+/// was given while the clock was ahead: it counts as one that has run out.
 pub async fn take(
     tx: &mut SystemTx,
     name: &str,
@@ -21,7 +22,8 @@ pub async fn take(
          values ($1, $2, 1, now() + make_interval(secs => $3))
          on conflict (name) do update set holder = excluded.holder, expires_at = excluded.expires_at,
             epoch = l.epoch + (l.holder <> excluded.holder)::int
-         where l.holder = excluded.holder or l.expires_at < now() returning epoch",
+         where l.holder = excluded.holder or l.expires_at not between now() and now() + make_interval(secs => 2 * $3)
+         returning epoch",
     )
     .bind(name)
     .bind(holder)

@@ -11,6 +11,9 @@ use super::{
     tx::{Access as _, SystemTx},
 };
 
+/// A pause of this length in our listening makes the silence of nodes count anew, and the time of deployments' steps.
+pub const GAP: Duration = Duration::from_secs(10);
+
 /// Says that this replica could store reports just now. While the epoch guard refuses them nobody
 /// listens. After a gap the time counts anew, also for nodes that were late and not lost yet.
 pub async fn listen(tx: &mut SystemTx, gap: Duration) -> Result<(), Error> {

@@ -2,6 +2,7 @@
 //! and edges without containers and traffic.
 
 mod certificates;
+mod clock;
 mod deletion;
 mod deploy;
 mod draining;
