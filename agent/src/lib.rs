@@ -19,6 +19,7 @@ pub mod control_plane;
 pub mod desired;
 pub mod disk;
 pub mod engine_store;
+pub mod engine_tasks;
 pub mod garbage;
 pub mod health;
 pub mod logs;

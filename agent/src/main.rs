@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use agent::{config::Config, engine_store, run};
+use agent::{config::Config, engine_store, engine_tasks, run};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
@@ -28,7 +28,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Repairs what a kill may have left of an engine's networks, and becomes the engine.
+    /// Repairs what a kill may have left of an engine's networks and starts, and becomes the engine.
     StartEngine {
         /// The engine's data folder.
         #[arg(long, value_name = "FOLDER")]
@@ -60,27 +60,31 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     run::run(config, telemetry::shutdown_signal()).await
 }
 
-/// A store that can't be repaired is the engine's to judge.
+/// What can't be repaired is the engine's to judge.
 fn start_engine(data_root: &Path, command: &[OsString]) -> anyhow::Result<()> {
     let telemetry = telemetry::init(&telemetry::Config {
         service: "start-engine",
         otlp_endpoint: None,
         log_filter: None,
     })?;
-    let folder = data_root.display();
-    match engine_store::repair(data_root) {
-        Ok(networks) => {
-            for network in networks {
-                tracing::info!(%network, %folder, "a removal of this network that was cut off, or an old copy of its record, was found: the engine can go on with it");
-            }
-        }
-        Err(error) => {
-            tracing::error!(%error, %folder, "the networks of the engine are not looked after");
-        }
+    if let Err(error) = repair(data_root) {
+        tracing::error!(error = format!("{error:#}"), folder = %data_root.display(), "what a kill of the engine may have left is not looked after");
     }
     // Lines are written by another thread, which does not outlive the exec.
     drop(telemetry);
     let (program, arguments) = command.split_first().context("no engine is named")?;
     Err(Command::new(program).args(arguments).exec())
         .with_context(|| format!("starting {}", program.display()))
+}
+
+/// Both, or neither while the engine runs.
+fn repair(data_root: &Path) -> anyhow::Result<()> {
+    let folder = data_root.display();
+    for network in engine_store::repair(data_root)? {
+        tracing::info!(%network, %folder, "a removal of this network that was cut off, or an old copy of its record, was found: the engine can go on with it");
+    }
+    for container in engine_tasks::end_cut_off_starts(data_root)? {
+        tracing::info!(%container, %folder, "what was left of a start of this container that was cut off is ended: the engine can start it again");
+    }
+    Ok(())
 }

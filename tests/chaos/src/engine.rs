@@ -68,6 +68,27 @@ pub async fn remove(platform: &Platform, region: &str, container: &str) -> Resul
     succeed(call.args(["--request", "DELETE"])).await.map(drop)
 }
 
+/// Makes a container of an image that the engine has, as somebody would who knows nothing of the platform; its id.
+pub async fn create_container(platform: &Platform, region: &str) -> Result<String> {
+    let socket = &platform.status.regions[region].docker_socket;
+    let images = get(socket, "/images/json").await?;
+    let image = images.first().context("the engine has no image")?;
+    let body = json!({ "Image": image["Id"], "HostConfig": { "NetworkMode": "none" } });
+    let mut call = call(socket, "/containers/create");
+    call.args(["--header", "content-type: application/json", "--data"])
+        .arg(body.to_string());
+    let created: Value = serde_json::from_str(&succeed(&mut call).await?.stdout)?;
+    let id = created["Id"].as_str().context("a container without id")?;
+    Ok(id.to_owned())
+}
+
+/// Starts a container.
+pub async fn start(platform: &Platform, region: &str, container: &str) -> Result<()> {
+    let socket = &platform.status.regions[region].docker_socket;
+    let mut call = call(socket, &format!("/containers/{container}/start"));
+    succeed(call.args(["--request", "POST"])).await.map(drop)
+}
+
 /// Makes a network, as somebody would who knows nothing of the platform.
 pub async fn create_network(platform: &Platform, region: &str, name: &str) -> Result<()> {
     let socket = &platform.status.regions[region].docker_socket;

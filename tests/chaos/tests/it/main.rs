@@ -3,6 +3,7 @@
 
 mod cut_off;
 mod database;
+mod engine_start;
 mod engine_store;
 mod faults;
 mod kills;

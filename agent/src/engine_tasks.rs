@@ -1,0 +1,228 @@
+//! Ends what a kill of the engine amid the start of a container leaves: a task, half made and held by its shim, of which
+//! the engine knows nothing, and at which every further start of this container fails ("task …: already exists"). The
+//! engine's own records say which containers run; those, and other engines' containers, are left alone (docs/adr/0047).
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde::Deserialize;
+
+/// One for each container, for as long as it has a task; the rest of the name is the runtime's.
+const SHIM: &str = "containerd-shim";
+/// What comes before the container's id among a shim's arguments.
+const ID: &str = "-id";
+
+/// Why what is left of a start can't be ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused.
+    #[error("can't read {path}: {source}")]
+    Io {
+        /// Which file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The engine's record of a container is none.
+    #[error("can't read {path}, the engine's record of a container: {source}")]
+    Record {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The shim can't be ended.
+    #[error("can't end the shim of container {container}, process {pid}: {source}")]
+    Kill {
+        /// Of which container.
+        container: String,
+        /// The shim.
+        pid: i32,
+        /// Why.
+        source: nix::Error,
+    },
+}
+
+/// For the engine with this data folder, which must not run: ends the shims of its containers that do not run. The
+/// rest of their tasks is containerd's to remove when it starts. The containers.
+///
+/// # Errors
+/// When a record or a process can't be read, or a shim can't be ended.
+pub fn end_cut_off_starts(data_root: &Path) -> Result<Vec<String>, Error> {
+    let mut ended = Vec::new();
+    for (pid, container) in shims()? {
+        if runs(data_root, &container)? != Some(false) {
+            continue;
+        }
+        match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+            Ok(()) => ended.push(container),
+            // It has just ended by itself.
+            Err(nix::Error::ESRCH) => {}
+            Err(source) => {
+                return Err(Error::Kill {
+                    container,
+                    pid,
+                    source,
+                });
+            }
+        }
+    }
+    Ok(ended)
+}
+
+/// Every engine's: process and container.
+fn shims() -> Result<Vec<(i32, String)>, Error> {
+    let processes = Path::new("/proc");
+    let failed = |source| Error::Io {
+        path: processes.into(),
+        source,
+    };
+    let mut shims = Vec::new();
+    for entry in fs::read_dir(processes).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // Whoever has ended meanwhile is no shim any more.
+        let line = fs::read(processes.join(name).join("cmdline")).unwrap_or_default();
+        shims.extend(container_of(&line).map(|container| (pid, container)));
+    }
+    Ok(shims)
+}
+
+/// The container that a process is the shim of, if it is one, by its arguments.
+fn container_of(line: &[u8]) -> Option<String> {
+    let mut arguments = line.split(|byte| *byte == 0);
+    let program = Path::new(std::str::from_utf8(arguments.next()?).ok()?);
+    if !program.file_name()?.to_str()?.starts_with(SHIM) {
+        return None;
+    }
+    arguments.find(|argument| *argument == ID.as_bytes())?;
+    let id = std::str::from_utf8(arguments.next()?).ok()?;
+    // A part of a path.
+    let is_id = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| id.to_owned())
+}
+
+/// As the engine writes it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Record {
+    state: State,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    running: bool,
+}
+
+/// Whether the engine takes this container for running; none when it is not its own.
+fn runs(data_root: &Path, container: &str) -> Result<Option<bool>, Error> {
+    let path = data_root
+        .join("containers")
+        .join(container)
+        .join("config.v2.json");
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::Io { path, source }),
+        Ok(text) => text,
+    };
+    let record: Record =
+        serde_json::from_slice(&text).map_err(|source| Error::Record { path, source })?;
+    Ok(Some(record.state.running))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::process::{CommandExt as _, ExitStatusExt as _},
+        process::{Child, Command, Stdio},
+    };
+
+    use domain::id::InstanceId;
+
+    use super::*;
+
+    /// Waits for a line, under a shim's name and with its arguments.
+    fn shim(container: &str) -> Child {
+        Command::new("sh")
+            .arg0("/usr/bin/containerd-shim-runc-v2")
+            .args(["-c", "read line", "-namespace", "x", "-id", container])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn record(data_root: &Path, container: &str, running: bool) {
+        let folder = data_root.join("containers").join(container);
+        fs::create_dir_all(&folder).unwrap();
+        let record =
+            serde_json::json!({ "ID": container, "State": { "Running": running, "Pid": 0 } });
+        fs::write(folder.join("config.v2.json"), record.to_string()).unwrap();
+    }
+
+    fn id() -> String {
+        InstanceId::new().uuid().simple().to_string()
+    }
+
+    #[test]
+    fn only_shims_of_this_engine_s_containers_that_do_not_run_are_ended() {
+        let engine = tempfile::tempdir().unwrap();
+        let [cut_off, running, another_engine_s] = [(); 3].map(|()| id());
+        record(engine.path(), &cut_off, false);
+        record(engine.path(), &running, true);
+        let mut shims = [&cut_off, &running, &another_engine_s].map(|id| shim(id));
+
+        assert_eq!(end_cut_off_starts(engine.path()).unwrap(), [cut_off]);
+
+        let ended = shims[0].wait().unwrap();
+        assert_eq!(ended.signal(), Some(Signal::SIGKILL as i32));
+        for goes_on in &mut shims[1..] {
+            assert!(goes_on.try_wait().unwrap().is_none());
+            // The end of its input ends it.
+            drop(goes_on.stdin.take());
+            goes_on.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_shim_is_known_by_its_program_and_an_id_that_is_one() {
+        let arguments = |all: &[&str]| container_of(all.join("\0").as_bytes());
+        let shim = "/usr/bin/containerd-shim-runc-v2";
+        assert_eq!(
+            arguments(&[shim, "-id", "0a", "-address", "x"]),
+            Some("0a".to_owned())
+        );
+        assert_eq!(arguments(&["/usr/bin/ctr", "-id", "0a"]), None);
+        assert_eq!(arguments(&[shim, "-id", "../0a"]), None);
+        assert_eq!(arguments(&[shim, "-id", ""]), None);
+        assert_eq!(arguments(&[shim]), None);
+        assert_eq!(arguments(&[]), None);
+    }
+
+    #[test]
+    fn a_record_that_is_none_is_said_and_nothing_is_ended() {
+        let engine = tempfile::tempdir().unwrap();
+        let container = id();
+        record(engine.path(), &container, false);
+        let file = engine
+            .path()
+            .join("containers")
+            .join(&container)
+            .join("config.v2.json");
+        fs::write(&file, "{").unwrap();
+        let mut shim = shim(&container);
+        let error = end_cut_off_starts(engine.path()).unwrap_err();
+        assert!(error.to_string().contains(&container), "{error}");
+        assert!(shim.try_wait().unwrap().is_none());
+        drop(shim.stdin.take());
+        shim.wait().unwrap();
+    }
+}
