@@ -48,6 +48,8 @@ pub struct RequestCtx {
     pub target: Option<Target>,
     /// What failed before.
     pub tried: Tried,
+    /// All its waits for a target end then; none before the first.
+    pub waits_until: Option<Instant>,
     /// The descriptor of the upstream connection.
     pub upstream: Option<RawFd>,
     /// Runs from the end of the request to the first byte of the answer.
@@ -71,8 +73,10 @@ pub struct RequestCtx {
 /// Attempts that failed.
 #[derive(Debug, Default)]
 pub struct Tried {
-    /// Instances.
+    /// Instances that broke off.
     pub instances: Vec<InstanceId>,
+    /// Instances that took no connection: another attempt is worth it once a probe has passed since.
+    pub refused: Vec<InstanceId>,
     /// Edges.
     pub edges: Vec<NodeId>,
     /// Attempts that reached an instance or edge and broke.
@@ -100,6 +104,7 @@ impl RequestCtx {
             hops: 0,
             target: None,
             tried: Tried::default(),
+            waits_until: None,
             upstream: None,
             timer: None,
             received: 0,

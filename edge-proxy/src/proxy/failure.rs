@@ -21,13 +21,10 @@ use crate::{
 const BROKEN_ATTEMPTS: u32 = 2;
 
 impl Edge {
-    /// No connection: nothing was sent, so any request may be tried elsewhere.
+    /// No connection: nothing was sent, so any request may be tried elsewhere, by an edge that asked this one as well.
     pub(super) fn connect_failed(&self, ctx: &mut RequestCtx, error: &mut Error) {
         self.blame(ctx, Failure::Connect, error);
-        ctx.refusal = Some(match ctx.target {
-            Some(Target::Edge(_)) => Refusal::NoInstance,
-            _ => Refusal::InstanceFailed,
-        });
+        ctx.refusal = Some(Refusal::NoInstance);
         error.set_retry(true);
         self.observer.metrics.retry();
     }
@@ -101,10 +98,12 @@ impl Edge {
                 });
                 tracing::warn!(instance = %endpoint.spec.instance_id, address = %endpoint.spec.address,
                     request_id = ctx.request_id(), %error, "an instance failed a request");
-                ctx.tried.instances.push(endpoint.spec.instance_id);
                 pool.record_failure(endpoint, failure, Instant::now());
                 if failure == Failure::Connect {
+                    ctx.tried.refused.push(endpoint.spec.instance_id);
                     self.state.connect_failed(endpoint);
+                } else {
+                    ctx.tried.instances.push(endpoint.spec.instance_id);
                 }
             }
             Some(Target::Edge(edge)) => {

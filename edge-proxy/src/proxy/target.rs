@@ -15,20 +15,26 @@ use crate::{
     upstream::endpoint::Confirmed,
 };
 
-/// How long a request waits for endpoints that nobody has judged yet (after a start, or a change).
+/// How long a request waits in all for endpoints that nobody has judged yet (after a start, or a change), and for
+/// those that took connections a moment ago.
 const WAIT: Duration = Duration::from_secs(3);
+/// What has refused connections for longer is not waited for: requests to a dead application fail at once.
+const MOMENT: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
 
 impl Edge {
-    /// The next target. Waits a little while endpoints are being confirmed and probed.
-    pub(super) async fn next_target(&self, ctx: &RequestCtx) -> Result<Target, Refusal> {
-        let route = ctx.route.as_ref().ok_or(Refusal::Internal)?;
-        let deadline = Instant::now() + WAIT;
+    /// The next target. Waits a little while endpoints are being confirmed and probed. Nothing of the request has
+    /// been sent to an instance that refused the connection, so whatever it is, it may be sent there later.
+    pub(super) async fn next_target(&self, ctx: &mut RequestCtx) -> Result<Target, Refusal> {
+        let route = ctx.route.clone().ok_or(Refusal::Internal)?;
         loop {
-            if let Some(target) = self.find(route, ctx) {
+            if let Some(target) = self.find(&route, ctx) {
                 return Ok(target);
             }
-            if Instant::now() >= deadline || !self.may_come_up(route.service_id) {
+            let now = Instant::now();
+            if !self.may_come_up(route.service_id, now)
+                || now >= *ctx.waits_until.get_or_insert(now + WAIT)
+            {
                 break;
             }
             tokio::time::sleep(LOOK).await;
@@ -62,12 +68,17 @@ impl Edge {
             .map(Target::Edge)
     }
 
-    /// Whether an endpoint of this service waits for its first confirmation or probe.
-    fn may_come_up(&self, service: ServiceId) -> bool {
+    /// Whether an endpoint of this service waits for its first confirmation or probe, or was there a moment ago.
+    fn may_come_up(&self, service: ServiceId, now: Instant) -> bool {
         let routes = self.state.routes.load();
-        routes
-            .service(service)
-            .is_some_and(|pool| pool.all().iter().any(|endpoint| endpoint.awaits_answer()))
+        let Some(pool) = routes.service(service) else {
+            return false;
+        };
+        let mut may_come_up = false;
+        pool.each_watched(|endpoint| {
+            may_come_up |= endpoint.awaits_answer() || endpoint.may_come_back(MOMENT, now);
+        });
+        may_come_up
     }
 
     /// Nothing healthy anywhere: an instance that fails its probes may still answer.
@@ -77,6 +88,7 @@ impl Edge {
         let endpoint = pool.all().into_iter().find(|endpoint| {
             endpoint.confirmed() == Confirmed::Yes
                 && !ctx.tried.instances.contains(&endpoint.spec.instance_id)
+                && !ctx.tried.refused.contains(&endpoint.spec.instance_id)
         })?;
         Some(Target::Instance {
             pool: pool.clone(),

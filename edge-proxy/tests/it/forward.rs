@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::id::ServiceId;
+use edge_proxy::upstream::endpoint::Health;
 use futures::{SinkExt, StreamExt};
 use link::identity::Identity;
 use protocol::{feed::FeedName, join::Role};
@@ -183,6 +184,24 @@ async fn local_again_as_soon_as_an_instance_is_back() {
             "over to the other region without a failed request"
         );
     }
+}
+
+#[tokio::test]
+async fn an_instance_of_another_region_that_is_away_for_a_moment_costs_no_request() {
+    let two = two_regions().await;
+    let spec = two.instance.spec;
+    two.instance.kill().await;
+    let client = client(&two.ca, two.near.https);
+    let request = client.post("https://app.test/echo").body(vec![1; 1 << 20]);
+    let answer = tokio::spawn(async move { request.send().await.unwrap() });
+    until("the connection was refused", async || {
+        let routes = two.far.running.state.routes.load();
+        let pool = routes.service(two.service).unwrap();
+        pool.endpoints().iter().all(|e| e.health() == Health::Down)
+    })
+    .await;
+    let _back = Instance::start_again("far", spec).await;
+    assert_eq!(answer.await.unwrap().status(), 200);
 }
 
 #[tokio::test]

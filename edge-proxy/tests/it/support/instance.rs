@@ -49,7 +49,21 @@ pub struct Instance {
 impl Instance {
     pub async fn start(name: &'static str, node_id: NodeId) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let spec = item::Endpoint {
+            instance_id: InstanceId::new(),
+            node_id,
+            address: listener.local_addr().unwrap(),
+        };
+        Self::serve(name, spec, listener)
+    }
+
+    /// As the one that was killed, at its address.
+    pub async fn start_again(name: &'static str, spec: item::Endpoint) -> Self {
+        let listener = TcpListener::bind(spec.address).await.unwrap();
+        Self::serve(name, spec, listener)
+    }
+
+    fn serve(name: &'static str, spec: item::Endpoint, listener: TcpListener) -> Self {
         let app = App {
             name,
             behaviour: watch::Sender::new(Behaviour::Healthy),
@@ -57,15 +71,7 @@ impl Instance {
         };
         let router = router(app.clone());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self {
-            spec: item::Endpoint {
-                instance_id: InstanceId::new(),
-                node_id,
-                address,
-            },
-            app,
-            task,
-        }
+        Self { spec, app, task }
     }
 
     pub fn address(&self) -> SocketAddr {
