@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{name::Name, ring::Ring};
+use domain::{id::InstanceId, name::Name, ring::Ring};
 use protocol::{
     feed::{
         DropCause, FeedName,
@@ -85,9 +85,52 @@ pub struct View<'a> {
     /// Of the routed deployment; none when nothing shall be routed.
     pub release: Option<&'a Release>,
     pub hostnames: &'a [String],
+    /// Those that shall stay, and those that edges may still use.
     pub instances: &'a [Routed],
     /// The items of the service that there are now.
     pub existing: &'a [(FeedName, String)],
+}
+
+impl View<'_> {
+    /// The instances that edges may use by the items that [`changes`] leads to.
+    #[must_use]
+    pub fn routed(&self) -> Vec<InstanceId> {
+        let held = self.held();
+        let routed = self.wanted().iter();
+        let routed = routed.filter(|i| i.stays || held.contains(&i.region));
+        routed.map(|i| i.instance).collect()
+    }
+
+    /// None when nothing shall be routed, whatever the rows still say.
+    fn wanted(&self) -> &[Routed] {
+        self.release.map_or(&[], |_| self.instances)
+    }
+
+    /// Regions with instances that stay.
+    fn regions(&self) -> BTreeSet<&Name> {
+        let staying = self.wanted().iter().filter(|i| i.stays);
+        staying.map(|i| &i.region).collect()
+    }
+
+    /// Regions that the service leaves for others. Their items stay as they are until the instances there are
+    /// released: an edge that learns late which regions there are still sends requests to them.
+    fn held(&self) -> BTreeSet<&Name> {
+        let staying = self.regions();
+        let leaving = self.wanted().iter().map(|i| &i.region);
+        let is_left = |region: &&Name| !staying.is_empty() && !staying.contains(region);
+        leaving
+            .filter(|region| is_left(region) && self.has_item_in(region))
+            .collect()
+    }
+
+    fn has_item_in(&self, region: &Name) -> bool {
+        let mut feeds = self.existing.iter().map(|(feed, _)| feed);
+        feeds.any(|feed| is_of(feed, region))
+    }
+}
+
+fn is_of(feed: &FeedName, region: &Name) -> bool {
+    matches!(feed, FeedName::RegionRoutes(of, _) if of == region)
 }
 
 /// The changes that make the feeds say what the rows say. Every feed that the service has or had
@@ -105,9 +148,11 @@ pub fn changes(view: &View<'_>, rings: &Rings) -> Result<Changes, Error> {
             changes.entry(tier.with_ring(ring)).or_default().push(put);
         }
     }
+    let held = view.held();
     for (feed, id) in view.existing {
         let of_feed = changes.entry(feed.clone()).or_default();
-        if !of_feed.iter().any(|change| change.id() == id) {
+        let is_put = of_feed.iter().any(|change| change.id() == id);
+        if !is_put && !held.iter().any(|region| is_of(feed, region)) {
             of_feed.push(delete(id.clone(), view));
         }
     }
@@ -124,7 +169,7 @@ fn items(view: &View<'_>) -> Vec<(FeedName, String, RouteItem)> {
     let Some(release) = view.release else {
         return Vec::new();
     };
-    let regions: BTreeSet<&Name> = view.instances.iter().map(|i| &i.region).collect();
+    let mut regions = view.regions();
     let mut items = Vec::new();
     for region in &regions {
         let tier = FeedName::RegionRoutes((*region).clone(), Ring::All);
@@ -132,6 +177,7 @@ fn items(view: &View<'_>) -> Vec<(FeedName, String, RouteItem)> {
         let id = service_item_id(view.service.id);
         items.push((tier, id, RouteItem::Region(item)));
     }
+    regions.extend(view.held());
     for hostname in view.hostnames {
         let item = hostname_item(view, release, &regions, hostname);
         items.push((
@@ -144,7 +190,8 @@ fn items(view: &View<'_>) -> Vec<(FeedName, String, RouteItem)> {
 }
 
 fn service_item(view: &View<'_>, release: &Release, region: &Name) -> ServiceItem {
-    let here = view.instances.iter().filter(|i| i.region == *region);
+    let here = view.instances.iter();
+    let here = here.filter(|i| i.stays && i.region == *region);
     ServiceItem {
         service_id: view.service.id,
         deployment_id: release.deployment,
@@ -181,3 +228,6 @@ fn delete(id: String, view: &View<'_>) -> Change {
     };
     Change::Delete { id, cause }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,10 @@
-//! Instances that shall go: first no edge routes to them (acknowledged, not assumed), then their
-//! node is told, then their room is given back and their item removed.
+//! Instances that shall go: where their region is left, edges first use what takes their place
+//! (acknowledged, not assumed); then no edge routes to them (likewise), then their node is told, then
+//! their room is given back and their item removed.
 
 use chrono::TimeDelta;
 use domain::{
-    deployment::acknowledgement::{Follower, is_unused},
+    deployment::acknowledgement::{Follower, is_in_use, is_unused},
     instance::Desired,
 };
 use protocol::{feed::FeedName, item::NodeItem};
@@ -31,7 +32,10 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     let all = instance::going(&mut SystemTx::begin(pools).await?).await?;
     for going in all {
         let mut tx = SystemTx::begin(pools).await?;
-        let positions = going.unrouted.clone().unwrap_or_default();
+        let positions = match &going.unrouted {
+            Some(positions) => positions.clone(),
+            None => route::standing(&mut tx, going.service).await?,
+        };
         let followers = route::followers(&mut tx, &positions).await?;
         let action = decide(&going, &followers);
         apply(&mut tx, context.state.rendering, &going, action).await?;
@@ -54,7 +58,10 @@ pub enum Action {
     Forget,
 }
 
-/// The next step of an instance's end, from its row and from the edges that follow its feeds.
+/// The next step of an instance's end, from its row and from the edges: whether they have applied the
+/// routes without it or, as long as there are none, its service's routes of today. Those have what takes
+/// its place. Edges get the regions with instances and the instances of their region in two feeds; were
+/// both changed at once, a slow edge would have only one of them and find nobody.
 #[must_use]
 pub fn decide(going: &Going, followers: &[Follower]) -> Action {
     let late_time_is_over = going
@@ -66,7 +73,11 @@ pub fn decide(going: &Going, followers: &[Follower]) -> Action {
     } else if going.told {
         Action::Wait
     } else if going.serves && going.unrouted.is_none() {
-        Action::Unroute
+        if is_in_use(followers) {
+            Action::Unroute
+        } else {
+            Action::Wait
+        }
     } else if unused {
         Action::Tell
     } else {
@@ -83,7 +94,7 @@ async fn apply(
     match action {
         Action::Wait => Ok(()),
         Action::Unroute => match placement::lock_service(tx, going.service).await? {
-            Some(service) => routes::apply(tx, rendering, &service).await.map(drop),
+            Some(service) => routes::release(tx, rendering, &service, &going.region).await,
             None => Ok(()),
         },
         Action::Tell => tell(tx, going).await,
@@ -176,6 +187,7 @@ mod tests {
             organization: OrganizationId::new(),
             service: ServiceId::new(),
             node: NodeId::new(),
+            region: "eu-west".parse().unwrap(),
             cause: "deployment".into(),
             told: false,
             serves: true,
@@ -211,6 +223,13 @@ mod tests {
             ..told
         };
         assert_eq!(decide(&ended, &[APPLIED]), Action::Forget);
+    }
+
+    #[test]
+    fn it_keeps_its_routes_until_every_punctual_edge_uses_what_takes_its_place() {
+        assert_eq!(decide(&going(), &[APPLIED, BEHIND]), Action::Wait);
+        assert_eq!(decide(&going(), &[APPLIED, LATE]), Action::Unroute);
+        assert_eq!(decide(&going(), &[APPLIED]), Action::Unroute);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use domain::{id::ServiceId, ring::Ring, spec::ServiceKind};
+use domain::{id::ServiceId, name::Name, ring::Ring, spec::ServiceKind};
 use protocol::feed::FeedName;
 
 use super::{Context, Error};
@@ -13,7 +13,7 @@ use crate::{
         self, feed,
         placement::{self, Service},
         ring,
-        route::{self, Positions},
+        route::{self, Positions, Routed},
         route_refresh,
         tx::SystemTx,
     },
@@ -42,6 +42,7 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
         };
         tx.commit().await?;
         if changed {
+            failpoint::reach("routes-written");
             context.state.waker.wake(Topic::Feeds);
         }
     }
@@ -102,11 +103,33 @@ async fn feeds_of(tx: &mut SystemTx, service: &Service) -> Result<Vec<FeedName>,
 }
 
 /// Writes a service's routes, in all rings; answers where the feeds that it has or had a part in now
-/// stand. The caller holds the service's row.
+/// stand. A region that it leaves stays in them until it is released. The caller holds the service's row.
 pub(crate) async fn apply(
     tx: &mut SystemTx,
     rendering: Rendering,
     service: &Service,
+) -> Result<Positions, store::Error> {
+    let instances = route::instances(tx, service).await?;
+    write(tx, rendering, service, &instances).await
+}
+
+/// Likewise, without the instances of this region that shall not stay.
+pub(super) async fn release(
+    tx: &mut SystemTx,
+    rendering: Rendering,
+    service: &Service,
+    region: &Name,
+) -> Result<(), store::Error> {
+    let mut instances = route::instances(tx, service).await?;
+    instances.retain(|instance| instance.stays || instance.region != *region);
+    write(tx, rendering, service, &instances).await.map(drop)
+}
+
+async fn write(
+    tx: &mut SystemTx,
+    rendering: Rendering,
+    service: &Service,
+    instances: &[Routed],
 ) -> Result<Positions, store::Error> {
     let release = match service.routed {
         Some(deployment) if !service.deleted => placement::release_of(tx, deployment).await?,
@@ -116,26 +139,23 @@ pub(crate) async fn apply(
         .as_ref()
         .filter(|release| release.spec.kind == ServiceKind::Web);
     let hostnames = route::hostnames(tx, service).await?;
-    let instances = route::instances(tx, service).await?;
     let existing = route::existing(tx, service.id).await?;
+    let view = View {
+        service,
+        release,
+        hostnames: &hostnames,
+        instances,
+        existing: &existing,
+    };
     let never_routed = release.is_none() && existing.is_empty();
     let positions = if never_routed {
         Positions::new()
     } else {
         let rings = ring::rings(tx, rendering).await?;
-        let view = View {
-            service,
-            release,
-            hostnames: &hostnames,
-            instances: &instances,
-            existing: &existing,
-        };
         feed::write(tx, changes(&view, &rings)?).await?
     };
-    // Without a release nothing is routed any more, whatever the rows still say: from this position
-    // on, and not from a later one at which nothing changes.
-    let routed = instances.iter().filter(|_| release.is_some());
-    let routed: Vec<_> = routed.map(|routed| routed.instance).collect();
-    route::mark_unrouted(tx, service.id, &routed, &positions).await?;
+    // Without a release nothing is routed any more: from this position on, and not from a later one at
+    // which nothing changes.
+    route::mark_unrouted(tx, service.id, &view.routed(), &positions).await?;
     Ok(positions)
 }

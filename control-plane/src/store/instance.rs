@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use domain::{
     id::{InstanceId, NodeId, OrganizationId, ServiceId},
     instance::State,
+    name::Name,
 };
 use protocol::feed::DropCause;
 use sqlx::{FromRow, types::Json};
@@ -22,6 +23,7 @@ pub struct Going {
     pub organization: OrganizationId,
     pub service: ServiceId,
     pub node: NodeId,
+    pub region: Name,
     pub cause: String,
     /// It was told to stop.
     pub told: bool,
@@ -43,6 +45,7 @@ struct Row {
     organization_id: Uuid,
     service_id: Uuid,
     node_id: Uuid,
+    region: String,
     stop_cause: String,
     told: bool,
     serves: bool,
@@ -56,13 +59,13 @@ struct Row {
 /// Every instance that shall go and has not gone.
 pub async fn going(tx: &mut SystemTx) -> Result<Vec<Going>, Error> {
     let rows: Vec<Row> = sqlx::query_as(
-        "select i.id, i.organization_id, i.service_id, i.node_id, i.stop_cause, i.desired = 'stop' as told,
+        "select i.id, i.organization_id, i.service_id, i.node_id, region.name as region, i.stop_cause, i.desired = 'stop' as told,
             i.purpose = 'serve' as serves, i.unrouted, i.unrouted_at, now() as now,
             n.denied_at is not null or n.fenced_at is not null as node_gone,
             t.state >= $1 or coalesce(t.reported_at < s.reported_at and (f.epoch, f.generation) >= (p.epoch, item.generation), false)
                 as ended
          from instance i join instance_status t on t.instance_id = i.id join node n on n.id = i.node_id
-         cross join platform p
+         join region on region.id = i.region_id cross join platform p
          left join node_status s on s.node_id = i.node_id
          left join node_feed f on f.node_id = i.node_id and f.feed = 'node/nod_' || replace(i.node_id::text, '-', '')
          left join feed_item item on item.feed = f.feed and item.id = 'instance/ins_' || replace(i.id::text, '-', '')
@@ -71,13 +74,22 @@ pub async fn going(tx: &mut SystemTx) -> Result<Vec<Going>, Error> {
     .bind(State::Stopped.number())
     .fetch_all(tx.executor())
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Going {
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+impl TryFrom<Row> for Going {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        Ok(Self {
             id: row.id.into(),
             organization: row.organization_id.into(),
             service: row.service_id.into(),
             node: row.node_id.into(),
+            region: row
+                .region
+                .parse()
+                .map_err(|error| Error::corrupt("name", error))?,
             cause: row.stop_cause,
             told: row.told,
             serves: row.serves,
@@ -87,7 +99,7 @@ pub async fn going(tx: &mut SystemTx) -> Result<Vec<Going>, Error> {
             node_gone: row.node_gone,
             now: row.now,
         })
-        .collect())
+    }
 }
 
 /// Tells it to stop, unless somebody did.

@@ -1,6 +1,10 @@
 //! What routes are made of: a service's hostnames and the instances that edges shall use; edges,
 //! agents and certificates; and since when no route leads to an instance.
 
+mod follower;
+
+pub use follower::{followers, standing};
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -8,7 +12,6 @@ use std::{
 };
 
 use domain::{
-    deployment::acknowledgement::Follower,
     generation::Position,
     id::{CertificateId, InstanceId, NodeId, ServiceId},
     instance::State,
@@ -19,7 +22,7 @@ use protocol::{
     feed::FeedName,
     item::{AgentItem, DeniedItem, EdgeItem, Endpoint},
 };
-use sqlx::types::Json;
+use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
 
 use super::{
@@ -28,16 +31,27 @@ use super::{
     tx::{Access as _, SystemTx},
 };
 
+/// Which items are the platform's own: tenants have many more, and the index `feed_item_of_platform` leaves
+/// them out. It serves only who asks in its words.
+macro_rules! of_platform {
+    () => {
+        "id not like 'service/%' and id not like 'hostname/%' \
+         and id not like 'instance/%' and id not like 'build/%'"
+    };
+}
+
 /// Where feeds stood when something changed.
 pub type Positions = BTreeMap<FeedName, Position>;
 
-/// An instance that edges shall know of.
+/// An instance that edges shall know of, or may know of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routed {
     pub region: Name,
     /// None until it is ready.
     pub endpoint: Option<Endpoint>,
     pub instance: InstanceId,
+    /// It is one of the routed deployment that shall stay; if not, nothing says that no edge uses it.
+    pub stays: bool,
 }
 
 /// This moment's part of the services that have, or may need, routes: about `size` of them, another part
@@ -85,37 +99,53 @@ pub async fn hostnames(tx: &mut SystemTx, service: &Service) -> Result<Vec<Strin
     .await?)
 }
 
-/// The instances of the routed deployment that shall stay.
+#[derive(FromRow)]
+struct RoutedRow {
+    id: Uuid,
+    node_id: Uuid,
+    region: String,
+    serves: bool,
+    address: Option<String>,
+    stays: bool,
+}
+
+/// The instances of the routed deployment that shall stay, and all others that routes may still lead to.
 pub async fn instances(tx: &mut SystemTx, service: &Service) -> Result<Vec<Routed>, Error> {
     let Some(deployment) = service.routed else {
         return Ok(Vec::new());
     };
-    let rows: Vec<(Uuid, Uuid, String, i16, bool, Option<String>)> = sqlx::query_as(
-        "select i.id, i.node_id, region.name, t.state, t.ready, t.address
+    let rows: Vec<RoutedRow> = sqlx::query_as(
+        "select i.id, i.node_id, region.name as region, t.ready and t.state = $3 as serves, t.address, stays
          from instance i join instance_status t on t.instance_id = i.id join region on region.id = i.region_id
-         where i.service_id = $1 and i.deployment_id = $2 and i.purpose = 'serve'
-           and i.stop_cause is null and i.stopped_at is null order by i.id",
+         cross join lateral (select i.deployment_id = $2 and i.stop_cause is null as stays) as plan
+         where i.service_id = $1 and i.purpose = 'serve' and i.stopped_at is null
+           and (stays or i.unrouted is null) order by i.id",
     )
     .bind(service.id.uuid())
     .bind(deployment.uuid())
+    .bind(State::Running.number())
     .fetch_all(tx.executor())
     .await?;
-    rows.into_iter()
-        .map(|(id, node, region, state, ready, address)| {
-            let instance = InstanceId::from(id);
-            let address = address.and_then(|address| address.parse::<SocketAddr>().ok());
-            let serves = ready && state == State::Running.number();
-            Ok(Routed {
-                region: name(&region)?,
-                endpoint: address.filter(|_| serves).map(|address| Endpoint {
-                    instance_id: instance,
-                    node_id: NodeId::from(node),
-                    address,
-                }),
-                instance,
-            })
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+impl TryFrom<RoutedRow> for Routed {
+    type Error = Error;
+
+    fn try_from(row: RoutedRow) -> Result<Self, Error> {
+        let instance = InstanceId::from(row.id);
+        let address = row.address.and_then(|address| address.parse().ok());
+        Ok(Self {
+            region: name(&row.region)?,
+            endpoint: address.filter(|_| row.serves).map(|address| Endpoint {
+                instance_id: instance,
+                node_id: NodeId::from(row.node_id),
+                address,
+            }),
+            instance,
+            stays: row.stays,
         })
-        .collect()
+    }
 }
 
 /// The items that a service has in routes now, of every ring.
@@ -191,54 +221,6 @@ pub async fn point_to(
     Ok(())
 }
 
-/// Each edge that follows one of these documents, and whether it has applied the position of it in the
-/// ring that it follows.
-pub async fn followers(tx: &mut SystemTx, positions: &Positions) -> Result<Vec<Follower>, Error> {
-    let mut tiers: BTreeMap<FeedName, Vec<(&FeedName, &Position)>> = BTreeMap::new();
-    for (feed, position) in positions {
-        tiers.entry(feed.tier()).or_default().push((feed, position));
-    }
-    let mut followers = Vec::new();
-    for (tier, rings) in tiers {
-        followers.extend(followers_of(tx, &tier, &rings).await?);
-    }
-    Ok(followers)
-}
-
-async fn followers_of(
-    tx: &mut SystemTx,
-    tier: &FeedName,
-    rings: &[(&FeedName, &Position)],
-) -> Result<Vec<Follower>, Error> {
-    let region = match tier {
-        FeedName::RegionRoutes(region, _) => Some(region.as_str()),
-        FeedName::GlobalRoutes(_) | FeedName::Node(_) => None,
-    };
-    let feeds: Vec<String> = rings.iter().map(|(feed, _)| feed.to_string()).collect();
-    let epochs: Vec<i64> = rings.iter().map(|(_, at)| at.epoch.0).collect();
-    let generations: Vec<i64> = rings.iter().map(|(_, at)| at.generation.0).collect();
-    let rows: Vec<(bool, bool)> = sqlx::query_as(
-        "select exists (
-                select 1 from node_feed f
-                join unnest($1::text[], $2::bigint[], $3::bigint[]) as p (feed, epoch, generation) on p.feed = f.feed
-                where f.node_id = n.id and (f.epoch, f.generation) >= (p.epoch, p.generation)),
-            s.node_id is null or s.late_since is not null
-         from node n join region on region.id = n.region_id
-         left join node_status s on s.node_id = n.id
-         where n.role = 'edge' and n.denied_at is null and ($4::text is null or region.name = $4)",
-    )
-    .bind(feeds)
-    .bind(epochs)
-    .bind(generations)
-    .bind(region)
-    .fetch_all(tx.executor())
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|(applied, late)| Follower { applied, late })
-        .collect())
-}
-
 /// Every welcome edge whose address is known.
 pub async fn edges(tx: &mut SystemTx) -> Result<Vec<EdgeItem>, Error> {
     let rows = node_addresses(tx, "edge").await?;
@@ -282,9 +264,10 @@ pub async fn denied_in_feeds_of_agents(
         .map(|(_, agent)| (agent.node_id, BTreeSet::new()))
         .collect();
     let rows: Vec<(String, String)> = sqlx::query_as(
-        "select feed, id from feed_item where starts_with(feed, 'node/') and starts_with(id, 'denied/')
-            and id not like 'service/%' and id not like 'hostname/%'
-            and id not like 'instance/%' and id not like 'build/%'",
+        concat!(
+            "select feed, id from feed_item where starts_with(feed, 'node/') and starts_with(id, 'denied/') and ",
+            of_platform!()
+        ),
     )
     .fetch_all(tx.executor())
     .await?;
@@ -320,18 +303,17 @@ async fn node_addresses(
     Ok(known)
 }
 
-/// Items of a feed with this prefix, of the platform's own: what tenants have are many more, and the index
-/// leaves them out.
+/// Items of a feed with this prefix, of the platform's own.
 pub async fn item_ids(
     tx: &mut SystemTx,
     feed: &FeedName,
     prefix: &str,
 ) -> Result<Vec<String>, Error> {
-    Ok(sqlx::query_scalar(
-        "select id from feed_item where feed = $1 and starts_with(id, $2)
-            and id not like 'service/%' and id not like 'hostname/%'
-            and id not like 'instance/%' and id not like 'build/%' order by id",
-    )
+    Ok(sqlx::query_scalar(concat!(
+        "select id from feed_item where feed = $1 and starts_with(id, $2) and ",
+        of_platform!(),
+        " order by id"
+    ))
     .bind(feed.to_string())
     .bind(prefix)
     .fetch_all(tx.executor())

@@ -45,6 +45,8 @@ pub struct Climate {
     pub engine_fails: u32,
     /// Tables that an edge takes long to swap in, per mille.
     pub edges_slow: u32,
+    /// Tenants do nothing but move their services between regions.
+    pub moves: bool,
     /// Of the network.
     pub weather: Weather,
 }
@@ -58,7 +60,18 @@ impl Climate {
             pause_max: 30 * SECOND,
             engine_fails: 0,
             edges_slow: 100,
+            moves: false,
             weather: Weather::FAIR,
+        }
+    }
+
+    /// Nothing but moves between regions, before edges of which half are slow.
+    #[must_use]
+    pub fn moves() -> Self {
+        Self {
+            edges_slow: 500,
+            moves: true,
+            ..Self::calm()
         }
     }
 
@@ -89,6 +102,7 @@ impl Climate {
             pause_max: 30 * SECOND,
             engine_fails: 20,
             edges_slow: 150,
+            moves: false,
             weather: Weather {
                 delay_max: 60,
                 lost: 20,

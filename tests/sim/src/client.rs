@@ -23,9 +23,13 @@ impl World {
     /// Somebody sends a request to a service through an edge.
     pub(crate) fn request(&mut self) {
         let pause = self.random.between(200, SECOND);
-        // Days have seconds enough.
-        let seldom = if self.outage { 10 } else { 1 };
-        self.after(seldom * pause, Event::Request);
+        // Days have seconds enough; a move is over in one.
+        let pause = match (self.outage, self.weather.moves) {
+            (true, _) => 10 * pause,
+            (false, true) => pause / 10,
+            (false, false) => pause,
+        };
+        self.after(pause, Event::Request);
         let web: Vec<ServiceId> = self
             .tables
             .services
@@ -61,28 +65,10 @@ impl World {
         let rolls = row.is_some_and(|row| row.spec.deploy.strategy == Strategy::Rolling);
         self.away.1 += u64::from(self.outage && rolls);
         let calm = self.weather.troubles.is_empty() && self.healed.is_none();
-        if rolls && calm && !self.is_moving(service, edge) {
+        if rolls && calm {
             let what = format!("{service} did not answer through edge {edge}");
             self.checker.broken(Invariant::Availability, what);
         }
-    }
-
-    /// Whether a region loses its last instance because the service is scaled to others, and this edge has none
-    /// beside it that stays. Which regions have any and where they are comes in two feeds, and a slow edge may
-    /// have the one and not yet the other.
-    fn is_moving(&self, service: ServiceId, edge: usize) -> bool {
-        let Some(row) = self.tables.services.get(&service) else {
-            return false;
-        };
-        let (regions, here) = (&row.spec.scale.regions, &self.edges[edge].region);
-        let of_service = || {
-            let all = self.tables.instances.values();
-            all.filter(|instance| instance.service == service && !instance.stopped)
-        };
-        let mut going = of_service().filter(|instance| instance.stop_cause.is_some());
-        let mut staying = of_service().filter(|instance| instance.stop_cause.is_none());
-        going.any(|instance| !regions.contains_key(&instance.region))
-            && !staying.any(|instance| instance.region == *here)
     }
 
     fn send(&mut self, index: usize, service: ServiceId) -> Option<InstanceId> {

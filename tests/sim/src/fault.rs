@@ -8,6 +8,8 @@ pub enum Fault {
     AcknowledgeBeforeApply,
     /// An instance is told to stop without waiting for the edges.
     DrainBeforeAcknowledge,
+    /// Routes leave a region at once with the arrival in another one.
+    RegionLeftAtOnce,
     /// A reconciler that once had its lease writes without comparing what it read.
     LeaseWithoutEpoch,
     /// Room on a node is judged by what was read, not in the statement that reserves it.
@@ -28,9 +30,10 @@ impl Fault {
     }
 
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AcknowledgeBeforeApply,
         Self::DrainBeforeAcknowledge,
+        Self::RegionLeftAtOnce,
         Self::LeaseWithoutEpoch,
         Self::CapacityOutsideCompareAndSet,
         Self::SameGenerationIsNewer,

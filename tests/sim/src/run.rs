@@ -45,6 +45,16 @@ impl Scenario {
         }
     }
 
+    /// A few services that do nothing but move between regions.
+    #[must_use]
+    pub fn moves(seed: u64) -> Self {
+        Self {
+            climate: Climate::moves(),
+            services: 4,
+            ..Self::of_seed(seed)
+        }
+    }
+
     /// The history of a seed, at full size: 3 regions of 50 nodes and two edges, three replicas.
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {

@@ -69,6 +69,7 @@ impl World {
             return;
         };
         match self.random.between(0, 99) {
+            _ if self.weather.moves => self.relocate(service),
             0..45 => self.deploy_new(service),
             45..60 => self.scale(service),
             60..75 => self.roll_back(service),
@@ -141,6 +142,14 @@ impl World {
         }
         self.evaluate(service);
         self.acknowledge(Intent::Scale(service, regions));
+    }
+
+    /// Other regions, sometimes with a new version.
+    fn relocate(&mut self, service: ServiceId) {
+        self.scale(service);
+        if self.random.chance(300) {
+            self.deploy_new(service);
+        }
     }
 
     /// One to three replicas in one region or more.

@@ -2,8 +2,10 @@
 //! simulation (`tests/sim`).
 
 use domain::instance::{Desired, State};
+use protocol::item::{GlobalRouteItem, RegionRouteItem};
+use testkit::{fake_edge::FakeEdge, wait::until};
 
-use super::platform::{INSTANCES, Platform};
+use super::platform::{DEADLINE, INSTANCES, Platform};
 
 const EAST: &str = r#"{"scale":{"regions":{"us-east":1}}}"#;
 const WEST: &str = r#"{"scale":{"regions":{"eu-west":1}}}"#;
@@ -55,6 +57,71 @@ async fn a_service_that_moves_to_another_region_serves_until_it_is_ready_there()
     );
     west.on_instance(|_, _| {});
     platform.counts(INSTANCES, service, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_is_left_when_every_edge_uses_the_next_one() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let _agents = [
+        platform.agent(&replica, "us-east", "east-1").await,
+        platform.agent(&replica, "eu-west", "west-1").await,
+    ];
+    let east = platform.edge(&replica, "us-east", "east-edge").await;
+    let west = platform.edge(&replica, "eu-west", "west-edge").await;
+    let service = platform.service("web", EAST).await;
+    let deployment = platform.deploy(&replica, service).await;
+    platform.reaches(deployment, "live").await;
+    let slow = platform.edge(&replica, "eu-west", "slow-edge").await;
+    let slow_id = slow.node_id();
+    // An edge that has never reported is not waited for.
+    let reported = "select count(*) from node_status where $1::uuid is not null";
+    platform.counts(reported, service, 5).await;
+    drop(slow);
+
+    platform.respec(&replica, service, WEST).await;
+    let both = ["eu-west", "us-east"].map(str::to_owned).to_vec();
+    until(DEADLINE, async || {
+        (endpoints(&west), regions(&east)) == (1, both.clone())
+    })
+    .await;
+    let shall_go = "select count(*) from instance where service_id = $1 and stop_cause = 'scale'";
+    platform.counts(shall_go, service, 1).await;
+    let routed = "select count(*) from instance where service_id = $1 and unrouted is null";
+    assert_eq!(platform.count(routed, service).await, 2);
+    assert_eq!((endpoints(&east), regions(&east)), (1, both));
+
+    // The slow edge is late from now on: nobody waits for it to take the other region up.
+    sqlx::query("update node_status set late_since = now() where node_id = $1")
+        .bind(slow_id.uuid())
+        .execute(&platform.pool)
+        .await
+        .unwrap();
+    until(DEADLINE, async || {
+        (endpoints(&east), regions(&east)) == (0, vec!["eu-west".to_owned()])
+    })
+    .await;
+    assert_eq!(platform.count(routed, service).await, 1);
+}
+
+fn endpoints(edge: &FakeEdge) -> usize {
+    let state = edge.region_routes().borrow().clone();
+    let services = state.items.values().filter_map(|entry| match &entry.item {
+        RegionRouteItem::Service(service) => Some(service.endpoints.len()),
+        RegionRouteItem::Agent(_) => None,
+    });
+    services.sum()
+}
+
+fn regions(edge: &FakeEdge) -> Vec<String> {
+    let state = edge.global_routes().borrow().clone();
+    let hostname = state.items.values().find_map(|entry| match &entry.item {
+        GlobalRouteItem::Hostname(hostname) => Some(hostname.clone()),
+        _ => None,
+    });
+    let regions = hostname.map(|hostname| hostname.regions);
+    let regions = regions.into_iter().flatten();
+    regions.map(|region| region.to_string()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

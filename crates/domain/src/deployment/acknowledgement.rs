@@ -38,6 +38,12 @@ pub fn judge(followers: &[Follower], routed: bool) -> Acknowledgement {
     }
 }
 
+/// Whether routes that were added are in use: every punctual follower has applied them.
+#[must_use]
+pub fn is_in_use(followers: &[Follower]) -> bool {
+    followers.iter().all(|f| f.applied || f.late)
+}
+
 /// Whether nobody uses a route any more that was taken away: every punctual follower has applied
 /// its removal, and late ones have too or have had their time.
 #[must_use]
@@ -75,6 +81,13 @@ mod tests {
         );
         assert_eq!(judge(&[APPLIED, APPLIED], true), Acknowledgement::All);
         assert_eq!(judge(&[], false), Acknowledgement::All);
+    }
+
+    #[test]
+    fn what_was_added_is_in_use_when_no_punctual_edge_is_behind() {
+        assert!(is_in_use(&[]));
+        assert!(is_in_use(&[APPLIED, LATE]));
+        assert!(!is_in_use(&[APPLIED, BEHIND]));
     }
 
     #[test]

@@ -160,5 +160,6 @@ fn routed((.., instance, node): &Row) -> Result<Routed> {
             address: ([127, 0, 0, 1], 9).into(),
         }),
         instance,
+        stays: true,
     })
 }

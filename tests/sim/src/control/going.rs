@@ -27,7 +27,8 @@ pub struct Leave {
 impl World {
     pub(super) fn turn_instances(&mut self, replica: usize) {
         for (order, going) in self.tables.going(self.now).into_iter().enumerate() {
-            let positions = going.unrouted.clone().unwrap_or_default();
+            let standing = || self.tables.standing(going.service);
+            let positions = going.unrouted.clone().unwrap_or_else(standing);
             let mut followers = self.tables.followers(&positions);
             if self.fault == Some(Fault::DrainBeforeAcknowledge) {
                 followers
@@ -57,7 +58,7 @@ impl World {
         match leave.action {
             Action::Wait => {}
             Action::Unroute => {
-                self.write_routes(going.service);
+                self.release_region(going.service, &going.region);
                 self.wake(Task::Instances);
             }
             Action::Tell => self.tell(going),

@@ -2,12 +2,12 @@
 
 use control_plane::{
     feed::route::{View, changes},
-    store::route::Positions,
+    store::route::{Positions, Routed},
 };
-use domain::{id::ServiceId, spec::ServiceKind};
+use domain::{id::ServiceId, name::Name, spec::ServiceKind};
 
 use super::Prepared;
-use crate::{feeds, world::World};
+use crate::{fault::Fault, feeds, world::World};
 
 /// A service whose routes are about to be written anew.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,21 @@ impl World {
 
     /// Writes a service's routes; answers where the feeds that it has or had a part in now stand.
     pub(super) fn write_routes(&mut self, id: ServiceId) -> Positions {
+        let mut instances = self.tables.routed(id);
+        if self.fault == Some(Fault::RegionLeftAtOnce) {
+            instances.retain(|instance| instance.stays);
+        }
+        self.write_routes_to(id, &instances)
+    }
+
+    /// Likewise, without the instances of this region that shall not stay.
+    pub(super) fn release_region(&mut self, id: ServiceId, region: &Name) {
+        let mut instances = self.tables.routed(id);
+        instances.retain(|instance| instance.stays || instance.region != *region);
+        self.write_routes_to(id, &instances);
+    }
+
+    fn write_routes_to(&mut self, id: ServiceId, instances: &[Routed]) -> Positions {
         let Some(service) = self.tables.service(id) else {
             return Positions::new();
         };
@@ -54,26 +69,22 @@ impl World {
             .get(&id)
             .map(|row| row.hostname.clone());
         let hostnames: Vec<String> = hostname.into_iter().collect();
-        let instances = self.tables.routed(id);
         let existing = self.tables.existing_routes(id);
         let never_routed = release.is_none() && existing.is_empty();
         let mut positions = Positions::new();
-        if !never_routed {
-            let view = View {
-                service: &service,
-                release,
-                hostnames: &hostnames,
-                instances: &instances,
-                existing: &existing,
-            };
-            if let Ok(mut changes) = changes(&view, &feeds::rings()) {
-                changes.retain(|feed, _| feeds::is_followed(feed));
-                positions = self.tables.write_feeds(changes);
-            }
+        let view = View {
+            service: &service,
+            release,
+            hostnames: &hostnames,
+            instances,
+            existing: &existing,
+        };
+        if !never_routed && let Ok(mut changes) = changes(&view, &feeds::rings()) {
+            changes.retain(|feed, _| feeds::is_followed(feed));
+            positions = self.tables.write_feeds(changes);
         }
-        let routed = instances.iter().filter(|_| release.is_some());
-        let routed: Vec<_> = routed.map(|routed| routed.instance).collect();
-        self.tables.mark_unrouted(id, &routed, &positions, self.now);
+        self.tables
+            .mark_unrouted(id, &view.routed(), &positions, self.now);
         positions
     }
 }

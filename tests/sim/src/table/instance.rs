@@ -79,6 +79,7 @@ impl Tables {
             organization: self.tenant.organization,
             service: row.service,
             node: row.node,
+            region: row.region.clone(),
             cause: row.stop_cause.clone().unwrap_or_default(),
             told: row.desired == Desired::Stop,
             serves: true,

@@ -6,6 +6,7 @@ use control_plane::{
 };
 use domain::{
     deployment::acknowledgement::Follower,
+    generation::{Generation, Position},
     id::{DeploymentId, InstanceId, ServiceId},
     instance::State,
 };
@@ -15,16 +16,16 @@ use super::{InstanceRow, Tables};
 use crate::{clock::Millis, feeds};
 
 impl Tables {
-    /// The instances of the routed deployment that shall stay.
+    /// The instances of the routed deployment that shall stay, and all others that routes may still lead to.
     #[must_use]
     pub fn routed(&self, service: ServiceId) -> Vec<Routed> {
         let Some(deployment) = self.services.get(&service).and_then(|row| row.routed) else {
             return Vec::new();
         };
-        let stays = |row: &&InstanceRow| {
-            row.deployment == deployment && row.stop_cause.is_none() && !row.stopped
-        };
-        let rows = self.instances.values().filter(stays);
+        let stays = |row: &InstanceRow| row.deployment == deployment && row.stop_cause.is_none();
+        let of_service = |row: &&InstanceRow| row.service == service && !row.stopped;
+        let rows = self.instances.values().filter(of_service);
+        let rows = rows.filter(|row| stays(row) || row.unrouted.is_none());
         rows.map(|row| Routed {
             region: row.region.clone(),
             endpoint: row
@@ -37,8 +38,24 @@ impl Tables {
                     address,
                 }),
             instance: row.id,
+            stays: stays(row),
         })
         .collect()
+    }
+
+    /// Since when the routes of a service are as they are today.
+    #[must_use]
+    pub fn standing(&self, service: ServiceId) -> Positions {
+        let epoch = self.platform.epoch;
+        let mut standing = Positions::new();
+        for (feed, id) in self.existing_routes(service) {
+            let row = self.feeds.get(&feed);
+            if let Some(generation) = row.and_then(|row| row.generation_of(&id)) {
+                let generation = Generation(generation);
+                standing.insert(feed, Position { epoch, generation });
+            }
+        }
+        standing
     }
 
     /// The items that a service has in routes now.

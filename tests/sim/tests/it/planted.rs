@@ -5,6 +5,7 @@
 use sim::{
     Fault, Invariant, Scenario,
     chaos::{Climate, Trouble},
+    clock::SECOND,
     run,
 };
 
@@ -12,11 +13,18 @@ use sim::{
 const SEEDS: u64 = 24;
 
 fn is_found(fault: Fault, troubles: &[Trouble], expected: &[Invariant]) {
+    let history = |seed| Scenario {
+        climate: Climate::with(troubles.to_vec()),
+        ..Scenario::of_seed(seed)
+    };
+    is_found_in(history, fault, expected);
+}
+
+fn is_found_in(history: impl Fn(u64) -> Scenario, fault: Fault, expected: &[Invariant]) {
     for seed in 0..SEEDS {
         let scenario = Scenario {
             fault: Some(fault),
-            climate: Climate::with(troubles.to_vec()),
-            ..Scenario::of_seed(seed)
+            ..history(seed)
         };
         if let Some(violation) = run(&scenario).violation {
             println!("{fault:?}: seed {seed}: {violation}");
@@ -35,6 +43,15 @@ fn acknowledging_before_applying_is_found() {
 #[test]
 fn draining_before_edges_acknowledged_is_found() {
     is_found(Fault::DrainBeforeAcknowledge, &[], &[Invariant::Route]);
+}
+
+#[test]
+fn leaving_a_region_before_edges_use_the_next_is_found() {
+    is_found_in(
+        Scenario::moves,
+        Fault::RegionLeftAtOnce,
+        &[Invariant::Availability],
+    );
 }
 
 #[test]
@@ -57,9 +74,16 @@ fn judging_room_outside_the_compare_and_set_is_found() {
 
 #[test]
 fn taking_the_same_generation_for_a_newer_one_is_found() {
-    is_found(
+    let relapses = Climate {
+        pause_max: 8 * SECOND,
+        ..Climate::with(vec![Trouble::Relapse])
+    };
+    is_found_in(
+        |seed| Scenario {
+            climate: relapses.clone(),
+            ..Scenario::of_seed(seed)
+        },
         Fault::SameGenerationIsNewer,
-        &[Trouble::FailOver],
         &[Invariant::Acknowledgement, Invariant::Convergence],
     );
 }

@@ -1,0 +1,172 @@
+use domain::{
+    id::{DeploymentId, EnvironmentId, NodeId, OrganizationId, ProjectId, ReleaseId, ServiceId},
+    spec::ServiceSpec,
+};
+use protocol::item::Endpoint;
+
+use super::*;
+
+/// A service that has run in eu-west.
+struct World {
+    service: Service,
+    release: Release,
+    existing: Vec<(FeedName, String)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let spec: ServiceSpec = serde_json::from_str("{}").unwrap();
+        let (id, deployment) = (ServiceId::new(), DeploymentId::new());
+        Self {
+            service: Service {
+                id,
+                organization: OrganizationId::new(),
+                name: "web".parse().unwrap(),
+                environment: EnvironmentId::new(),
+                environment_name: "production".parse().unwrap(),
+                project: ProjectId::new(),
+                project_name: "shop".parse().unwrap(),
+                spec: spec.clone(),
+                active: true,
+                deleted: false,
+                current: Some(deployment),
+                target: None,
+                routed: Some(deployment),
+            },
+            release: Release {
+                id: ReleaseId::new(),
+                deployment,
+                deployment_number: 1,
+                image: "registry/x@sha256:1".into(),
+                spec,
+                variables: BTreeMap::new(),
+                commit_sha: None,
+                commit_author: None,
+                commit_branch: None,
+                traceparent: None,
+            },
+            existing: vec![
+                (
+                    FeedName::GlobalRoutes(Ring::All),
+                    "hostname/web.test".into(),
+                ),
+                (of_region("eu-west"), service_item_id(id)),
+            ],
+        }
+    }
+
+    /// What edges get, and the instances that they may use by it.
+    fn shown(&self, instances: &[Routed], release: Option<&Release>) -> String {
+        let view = View {
+            service: &self.service,
+            release,
+            hostnames: &["web.test".to_owned()],
+            instances,
+            existing: &self.existing,
+        };
+        let rings = Rings {
+            rendering: RENDERING,
+            versions: Ring::ORDER.map(|ring| (ring, RENDERING.version)).into(),
+        };
+        let mut changes = changes(&view, &rings).unwrap();
+        changes.retain(|feed, _| feed.ring() == Some(Ring::All));
+        let lines = changes.iter().flat_map(|(feed, changes)| {
+            let changes = changes.iter().map(said);
+            changes.map(move |change| format!("{feed}: {change}\n"))
+        });
+        let lines: String = lines.collect();
+        let routed = view.routed();
+        let used = instances.iter().filter(|i| routed.contains(&i.instance));
+        let used: Vec<_> = used.map(|i| i.region.as_str()).collect();
+        format!("{lines}in use: [{}]", used.join(", "))
+    }
+}
+
+fn said(change: &Change) -> String {
+    match change {
+        Change::Put { item, .. } => {
+            let item: serde_json::Value = serde_json::from_str(item.json()).unwrap();
+            match item.get("endpoints").and_then(serde_json::Value::as_array) {
+                Some(endpoints) => format!("put {} endpoints", endpoints.len()),
+                None => format!("put regions {}", item["regions"]),
+            }
+        }
+        Change::Delete { .. } => "delete".to_owned(),
+        Change::LetGo { .. } => "let go".to_owned(),
+    }
+}
+
+fn of_region(region: &str) -> FeedName {
+    FeedName::RegionRoutes(region.parse().unwrap(), Ring::All)
+}
+
+fn instance(region: &str, stays: bool) -> Routed {
+    let instance = InstanceId::new();
+    Routed {
+        region: region.parse().unwrap(),
+        endpoint: Some(Endpoint {
+            instance_id: instance,
+            node_id: NodeId::new(),
+            address: ([127, 0, 0, 1], 9).into(),
+        }),
+        instance,
+        stays,
+    }
+}
+
+#[test]
+fn a_region_that_the_service_leaves_stays_until_it_is_released() {
+    let world = World::new();
+    let (old, new) = (instance("eu-west", false), instance("us-east", true));
+    let moving = world.shown(&[old, new.clone()], Some(&world.release));
+    insta::assert_snapshot!(moving, @r#"
+    routes/global: put regions ["eu-west","us-east"]
+    routes/region/us-east: put 1 endpoints
+    in use: [eu-west, us-east]
+    "#);
+    let released = world.shown(&[new], Some(&world.release));
+    insta::assert_snapshot!(released, @r#"
+    routes/global: put regions ["us-east"]
+    routes/region/eu-west: delete
+    routes/region/us-east: put 1 endpoints
+    in use: [us-east]
+    "#);
+}
+
+#[test]
+fn within_a_region_the_new_takes_the_place_of_the_old_at_once() {
+    let world = World::new();
+    let (old, new) = (instance("eu-west", false), instance("eu-west", true));
+    insta::assert_snapshot!(world.shown(&[old, new], Some(&world.release)), @r#"
+    routes/global: put regions ["eu-west"]
+    routes/region/eu-west: put 1 endpoints
+    in use: [eu-west]
+    "#);
+}
+
+#[test]
+fn nothing_is_held_for_a_service_that_goes_nowhere() {
+    let world = World::new();
+    let old = [instance("eu-west", false)];
+    insta::assert_snapshot!(world.shown(&old, Some(&world.release)), @r"
+    routes/global: put regions []
+    routes/region/eu-west: delete
+    in use: []
+    ");
+    insta::assert_snapshot!(world.shown(&old, None), @r"
+    routes/global: delete
+    routes/region/eu-west: delete
+    in use: []
+    ");
+}
+
+#[test]
+fn an_instance_that_was_never_routed_brings_no_region() {
+    let world = World::new();
+    let (staying, next) = (instance("eu-west", true), instance("us-east", false));
+    insta::assert_snapshot!(world.shown(&[staying, next], Some(&world.release)), @r#"
+    routes/global: put regions ["eu-west"]
+    routes/region/eu-west: put 1 endpoints
+    in use: [eu-west]
+    "#);
+}
