@@ -58,6 +58,10 @@ pub struct Config {
     pub listen_node: SocketAddr,
     /// `/metrics`, `/healthz` and `/readyz`, over plain HTTP: not for the internet.
     pub listen_metrics: SocketAddr,
+    /// A replica that was told to end still answers for that long, while `/readyz` already says no: at least as
+    /// long as the load balancer takes to notice.
+    #[serde(default = "default_shutdown_delay")]
+    pub shutdown_delay: Span,
     /// Load balancers in front of both listeners, as networks. They must send the PROXY protocol; nobody
     /// else's header is believed.
     #[serde(default)]
@@ -91,6 +95,10 @@ pub struct Config {
     /// Where traces go.
     #[serde(default)]
     pub telemetry: Telemetry,
+}
+
+const fn default_shutdown_delay() -> Span {
+    Span::milliseconds(1_500)
 }
 
 /// Where PostgreSQL is. The URLs hold passwords, unless a socket or certificate replaces them.
@@ -346,6 +354,7 @@ mod tests {
         assert_eq!(config.limits.writes_per_minute, 100);
         assert_eq!(config.limits.logins_per_minute, 10);
         assert_eq!(config.node.report_interval, Span::seconds(5));
+        assert_eq!(config.shutdown_delay, Span::milliseconds(1_500));
     }
 
     #[test]

@@ -11,6 +11,9 @@ pub enum NotReady {
     /// It has not looked yet.
     #[error("starting")]
     Starting,
+    /// It was told to end.
+    #[error("ending: other replicas go on")]
+    Ending,
     /// No statement can be run.
     #[error(transparent)]
     Store(#[from] store::Error),

@@ -44,7 +44,11 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     tasks.spawn(logs::run(Arc::clone(&state.logs), state.shutdown.clone()));
     let readiness = Readiness::new(Mutex::new(Err(NotReady::Starting)));
     tasks.spawn(keep_house(state.clone(), Arc::clone(&readiness)));
+    let leaving = state.leaving.clone();
     telemetry::metrics::serve(state.config.listen_metrics, move || {
+        if leaving.is_cancelled() {
+            return Err(NotReady::Ending.to_string());
+        }
         let readiness = readiness.lock().unwrap_or_else(PoisonError::into_inner);
         readiness.as_ref().copied().map_err(ToString::to_string)
     })
@@ -105,8 +109,13 @@ async fn keep_house(state: State, readiness: Readiness) {
     }
 }
 
+/// Other replicas take the background work over at once; requests are answered until the load balancer has
+/// seen that this one is no longer ready, then listeners close and what has begun is finished.
 async fn end(state: &State, mut tasks: JoinSet<()>) {
     tracing::info!("the control plane ends");
+    state.leaving.cancel();
+    let noticed = state.config.shutdown_delay.duration();
+    let _ = tokio::time::timeout(noticed, state.shutdown.cancelled()).await;
     state.shutdown.cancel();
     let ended = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, ended).await.is_err() {

@@ -61,7 +61,10 @@ pub struct Shared {
     pub recorder: audit::Recorder,
     /// Wakes reconcilers, feeds and event streams; call it after a commit.
     pub waker: Waker,
-    /// Cancelled when the replica is to end: streams close, reconcilers stop.
+    /// Cancelled when the replica is about to end: it leaves the background work to others and is no longer
+    /// ready, but still answers. Cancelled by [`Self::shutdown`] at the latest.
+    pub leaving: CancellationToken,
+    /// Cancelled when the replica ends: listeners and streams close.
     pub shutdown: CancellationToken,
 }
 
@@ -82,6 +85,7 @@ impl State {
         let pools = Pools::connect(&config.database).await?;
         let secrets = Sealer::new(LocalKey::read(&config.keys.encryption_key_file)?);
         let keys = PlatformKeys::load(&mut SystemTx::begin(&pools).await?, &secrets).await?;
+        let shutdown = CancellationToken::new();
         Ok(Self(Arc::new(Shared {
             sessions: Sessions::new(pools.clone()),
             passwords: Passwords::new()?,
@@ -97,7 +101,8 @@ impl State {
             secrets,
             keys,
             waker: Waker::default(),
-            shutdown: CancellationToken::new(),
+            leaving: shutdown.child_token(),
+            shutdown,
         })))
     }
 }

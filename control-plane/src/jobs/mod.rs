@@ -23,14 +23,14 @@ const POLL: Duration = Duration::from_secs(5);
 
 const BACKOFF_MAX: Duration = Duration::from_secs(900);
 
-/// Works on jobs until the shutdown; one at a time, as replicas share the work.
+/// Works on jobs until the replica is to end; one at a time, as replicas share the work.
 pub async fn run(state: State) {
     let holder = Uuid::now_v7();
     let mut wakes = state.waker.subscribe(Topic::Jobs);
     loop {
         let worked = work(&state, holder).await;
         match worked {
-            Ok(true) if !state.shutdown.is_cancelled() => continue,
+            Ok(true) if !state.leaving.is_cancelled() => continue,
             Ok(_) => {}
             Err(error) if error.is_retryable() => {
                 tracing::debug!(%error, "jobs wait for the database");
@@ -38,7 +38,7 @@ pub async fn run(state: State) {
             Err(error) => tracing::error!(%error, "the queue of jobs failed"),
         }
         tokio::select! {
-            () = state.shutdown.cancelled() => return,
+            () = state.leaving.cancelled() => return,
             woken = wakes.changed() => if woken.is_err() { return },
             () = tokio::time::sleep(POLL) => {}
         }

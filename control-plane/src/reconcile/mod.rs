@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::{
     State, ca, secrets,
-    store::{self, lease, platform_status, ring, tx::SystemTx},
+    store::{self, evaluation, lease, platform_status, ring, tx::SystemTx},
     waker::Topic,
 };
 
@@ -146,7 +146,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TASKS.iter().map(|task| task.name)
 }
 
-/// Runs every reconciler until the shutdown, then gives their leases back.
+/// Runs every reconciler until the replica is to end, then leaves it all to another.
 pub async fn run(state: State) {
     let context = Context {
         state,
@@ -156,17 +156,23 @@ pub async fn run(state: State) {
     for task in TASKS {
         tasks.spawn(keep_running(task, context.clone()));
     }
-    context.state.shutdown.cancelled().await;
+    context.state.leaving.cancelled().await;
     tasks.shutdown().await;
-    if let Err(error) = release(&context).await {
+    if let Err(error) = hand_over(&context).await {
         tracing::debug!(%error, "leases were not given back; they run out");
     }
 }
 
-async fn release(context: &Context) -> Result<(), Error> {
+/// Gives back what this replica holds, and wakes the others.
+async fn hand_over(context: &Context) -> Result<(), Error> {
     let mut tx = SystemTx::begin(&context.state.pools).await?;
     lease::release(&mut tx, context.holder).await?;
-    Ok(tx.commit().await?)
+    evaluation::release(&mut tx, context.holder).await?;
+    tx.commit().await?;
+    for topic in TASKS.iter().flat_map(|task| task.woken_by) {
+        context.state.waker.wake(*topic);
+    }
+    Ok(())
 }
 
 async fn keep_running(task: Task, context: Context) {

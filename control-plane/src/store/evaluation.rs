@@ -97,6 +97,18 @@ pub async fn finish(
     Ok(())
 }
 
+/// Gives back what a holder has in hand, at its end; [`revive`] makes it pending again.
+pub async fn release(tx: &mut SystemTx, holder: Uuid) -> Result<(), Error> {
+    sqlx::query(
+        "update evaluation set claimed_until = now() - interval '1 second'
+         where state = 'running' and claimed_by = $1",
+    )
+    .bind(holder)
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
 /// Makes those pending again whose answerer has died, and blocked ones once there may be room:
 /// at once when `capacity` has appeared, else after 30 s.
 pub async fn revive(tx: &mut impl Write, capacity: bool) -> Result<u64, Error> {

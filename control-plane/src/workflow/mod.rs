@@ -127,12 +127,12 @@ impl Workflow {
     }
 }
 
-/// Works on workflows until the shutdown.
+/// Works on workflows until the replica is to end.
 pub async fn run(state: State) {
     let mut wakes = state.waker.subscribe(Topic::Workflows);
     loop {
         match turn(&state, &ALL).await {
-            Ok(true) if !state.shutdown.is_cancelled() => continue,
+            Ok(true) if !state.leaving.is_cancelled() => continue,
             Ok(_) => {}
             Err(error) if error.is_retryable() => {
                 tracing::debug!(%error, "workflows wait for the database");
@@ -140,7 +140,7 @@ pub async fn run(state: State) {
             Err(error) => tracing::error!(%error, "workflows failed"),
         }
         tokio::select! {
-            () = state.shutdown.cancelled() => return,
+            () = state.leaving.cancelled() => return,
             woken = wakes.changed() => if woken.is_err() { return },
             () = tokio::time::sleep(POLL) => {}
         }

@@ -296,6 +296,14 @@ impl Tables for Postgres {
         epoch
     }
 
+    async fn hand_over(&mut self, holder: u8) {
+        let holder = Uuid::from_u128(holder.into());
+        let mut tx = self.begin().await;
+        lease::release(&mut tx, holder).await.unwrap();
+        evaluation::release(&mut tx, holder).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
     async fn request(&mut self, service: ServiceId) {
         let organization = self.platform.organization;
         let mut tx = self.begin().await;

@@ -1,19 +1,19 @@
 //! One suite for everything that keeps its rows by comparing before it sets: PostgreSQL behind the
 //! control plane's store, and the simulation's tables in memory. So the model can't drift from the SQL.
 
-use std::{collections::BTreeMap, time::Duration};
+mod report;
+
+use std::time::Duration;
 
 use domain::{
     deployment::machine::Step,
     generation::{Epoch, Generation, Position},
-    id::{DeploymentId, InstanceId, NodeId, ReleaseId, ServiceId},
+    id::{DeploymentId, InstanceId, NodeId, ServiceId},
     instance::State,
-    quantity::{Bytes, MilliCpu},
 };
-use protocol::{
-    feed::{DropCause, FeedName},
-    report::{AgentReport, Capacity, InstanceReport, Report, RoleReport, Usage},
-};
+use protocol::feed::{DropCause, FeedName};
+
+pub use report::agent_report;
 
 /// A change of a feed's item.
 #[derive(Debug, Clone, Copy)]
@@ -102,10 +102,12 @@ pub trait Tables {
 
     /// Takes a lease for one of several holders.
     async fn lease(&mut self, name: &str, holder: u8, lifetime: Duration) -> Option<i64>;
+    /// A holder ends in good order: it gives back its leases, and the evaluations that it has in hand.
+    async fn hand_over(&mut self, holder: u8);
 
     /// Asks for an evaluation.
     async fn request(&mut self, service: ServiceId);
-    /// Takes one; it stays in hand until it is finished.
+    /// Takes one, for holder 1; it stays in hand until it is finished.
     async fn claim(&mut self) -> Option<ServiceId>;
     /// Ends the one that was taken last.
     async fn finish(&mut self, blocked: bool);
@@ -118,48 +120,6 @@ pub trait Tables {
     async fn shown(&mut self) -> Option<Position>;
     /// An operator says that this database is the true one.
     async fn restored(&mut self) -> Epoch;
-}
-
-/// What an agent reports that offers so many thousandths of a CPU, and as many mebibytes.
-pub fn agent_report(
-    boot: &str,
-    sequence: u64,
-    room: u32,
-    instances: &[(InstanceId, State)],
-) -> Report {
-    let seen = |(id, state): &(InstanceId, State)| InstanceReport {
-        id: *id,
-        release_id: ReleaseId::new(),
-        service_id: ServiceId::new(),
-        state: *state,
-        ready: false,
-        restarts: 0,
-        address: None,
-        image_digest: None,
-        exit_code: None,
-        problem: None,
-        usage: Usage::default(),
-        orphaned: false,
-        item: None,
-    };
-    Report {
-        boot_id: boot.to_owned(),
-        sequence,
-        version: "test".to_owned(),
-        feeds: vec![],
-        held: BTreeMap::new(),
-        role: RoleReport::Agent(AgentReport {
-            capacity: Capacity {
-                cpu: MilliCpu(room),
-                memory: Bytes::mebibytes(room.into()),
-            },
-            usage: Usage::default(),
-            address: ([127, 0, 0, 1], 1).into(),
-            instances: instances.iter().map(seen).collect(),
-            builds: vec![],
-            kept: None,
-        }),
-    }
 }
 
 /// Runs everything.
@@ -333,6 +293,14 @@ async fn leases(tables: &mut impl Tables) {
     assert_eq!(tables.lease("a", 2, long).await, Some(2), "taken over");
     assert_eq!(tables.lease("a", 1, long).await, None);
     assert_eq!(tables.lease("b", 1, long).await, Some(1), "another lease");
+    tables.hand_over(1).await;
+    assert_eq!(tables.lease("a", 1, long).await, None, "not its own");
+    assert_eq!(tables.lease("b", 2, long).await, Some(2), "at once");
+    tables.hand_over(2).await;
+    assert_eq!(tables.lease("b", 1, long).await, Some(3), "it only rises");
+    assert_eq!(tables.lease("c", 1, 3 * long).await, Some(1));
+    assert_eq!(tables.lease("c", 2, long).await, Some(2), "too far ahead");
+    assert_eq!(tables.lease("c", 1, long).await, None, "held");
 }
 
 async fn evaluations(tables: &mut impl Tables) {
@@ -358,6 +326,14 @@ async fn evaluations(tables: &mut impl Tables) {
     tables.finish(false).await;
     tables.revive().await;
     assert_eq!(tables.claim().await, None, "answered");
+    tables.request(service).await;
+    assert_eq!(tables.claim().await, Some(service));
+    tables.hand_over(2).await;
+    tables.revive().await;
+    assert_eq!(tables.claim().await, None, "in hand still");
+    tables.hand_over(1).await;
+    tables.revive().await;
+    assert_eq!(tables.claim().await, Some(service), "given back");
 }
 
 async fn epochs(tables: &mut impl Tables) {

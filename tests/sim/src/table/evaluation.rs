@@ -91,6 +91,17 @@ impl Tables {
         self.evaluations.insert(claim.id, row);
     }
 
+    /// Gives back what a holder has in hand.
+    pub fn release_evaluations(&mut self, ended: Uuid, now: Millis) {
+        for row in self.evaluations.values_mut() {
+            if let EvaluationState::Running { holder, until } = &mut row.state
+                && *holder == ended
+            {
+                *until = now.saturating_sub(1);
+            }
+        }
+    }
+
     /// The services whose evaluations shall be asked again: their answerer has died, or they are
     /// blocked and there may be room.
     pub fn revive_evaluations(&mut self, capacity: bool, now: Millis) -> Vec<ServiceId> {

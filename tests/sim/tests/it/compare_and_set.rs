@@ -222,6 +222,12 @@ impl Tables for Model {
         self.tables.take_lease(name, holder, lifetime, now)
     }
 
+    async fn hand_over(&mut self, holder: u8) {
+        let (holder, now) = (Uuid::from_u128(holder.into()), self.tick());
+        self.tables.release_leases(holder, now);
+        self.tables.release_evaluations(holder, now);
+    }
+
     async fn request(&mut self, service: ServiceId) {
         let now = self.tick();
         self.tables

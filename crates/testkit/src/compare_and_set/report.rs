@@ -1,0 +1,52 @@
+//! Reports as small as the suite needs them.
+
+use std::collections::BTreeMap;
+
+use domain::{
+    id::{InstanceId, ReleaseId, ServiceId},
+    instance::State,
+    quantity::{Bytes, MilliCpu},
+};
+use protocol::report::{AgentReport, Capacity, InstanceReport, Report, RoleReport, Usage};
+
+/// What an agent reports that offers so many thousandths of a CPU, and as many mebibytes.
+pub fn agent_report(
+    boot: &str,
+    sequence: u64,
+    room: u32,
+    instances: &[(InstanceId, State)],
+) -> Report {
+    let seen = |(id, state): &(InstanceId, State)| InstanceReport {
+        id: *id,
+        release_id: ReleaseId::new(),
+        service_id: ServiceId::new(),
+        state: *state,
+        ready: false,
+        restarts: 0,
+        address: None,
+        image_digest: None,
+        exit_code: None,
+        problem: None,
+        usage: Usage::default(),
+        orphaned: false,
+        item: None,
+    };
+    Report {
+        boot_id: boot.to_owned(),
+        sequence,
+        version: "test".to_owned(),
+        feeds: vec![],
+        held: BTreeMap::new(),
+        role: RoleReport::Agent(AgentReport {
+            capacity: Capacity {
+                cpu: MilliCpu(room),
+                memory: Bytes::mebibytes(room.into()),
+            },
+            usage: Usage::default(),
+            address: ([127, 0, 0, 1], 1).into(),
+            instances: instances.iter().map(seen).collect(),
+            builds: vec![],
+            kept: None,
+        }),
+    }
+}
