@@ -8,7 +8,8 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use chrono::{TimeDelta, Utc};
+use chaos::postgres::Server;
+use chrono::{DateTime, TimeDelta, Utc};
 use e2e::{platform::Platform, wait};
 use serde_json::Value;
 
@@ -16,6 +17,10 @@ use super::log::Tail;
 
 const TRUE: &str = "+0";
 const TAKEN_OVER_WITHIN: Duration = Duration::from_secs(60);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+const DATABASE: &str = "postgres";
+const WHAT_TIME: &str =
+    "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')";
 /// Between a line of a log and its reading, at most.
 const BLUR: TimeDelta = TimeDelta::minutes(2);
 
@@ -30,7 +35,34 @@ pub struct BadClock {
     before: String,
     file: PathBuf,
     offset: Offset,
-    log: Tail,
+    witness: Witness,
+}
+
+/// What tells the time that the process goes by.
+enum Witness {
+    Log(Tail),
+    /// It can be asked.
+    Database(Server),
+}
+
+impl Witness {
+    fn of(platform: &Platform, name: &'static str) -> Result<Self> {
+        match name {
+            DATABASE => Server::of(platform).map(Self::Database),
+            _ => Tail::of(platform, name).map(Self::Log),
+        }
+    }
+
+    async fn times(&self) -> Result<Vec<DateTime<Utc>>> {
+        match self {
+            Self::Log(log) => log.times(),
+            Self::Database(server) => {
+                let ask = || server.sql(WHAT_TIME);
+                let said = wait::outcome(ANSWERS_WITHIN, ask).await?;
+                Ok(vec![said.parse()?])
+            }
+        }
+    }
 }
 
 impl BadClock {
@@ -42,32 +74,31 @@ impl BadClock {
         let clock = Self {
             before: fs::read_to_string(&wanted)?,
             file: run.join(format!("{name}.clock")),
-            log: Tail::of(platform, name)?,
+            witness: Witness::of(platform, name)?,
             wanted,
             name,
             offset,
         };
         clock.set(TRUE)?;
         clock.becomes(platform, &clock.told_another_time()?).await?;
-        ensure!(
-            clock.insist().is_err(),
-            "a true clock was taken for a bad one"
-        );
+        let (wrong, _) = clock.count().await?;
+        ensure!(wrong == 0, "a true clock was taken for a bad one");
         Ok(clock)
     }
 
+    /// It becomes the program once that has its user: what the library keeps of a process belongs to who begins it.
     fn told_another_time(&self) -> Result<String> {
         let mut process: Value = serde_json::from_str(&self.before)?;
-        let environment = process["environment"].as_object_mut();
-        let environment = environment.context("a process has an environment")?;
-        for (name, value) in [
-            ("LD_PRELOAD", library()?),
-            ("FAKETIME_TIMESTAMP_FILE", self.file.display().to_string()),
-            ("FAKETIME_CACHE_DURATION", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ] {
-            environment.insert(name.to_owned(), value.into());
-        }
+        let argv = process["argv"].as_array_mut();
+        let argv = argv.context("a process has arguments")?;
+        let words = [
+            "env".to_owned(),
+            format!("LD_PRELOAD={}", library()?),
+            format!("FAKETIME_TIMESTAMP_FILE={}", self.file.display()),
+            "FAKETIME_CACHE_DURATION=1".to_owned(),
+            "FAKETIME_DONT_FAKE_MONOTONIC=1".to_owned(),
+        ];
+        argv.splice(..0, words.map(Value::from));
         Ok(process.to_string())
     }
 
@@ -81,17 +112,22 @@ impl BadClock {
     }
 
     /// Insists that it has taken another time for the true one.
-    pub fn insist(&self) -> Result<()> {
-        let told = Utc::now() + self.offset;
-        let times = self.log.times()?;
-        let wrong = times.iter().filter(|time| (told - **time).abs() < BLUR);
-        let (wrong, all) = (wrong.count(), times.len());
+    pub async fn insist(&self) -> Result<()> {
+        let (wrong, all) = self.count().await?;
         ensure!(
             wrong > 0,
-            "an invalid run: none of {all} lines of {} were of another time",
+            "an invalid run: of {all} times that {} has told, none was another",
             self.name
         );
         Ok(())
+    }
+
+    /// How often it told the time that it was given, and how often any.
+    async fn count(&self) -> Result<(usize, usize)> {
+        let given = Utc::now() + self.offset;
+        let times = self.witness.times().await?;
+        let wrong = times.iter().filter(|time| (given - **time).abs() < BLUR);
+        Ok((wrong.count(), times.len()))
     }
 
     /// Back to the truth: into the past for those that were ahead.

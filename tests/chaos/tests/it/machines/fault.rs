@@ -33,8 +33,8 @@ const LASTS: Duration = Duration::from_secs(12);
 const HANGS: Duration = Duration::from_secs(20);
 
 /// All at once, none under the same process as another: each process has each fault in one of the rounds. The
-/// database's are alone: without it there is little else to write.
-pub const ROUNDS: [&[Fault]; 9] = [
+/// database's are alone: without it there is little else to write, and all others go by its clock.
+pub const ROUNDS: [&[Fault]; 11] = [
     &[
         Disk("us-east-agent", Full),
         Disk("eu-west-edge", ReadOnly),
@@ -70,6 +70,8 @@ pub const ROUNDS: [&[Fault]; 9] = [
         Clock("us-east-agent", TEN_MINUTES),
         Clock("eu-west-edge", TEN_MINUTES_BACK),
     ],
+    &[Clock("postgres", TEN_MINUTES)],
+    &[Clock("postgres", TEN_MINUTES_BACK)],
 ];
 
 /// A process with a disk or a clock that can be spoiled.
@@ -80,7 +82,8 @@ pub enum Machine {
 
 /// Whether the API can't write while they last.
 pub fn takes_the_database(faults: &[Fault]) -> bool {
-    faults.iter().any(|fault| fault.process() == "postgres")
+    let takes_it = |fault: &Fault| matches!(fault, Disk("postgres", _));
+    faults.iter().any(takes_it)
 }
 
 /// Whether a change can be carried through while they last.
@@ -160,7 +163,7 @@ impl Machine {
     pub async fn insist(&self) -> Result<()> {
         match self {
             Self::Disk(disk) => disk.insist().await,
-            Self::Clock(clock) => clock.insist(),
+            Self::Clock(clock) => clock.insist().await,
         }
     }
 
