@@ -20,7 +20,10 @@ use testkit::{
     publisher::Change,
     wait,
 };
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+};
 
 use super::control_plane::ControlPlane;
 
@@ -59,13 +62,20 @@ impl Drop for Following {
     }
 }
 
+/// The edge of this name: always the same.
 fn edge(name: &str) -> (String, GlobalRouteItem) {
+    let letters = name
+        .bytes()
+        .fold(0, |all, byte| all << 8 | u128::from(byte));
     let item = EdgeItem {
-        node_id: NodeId::new(),
+        node_id: format!("nod_{letters:032x}").parse().unwrap(),
         region: "us-east".parse().unwrap(),
         forward_address: ([10, 0, 0, 1], 7_443).into(),
     };
-    (format!("edge/{name}"), GlobalRouteItem::Edge(item))
+    (
+        format!("edge/{}", item.node_id),
+        GlobalRouteItem::Edge(item),
+    )
 }
 
 fn put(name: &str) -> Change {
@@ -256,19 +266,23 @@ async fn another_ring_is_followed_once_a_hung_disk_is_back_and_nobody_is_held_up
     let dir = tempdir().unwrap();
     let link = control_plane.join(dir.path()).await;
     let following = follow(&link);
-    let hung = HungFile::at(&dir.path().join("state/feeds/routes-global/base.new"));
-    let mut rings = [Ring::Canary, Ring::All].into_iter().cycle();
-    loop {
-        let asked = control_plane.streams().len();
-        let asked_again = wait::until(SOON, async || control_plane.streams().len() > asked);
-        if timeout(Duration::from_secs(2), asked_again).await.is_err() {
-            break;
-        }
-        following.feed.set_ring(rings.next().unwrap());
-    }
-    assert!(following.state.borrow().items.is_empty());
-
-    assert!(!hung.heal().is_empty(), "it was written to");
-    following.feed.set_ring(Ring::All);
     following.holds(1).await;
+    let hung = HungFile::at(&dir.path().join("state/feeds/routes-global/base.new"));
+    // Two change sets in one piece: once the first one is shown, the second one is being written.
+    let lines = {
+        let mut publisher = control_plane.shared.publisher.lock().unwrap();
+        let first = publisher.publish(put("b"));
+        let _ = publisher.publish(put("c"));
+        first + &publisher.full(Change::default())
+    };
+    control_plane.send(lines);
+    following.holds(2).await;
+
+    // There and back: the stream is given up.
+    following.feed.set_ring(Ring::Canary);
+    following.feed.set_ring(Ring::All);
+    wait::until(SOON, async || !following.feed.status().connected).await;
+    let written = spawn_blocking(|| hung.heal()).await.unwrap();
+    assert!(!written.is_empty());
+    following.holds(3).await;
 }
