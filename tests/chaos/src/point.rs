@@ -1,53 +1,115 @@
-//! Named points of our programs at which they end, as `crates/failpoint` has them: armed by a file, which is
-//! gone once the point has struck.
+//! Named points of our programs (`crates/failpoint`): a process ends there, or stands still while another one,
+//! which it has just dealt with, is killed.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail, ensure};
 use chrono::{DateTime, Utc};
-use e2e::platform::Platform;
+use e2e::{
+    fault::{Armed, Strike},
+    platform::Platform,
+    wait,
+};
 use tokio::time::{Instant, sleep};
 
 use crate::history::Kill;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+const GONE_WITHIN: Duration = Duration::from_secs(10);
 
 /// A point, and the processes one of which comes to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
-    /// As the program calls it.
-    pub name: &'static str,
-    /// Such as `us-east-agent`; those that a platform does not have are left out.
-    pub processes: &'static [&'static str],
+    name: &'static str,
+    processes: &'static [&'static str],
+    victim: Victim,
 }
 
-/// A point that is armed in one process; disarmed when this is dropped.
-struct Armed {
-    process: &'static str,
-    file: PathBuf,
-    pid: Option<i32>,
+/// Who is killed at that moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    /// Who has come to the point.
+    Itself,
+    /// Such as `postgres`.
+    Named(&'static str),
+    /// Such as `engine`, of the agent that has come to the point.
+    OfItsRegion(&'static str),
+}
+
+impl Victim {
+    fn beside(self, process: &str) -> Option<String> {
+        match self {
+            Self::Itself => None,
+            Self::Named(name) => Some(name.to_owned()),
+            Self::OfItsRegion(kind) => {
+                let region = process.strip_suffix("-agent")?;
+                Some(format!("{region}-{kind}"))
+            }
+        }
+    }
 }
 
 impl Point {
-    /// Arms it, waits until it has struck in some process, and until that is back.
+    /// One at which the process ends that comes to it; `processes` that a platform does not have are left out.
+    #[must_use]
+    pub const fn new(name: &'static str, processes: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            processes,
+            victim: Victim::Itself,
+        }
+    }
+
+    /// Kills another process while the one that has come to the point stands still.
+    #[must_use]
+    pub const fn kills(mut self, process: &'static str) -> Self {
+        self.victim = Victim::Named(process);
+        self
+    }
+
+    /// Likewise one of the same region.
+    #[must_use]
+    pub const fn kills_of_its_region(mut self, kind: &'static str) -> Self {
+        self.victim = Victim::OfItsRegion(kind);
+        self
+    }
+
+    /// Arms it, waits until it has struck, and until who was killed is back.
     pub async fn strike(self, platform: &Platform, within: Duration) -> Result<Vec<Kill>> {
+        let armed = self.arm(platform).await?;
+        let at = self.has_struck(&armed, Instant::now() + within).await?;
+        let mut kills = Vec::new();
+        let struck = armed.iter().filter(|one| one.has_struck());
+        let beside = struck
+            .clone()
+            .find_map(|one| self.victim.beside(&one.process));
+        if let Some(victim) = beside {
+            let pid = platform.kill(&victim).await?;
+            let at = Utc::now();
+            is_gone(pid).await?;
+            // Who stands still goes on.
+            drop(armed);
+            kills.push(back(platform, &victim, Some(pid), at).await);
+        } else {
+            for one in struck {
+                kills.push(back(platform, &one.process, one.pid, at).await);
+            }
+        }
+        Ok(kills)
+    }
+
+    async fn arm(self, platform: &Platform) -> Result<Vec<Armed>> {
+        let strike = match self.victim {
+            Victim::Itself => Strike::End,
+            Victim::Named(_) | Victim::OfItsRegion(_) => Strike::Hold,
+        };
         let mut armed = Vec::new();
         let all = &platform.status.processes;
         let is_here = |name: &&&str| all.iter().any(|process| process.name == **name);
         for process in self.processes.iter().filter(is_here) {
-            armed.push(Armed::new(platform, process, self.name).await?);
+            armed.push(Armed::new(platform, process, self.name, strike).await?);
         }
-        let at = self.has_struck(&armed, Instant::now() + within).await?;
-        let mut kills = Vec::new();
-        for one in armed.into_iter().filter(Armed::has_struck) {
-            platform.wait_ready(one.process, one.pid).await;
-            kills.push(kill(platform, one.process, at));
-        }
-        Ok(kills)
+        Ok(armed)
     }
 
     /// The last moment at which it had not.
@@ -68,31 +130,19 @@ impl Point {
     }
 }
 
-impl Armed {
-    async fn new(platform: &Platform, process: &'static str, point: &str) -> Result<Self> {
-        let pid = platform.process(process).await?.pid;
-        let data = platform.status.ca_file.parent();
-        let run = data.and_then(Path::parent).context("no run folder")?;
-        let folder = run.join("failpoints").join(process);
-        fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        let file = folder.join(point);
-        fs::write(&file, "").with_context(|| format!("arming {}", file.display()))?;
-        Ok(Self { process, file, pid })
-    }
-
-    fn has_struck(&self) -> bool {
-        !self.file.exists()
-    }
+/// Until then its connections are open.
+async fn is_gone(pid: i32) -> Result<()> {
+    let process = Path::new("/proc").join(pid.to_string());
+    wait::outcome(GONE_WITHIN, || async {
+        ensure!(!process.exists(), "process {pid} is still there");
+        Ok(())
+    })
+    .await
 }
 
-impl Drop for Armed {
-    fn drop(&mut self) {
-        // Mostly it has struck and is gone.
-        let _ = fs::remove_file(&self.file);
-    }
-}
-
-fn kill(platform: &Platform, process: &str, at: DateTime<Utc>) -> Kill {
+/// The kill of a process, once another of that name is ready.
+async fn back(platform: &Platform, process: &str, pid: Option<i32>, at: DateTime<Utc>) -> Kill {
+    platform.wait_ready(process, pid).await;
     let region = process.strip_suffix("-edge");
     Kill {
         process: process.to_owned(),

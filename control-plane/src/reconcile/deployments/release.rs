@@ -159,6 +159,7 @@ pub(super) async fn make(
         release::insert_secret(tx, service, id, name.as_str(), &sealed).await?;
     }
     deployment::set_release(tx, deployment.id, id).await?;
+    failpoint::reach("release-written");
     Ok(Ok(()))
 }
 

@@ -1,5 +1,6 @@
 //! `kill -9` where it hurts most: after a commit and before its answer, after a thing was made and before
-//! anybody was told of it. And a process that hangs for good.
+//! anybody was told of it; of the process that did it, or of the one that it did it with. And a process that
+//! hangs for good. `./dev test` draws half of the strikes.
 
 use std::time::Duration;
 
@@ -16,7 +17,10 @@ use chaos::{
 use e2e::{
     load::Load,
     platform::{Fixture, Platform},
+    scale::{self, Scale},
 };
+use futures::future::try_join_all;
+use rand::seq::IndexedRandom as _;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -27,31 +31,42 @@ const AGENT: &[&str] = &["us-east-agent"];
 const AGENTS: &[&str] = &["us-east-agent", "eu-west-agent"];
 const EDGE: &[&str] = &["us-east-edge"];
 
-/// Lanes beside one another, each with one point after another.
-const LANES: [&[Point]; 4] = [
+/// Lanes beside one another, each with one strike after another.
+const LANES: [&[Point]; 5] = [
     &[
-        point("mutation-committed", CONTROL_PLANES),
-        point("step-committed", CONTROL_PLANES),
-        point("report-stored", CONTROL_PLANES),
-        point("image-pushed", AGENTS),
+        Point::new("mutation-committed", CONTROL_PLANES),
+        Point::new("mutation-committed", CONTROL_PLANES).kills("postgres"),
+        Point::new("mutation-committed", CONTROL_PLANES).kills("redis"),
+        Point::new("step-committed", CONTROL_PLANES),
+        Point::new("step-committed", CONTROL_PLANES).kills("postgres"),
+        Point::new("report-stored", CONTROL_PLANES),
+        Point::new("release-written", CONTROL_PLANES),
+        Point::new("plan-applied", CONTROL_PLANES),
+        Point::new("routes-written", CONTROL_PLANES),
     ],
     &[
-        point("feed-stored", AGENT),
-        point("container-created", AGENT),
-        point("container-started", AGENT),
-        point("container-removed", AGENT),
+        Point::new("feed-stored", AGENT),
+        Point::new("container-created", AGENT),
+        Point::new("container-created", AGENT).kills_of_its_region("engine"),
+        Point::new("container-started", AGENT),
+        Point::new("container-removed", AGENT),
+        Point::new("container-removed", AGENT).kills_of_its_region("engine"),
     ],
-    &[point("feed-stored", EDGE), point("table-applied", EDGE)],
+    &[
+        Point::new("feed-stored", EDGE),
+        Point::new("table-applied", EDGE),
+    ],
+    &[
+        Point::new("build-assigned", CONTROL_PLANES),
+        Point::new("image-pushed", AGENTS),
+        Point::new("image-pushed", AGENTS).kills_of_its_region("build-engine"),
+        Point::new("image-pushed", AGENTS).kills("registry"),
+    ],
     // Every worker waits for a lock for ever: only the watchdog helps.
-    &[point("deadlock", &["eu-west-edge"])],
+    &[Point::new("deadlock", &["eu-west-edge"])],
 ];
-const POINTS: usize = 11;
 /// A point is come to with the next change; a watchdog takes 15 s.
 const STRUCK_WITHIN: Duration = Duration::from_secs(90);
-
-const fn point(name: &'static str, processes: &'static [&'static str]) -> Point {
-    Point { name, processes }
-}
 
 #[tokio::test]
 async fn at_every_named_point_a_process_can_die_and_nothing_is_lost_or_done_twice() -> Result<()> {
@@ -59,22 +74,27 @@ async fn at_every_named_point_a_process_can_die_and_nothing_is_lost_or_done_twic
     let (built, scaled) = tokio::try_join!(deployed(&platform), deployed(&platform))?;
     let edges = [platform.edges(&built.host), platform.edges(&scaled.host)].concat();
     let load = Load::start(&edges, &LIGHT);
-    let mut history = Box::pin(strike_and_work(&platform, &built, &scaled)).await?;
+    let seed = scale::seed();
+    report::say(&format!("RAILHEAD_CHAOS_SEED={seed}"));
+    let lanes = drawn(Scale::of_this_run(), seed);
+    let mut history = Box::pin(strike_and_work(&platform, &built, &scaled, &lanes)).await?;
     let (world, took) = settled(&platform, built.environment, &history).await?;
     history.requests = load.stop().await.records;
 
+    let struck = lanes.iter().map(Vec::len).sum();
     let demands = Demands {
         requests: 200,
         deployments: 4,
         live: 2,
-        kills: POINTS,
+        kills: struck,
         phases: &[],
     };
     let verdict = judge::judge(&history, &world, &demands);
     let ends = Ends::of(&history, &world);
     let report = json!({
         "verdict": verdict.to_string(),
-        "points": POINTS,
+        "seed": seed.to_string(),
+        "points": struck,
         "deployments_ended": ends.ended,
         "deployments_failed_by_the_platform": ends.failed,
         "kills": kill::counts(&history.kills),
@@ -89,19 +109,33 @@ async fn at_every_named_point_a_process_can_die_and_nothing_is_lost_or_done_twic
     platform.delete(&scaled).await
 }
 
+/// Of each lane all strikes, or some.
+fn drawn(scale: Scale, seed: u64) -> Vec<Vec<Point>> {
+    let mut choices = scale::choices(seed);
+    let drawn = LANES.map(|lane| match scale {
+        Scale::Full => lane.to_vec(),
+        Scale::Tenth => lane
+            .sample(&mut choices, lane.len().div_ceil(2))
+            .copied()
+            .collect(),
+    });
+    drawn.into()
+}
+
 /// Strikes at all points; the work goes on until the last one has been survived.
 async fn strike_and_work(
     platform: &Platform,
     built: &Fixture,
     scaled: &Fixture,
+    lanes: &[Vec<Point>],
 ) -> Result<History> {
     let first = platform.newest_deployment(built.service.id).await?;
     let other = platform.newest_deployment(scaled.service.id).await?;
     let (stop, stopped) = watch::channel(false);
     let work = Work::new(platform, stopped);
     let striking = async {
-        let [control, agent, edge, hung] = LANES.map(|lane| strike_all(platform, lane));
-        let kills = tokio::try_join!(control, agent, edge, hung);
+        let lanes = lanes.iter().map(|lane| strike_all(platform, lane));
+        let kills = try_join_all(lanes).await;
         stop.send_replace(true);
         kills
     };
@@ -112,11 +146,10 @@ async fn strike_and_work(
         work.set_variables(built),
     );
     worked.and(redeployed).and(set)?;
-    let (control, agent, edge, hung) = kills?;
     let mut history = work.into_history();
     let told = [first, other].map(|one| (one.service_id, Answer::Acknowledged(one.id)));
     history.deployments.splice(0..0, told);
-    history.kills = [control, agent, edge, hung].concat();
+    history.kills = kills?.concat();
     history.kills.sort_by_key(|kill| kill.at);
     Ok(history)
 }

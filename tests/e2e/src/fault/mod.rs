@@ -3,11 +3,13 @@
 
 mod detour;
 mod partition;
+mod point;
 mod rules;
 mod small_disk;
 
 pub use detour::Detour;
 pub use partition::{Partition, Party, Way};
+pub use point::{Armed, Strike};
 pub use rules::{Rule, Rules, remove_leftovers};
 pub use small_disk::{SMALL_DISK, remove_small_disks};
 pub use testkit::chaos_proxy::{ChaosProxy, Conditions, Direction, Observed};
