@@ -1,5 +1,7 @@
 //! The control plane's replicas: which of them works, and taking one away.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use nix::{
     sys::signal::{Signal, kill},
@@ -23,16 +25,31 @@ impl Platform {
     pub async fn working_control_plane(&self) -> Result<String> {
         let mut newest = None;
         for name in self.control_planes() {
-            let metrics = self.metrics_of(&name).await?;
-            let turn = metrics
-                .lines()
-                .find_map(|line| line.strip_prefix(LAST_TURN));
-            let turn = turn.map_or(Ok(0.0), |value| value.trim().parse::<f64>())?;
+            let turn = self.last_turn(&name).await?;
             if newest.as_ref().is_none_or(|(_, last)| turn > *last) {
                 newest = Some((name, turn));
             }
         }
         newest.map(|(name, _)| name).context("no control plane")
+    }
+
+    /// When a replica last moved deployments, since 1970.
+    pub async fn last_turn(&self, control_plane: &str) -> Result<Duration> {
+        let seconds = self.metric_of(control_plane, LAST_TURN).await?;
+        Ok(Duration::try_from_secs_f64(seconds)?)
+    }
+
+    /// How often what a replica had decided was refused, as another had gone on.
+    pub async fn refused_writes(&self, control_plane: &str, task: &str) -> Result<f64> {
+        let metric = format!(r#"railhead_reconcile_refused_total{{task="{task}"}}"#);
+        self.metric_of(control_plane, &metric).await
+    }
+
+    /// 0 before it was first set.
+    async fn metric_of(&self, control_plane: &str, metric: &str) -> Result<f64> {
+        let metrics = self.metrics_of(control_plane).await?;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(metric));
+        Ok(value.map_or(Ok(0.0), |value| value.trim().parse())?)
     }
 
     /// What a control plane says of itself to Prometheus.

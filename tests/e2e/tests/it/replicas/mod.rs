@@ -11,6 +11,7 @@ use api::{
     release::Release,
 };
 use e2e::{
+    fault::{Armed, Strike},
     platform::{Fixture, Platform},
     wait,
 };
@@ -121,12 +122,26 @@ async fn a_deployment_outlives_all_control_planes() -> Result<()> {
 async fn a_control_plane_that_stood_still_past_its_leases_writes_nothing_stale() -> Result<()> {
     let platform = Platform::alone().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
-    let victim = platform.working_control_plane().await?;
+    let armed = platform.control_planes();
+    let armed = armed
+        .iter()
+        .map(|name| Armed::new(&platform, name, "build-decided", Strike::Hold));
+    let armed = futures::future::try_join_all(armed).await?;
     let begun = platform.begin(fixture.service.id, None).await?;
-    comes_to(&platform, &begun, Step::Building).await;
+    let held = first_struck(armed).await;
+    let victim = held.process.clone();
+    let refused_before = platform.refused_writes(&victim, "builds").await?;
     // Nobody else can have moved it: the leases have run out.
     let others_go_on = comes_to(&platform, &begun, Step::Starting);
     stand_still_while(&platform, &victim, others_go_on).await?;
+    // Now it gives to a node what the other has given away already.
+    drop(held);
+    wait::until("the refusal of what it had decided", LIMIT, || async {
+        let refused = platform.refused_writes(&victim, "builds").await?;
+        ensure!(refused > refused_before, "{refused} refused");
+        Ok(())
+    })
+    .await;
     is_live_and_all_was_done_once(&platform, &fixture, &begun).await?;
     next_one_goes_live(&platform, &fixture).await?;
     platform.delete(&fixture).await
@@ -151,6 +166,16 @@ async fn of_three_control_planes_one_is_killed_one_stands_still_and_the_third_do
     is_live_and_all_was_done_once(&platform, &fixture, &begun).await?;
     next_one_goes_live(&platform, &fixture).await?;
     platform.delete(&fixture).await
+}
+
+/// The first that stands still at its point; the others are disarmed.
+async fn first_struck(mut armed: Vec<Armed>) -> Armed {
+    let struck = wait::until("a control plane at its point", LIMIT, || async {
+        let struck = armed.iter().position(Armed::has_struck);
+        struck.context("none yet")
+    });
+    let struck = struck.await;
+    armed.swap_remove(struck)
 }
 
 /// Stops a control plane as long as something lasts, and wakes it again.
