@@ -31,7 +31,7 @@ pub enum NotReady {
     ReadOnly,
     /// A backup was restored that is older than what nodes have seen.
     #[error(
-        "a node has shown position {} of {}, which this database does not have: restore a newer \
+        "position {} of {} was seen, which this database does not have: restore a newer \
          backup, or run `control-plane admin restored`", .0.position, .0.feed
     )]
     Restored(Shown),

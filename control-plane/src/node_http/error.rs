@@ -51,7 +51,7 @@ pub enum Error {
     #[error("there is no archive {0} for a build of this node")]
     NoArchive(String),
     #[error(
-        "a node has seen {feed} at {shown}, which this database has not: it was restored or is a stale primary. Nothing is served until `control-plane admin restored`"
+        "{feed} was seen at {shown}, which this database has not: it was restored or is a stale primary. Nothing is served until `control-plane admin restored`"
     )]
     Behind { feed: String, shown: String },
     #[error(

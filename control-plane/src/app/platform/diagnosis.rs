@@ -44,8 +44,8 @@ fn restored(shown: &Shown) -> Finding {
         "database_behind",
         "platform",
         format!(
-            "a node has shown position {position} of {feed}, which the database does not have: it was restored, and no \
-             feed is served"
+            "position {position} of {feed} was seen, which the database does not have: it was restored, and no feed is \
+             served"
         ),
         "restore a newer backup, or take this database for the true one: control-plane admin restored".to_owned(),
     )
