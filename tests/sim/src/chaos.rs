@@ -1,5 +1,6 @@
 //! What breaks, and when it is mended. Which kinds of trouble a history has follows from its seed.
 
+mod dark;
 mod database;
 
 use std::collections::BTreeSet;
@@ -32,6 +33,8 @@ pub enum Trouble {
     Power,
     /// Disks are replaced by empty ones.
     Wipe,
+    /// Half of a region can't be seen, for longer than it takes to be lost.
+    Dark,
 }
 
 /// How rough a history is.
@@ -152,6 +155,7 @@ impl World {
             Some(Trouble::Relapse) => self.relapse(),
             Some(Trouble::Power) => self.power(),
             Some(Trouble::Wipe) => self.wipe(),
+            Some(Trouble::Dark) => self.go_dark(),
             None => {}
         }
     }

@@ -50,7 +50,11 @@ impl World {
             Some(_) => {
                 self.answered += 1;
                 self.away.0 += u64::from(self.outage);
-                self.established.insert(service);
+                // Before its first deployment is adopted, some edges know it and others don't.
+                let row = self.tables.service(service);
+                if row.is_some_and(|row| row.current.is_some()) {
+                    self.established.insert(service);
+                }
             }
             None => self.not_answered(edge, service),
         }

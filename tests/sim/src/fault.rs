@@ -20,6 +20,10 @@ pub enum Fault {
     OrphanedRoutesStay,
     /// The next epoch is one more than the last one in the database, although another history may have had it.
     EpochsAreCounted,
+    /// What must be alone is replaced when its node is lost, like everything else.
+    LostAloneIsReplaced,
+    /// A node that is lost is taken for one that is known to be gone.
+    LostIsGone,
 }
 
 impl Fault {
@@ -30,7 +34,7 @@ impl Fault {
     }
 
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::AcknowledgeBeforeApply,
         Self::DrainBeforeAcknowledge,
         Self::RegionLeftAtOnce,
@@ -39,5 +43,7 @@ impl Fault {
         Self::SameGenerationIsNewer,
         Self::OrphanedRoutesStay,
         Self::EpochsAreCounted,
+        Self::LostAloneIsReplaced,
+        Self::LostIsGone,
     ];
 }

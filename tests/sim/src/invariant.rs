@@ -9,12 +9,16 @@ use std::{
 use domain::{
     deployment::machine::Step,
     generation::{Epoch, Position},
-    id::{DeploymentId, InstanceId, NodeId},
+    id::{DeploymentId, InstanceId, NodeId, ServiceId},
+    name::Name,
 };
 use protocol::feed::{Commit, FeedName};
-use scheduler::Amount;
+use scheduler::{Amount, Plan, StopCause};
 
 use crate::{clock::Millis, table::Tables};
+
+/// As much of a region may be lost and replaced, in percent of its nodes; or one of them.
+const LOST_MAX: usize = 30;
 
 /// A promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,8 +39,10 @@ pub enum Invariant {
     Intent,
     /// A service that was ready is reachable while nothing but deployments happens.
     Availability,
-    /// Two versions of a service that must be alone never run at once.
+    /// Two versions of a service that must be alone never run at once, nor more of one than were ever wanted.
     Alone,
+    /// Nothing is given up as lost in a region of which too much can't be seen.
+    MassStop,
     /// When all is mended, everything comes to rest as it was asked for.
     Convergence,
 }
@@ -73,6 +79,8 @@ pub struct Checker {
     tolerated: BTreeSet<InstanceId>,
     /// The last moment at which history may have been cut, or was taken up anew.
     disaster: Option<Millis>,
+    /// The most of a service that were ever wanted in a region.
+    most: BTreeMap<(ServiceId, Name), u32>,
 }
 
 impl Checker {
@@ -111,6 +119,42 @@ impl Checker {
         if capacity.is_some_and(|capacity| !capacity.holds(sum)) {
             let what = format!("{node} has {capacity:?} and is promised {sum:?}");
             self.broken(Invariant::Capacity, what);
+        }
+    }
+
+    /// So many of a service are wanted.
+    pub fn wanted(&mut self, service: ServiceId, replicas: &BTreeMap<Name, u32>) {
+        for (region, wanted) in replicas {
+            let most = self.most.entry((service, region.clone())).or_default();
+            *most = (*most).max(*wanted);
+        }
+    }
+
+    /// The most of it that were ever wanted there.
+    #[must_use]
+    pub fn most_wanted(&self, service: ServiceId, region: &Name) -> usize {
+        let most = self.most.get(&(service, region.clone()));
+        most.map_or(0, |most| *most as usize)
+    }
+
+    /// The scheduler has made a plan from these tables.
+    pub fn planned(&mut self, tables: &Tables, plan: &Plan) {
+        let lost = |stop: &&scheduler::Stop| stop.cause == StopCause::Replaced;
+        for stop in plan.stops.iter().filter(lost) {
+            let Some(row) = tables.instances.get(&stop.instance_id) else {
+                continue;
+            };
+            let agents = tables.nodes.values();
+            let agents = agents.filter(|node| !node.is_edge && node.status.is_some());
+            let agents = agents.filter(|node| node.region == row.region);
+            let late = agents.clone().filter(|node| node.is_late()).count();
+            if late > 1 && late * 100 > agents.count() * LOST_MAX {
+                let what = format!(
+                    "{} is given up, and {late} nodes of {} can't be seen",
+                    row.id, row.region
+                );
+                self.broken(Invariant::MassStop, what);
+            }
         }
     }
 

@@ -8,8 +8,9 @@ use agent::{
     runtime::Phase,
 };
 use chrono::{DateTime, Utc};
-use domain::{id::InstanceId, spec::Strategy};
+use domain::{id::InstanceId, name::Name, spec::Strategy};
 use protocol::{feed::FeedName, item::InstanceItem, report::Problem};
+use scheduler::StopCause;
 
 use crate::{
     clock::{Millis, SECOND},
@@ -194,12 +195,12 @@ impl World {
         }
     }
 
-    /// A service that must be alone runs one version only.
+    /// A service that must be alone runs one version only, and nothing of it runs on where it has been replaced.
     fn check_alone(&mut self, id: InstanceId) {
         let Some(row) = self.tables.instances.get(&id) else {
             return;
         };
-        let (service, deployment) = (row.service, row.deployment);
+        let (service, deployment, region) = (row.service, row.deployment, &row.region);
         let spec = self
             .tables
             .services
@@ -209,14 +210,35 @@ impl World {
             return;
         }
         let running = self.nodes.iter().flat_map(|node| node.containers.values());
-        let other = running
-            .filter(|container| container.is_running())
-            .map(|container| container.seen.labels)
-            .find(|labels| labels.service == service && labels.deployment != deployment);
-        if let Some(other) = other {
-            let what = format!("{id} and {} of {service} run at once", other.instance);
-            self.checker.broken(Invariant::Alone, what);
-        }
+        let running = running.filter(|container| container.is_running());
+        let labels = running.map(|container| container.seen.labels);
+        let (same, others): (Vec<_>, Vec<_>) = labels
+            .filter(|labels| labels.service == service)
+            .partition(|labels| labels.deployment == deployment);
+        let (same, most) = (
+            same.iter()
+                .filter(|labels| self.counts_in(region, labels.instance))
+                .count(),
+            self.checker.most_wanted(service, region),
+        );
+        let what = match others.first() {
+            Some(other) => format!("{id} and {} of {service} run at once", other.instance),
+            None if same > most => {
+                format!("with {id}, {same} of {service} run in {region}, and {most} were wanted")
+            }
+            None => return,
+        };
+        self.checker.broken(Invariant::Alone, what);
+    }
+
+    /// Whether it is one of those wanted there, or another has come in its place.
+    fn counts_in(&self, region: &Name, id: InstanceId) -> bool {
+        let takes_its_place = [StopCause::Replaced, StopCause::Drain].map(StopCause::as_str);
+        let row = self.tables.instances.get(&id);
+        row.filter(|row| row.region == *region).is_some_and(|row| {
+            let cause = row.stop_cause.as_deref();
+            cause.is_none_or(|cause| takes_its_place.contains(&cause))
+        })
     }
 
     /// A program ends, if it is still that run.

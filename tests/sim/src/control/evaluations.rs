@@ -1,6 +1,6 @@
 //! Answers evaluations with the real scheduler; writes the plan with a compare-and-set per node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use control_plane::{
     feed::{instance, route::Changes},
@@ -12,11 +12,12 @@ use control_plane::{
     },
 };
 use domain::{
-    id::{DeploymentId, InstanceId},
+    id::{DeploymentId, InstanceId, NodeId},
     name::Name,
+    spec::Strategy,
 };
 use protocol::feed::FeedName;
-use scheduler::{Exhausted, Placement, Plan, Snapshot};
+use scheduler::{Evaluation, Exhausted, Liveness, Placement, Plan, Snapshot};
 
 use super::{Prepared, Task};
 use crate::{
@@ -76,15 +77,39 @@ impl World {
         answer.releases = releases
             .filter_map(|id| self.tables.release_of(id))
             .collect();
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             nodes: self.tables.scheduler_nodes(self.now),
             instances: self.tables.scheduler_instances(service.id),
         };
         let replicas: BTreeMap<Name, u32> = self.tables.replicas(&service.spec);
-        let question = question(&service, &answer.releases, &replicas);
+        self.checker.wanted(service.id, &replicas);
+        let mut question = question(&service, &answer.releases, &replicas);
+        self.mistake(&mut snapshot, &mut question);
         answer.plan = scheduler::plan(&snapshot, &question);
+        self.checker.planned(&self.tables, &answer.plan);
         answer.service = Some(service);
         answer
+    }
+
+    /// What a planted mistake tells the scheduler.
+    fn mistake(&self, snapshot: &mut Snapshot, question: &mut Evaluation) {
+        let lost = snapshot.nodes.iter_mut();
+        let lost = lost.filter(|node| node.liveness == Liveness::Lost);
+        match self.fault {
+            Some(Fault::LostIsGone) => lost.for_each(|node| node.liveness = Liveness::Gone),
+            Some(Fault::LostAloneIsReplaced) => {
+                let lost: BTreeSet<NodeId> = lost.map(|node| node.id).collect();
+                let instances = || snapshot.instances.iter();
+                // Two versions at once would be another mistake.
+                if let [goal] = &mut question.goals[..]
+                    && instances().all(|one| one.deployment_id == goal.deployment_id)
+                    && instances().any(|one| lost.contains(&one.node_id))
+                {
+                    goal.strategy = Strategy::Rolling;
+                }
+            }
+            _ => {}
+        }
     }
 
     pub(super) fn commit_answer(&mut self, replica: usize, answer: Answer) {

@@ -105,3 +105,17 @@ fn keeping_the_routes_to_orphans_is_found() {
         &[Invariant::Convergence],
     );
 }
+
+#[test]
+fn replacing_what_must_be_alone_is_found() {
+    is_found(
+        Fault::LostAloneIsReplaced,
+        &[Trouble::Partition],
+        &[Invariant::Alone],
+    );
+}
+
+#[test]
+fn taking_lost_nodes_for_gone_is_found() {
+    is_found(Fault::LostIsGone, &[Trouble::Dark], &[Invariant::MassStop]);
+}

@@ -12,7 +12,11 @@ use std::{
     thread,
 };
 
-use sim::{Outcome, Scenario, run};
+use sim::{
+    Outcome, Scenario,
+    chaos::{Climate, Trouble},
+    run,
+};
 
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
@@ -76,6 +80,18 @@ fn a_service_that_moves_between_regions_misses_no_request() {
             outcome.answered > 0 && outcome.rested_after.is_some(),
             "{outcome}"
         );
+    }
+}
+
+#[test]
+fn half_a_region_that_cant_be_seen_runs_on() {
+    for seed in 0..8 {
+        let outcome = run(&Scenario {
+            climate: Climate::with(vec![Trouble::Dark]),
+            ..Scenario::of_seed(seed)
+        });
+        assert!(outcome.violation.is_none(), "{outcome}");
+        assert!(outcome.rested_after.is_some(), "{outcome}");
     }
 }
 
