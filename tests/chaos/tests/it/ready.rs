@@ -34,7 +34,26 @@ async fn control_plane_agent_and_edge_are_ready_again_soon_after_a_crash() -> Re
             assert!(took <= bar, "{kind}: {took:?}, at most {bar:?}");
         }
     }
+    assert_late_is_seen(&platform, BARS[2]).await?;
     report::write("ready", &json!(times))
+}
+
+/// Who is kept away for as long as it may take is not taken for ready.
+async fn assert_late_is_seen(platform: &Platform, (kind, bar): (&str, Duration)) -> Result<()> {
+    let name = process(platform, kind)?;
+    let pid = platform.process(name).await?.pid;
+    let killed = Instant::now();
+    platform.kill_and_hold(name).await?;
+    let keep_away = async {
+        sleep(bar).await;
+        platform.hold(name, false).await
+    };
+    let wait = platform.wait_ready(name, pid);
+    let (let_go, ()) = tokio::join!(keep_away, wait);
+    let_go?;
+    let took = killed.elapsed();
+    assert!(took > bar, "{kind}: {took:?}, kept away for {bar:?}");
+    Ok(())
 }
 
 /// The first of that kind.
