@@ -60,6 +60,8 @@ pub struct History {
     pub variables: Vec<Write<(String, String)>>,
     /// Numbers of replicas that were asked for.
     pub scales: Vec<Write<Replicas>>,
+    /// For each that was acknowledged, from then until so many were to run, and were ready.
+    pub scaling: Vec<(DateTime<Utc>, DateTime<Utc>)>,
     /// Projects that were deleted.
     pub deletions: Vec<Write<ProjectId>>,
     /// Processes that were killed.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use e2e::platform::{Platform, Process};
 use nix::{
     sys::signal::{Signal, kill},
@@ -17,7 +17,7 @@ use rand::{RngExt as _, rngs::StdRng, seq::IndexedRandom as _};
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    history::{Kill, kind},
+    history::{History, Kill, kind},
     world::Deployment,
 };
 
@@ -168,16 +168,20 @@ pub fn phases(kills: &[Kill], deployments: &[Deployment]) -> BTreeMap<&'static s
     phases
 }
 
-/// How many kills met a deployment for each reason, anywhere between its request and its end.
-pub fn reasons<'a>(kills: &[Kill], deployments: &'a [Deployment]) -> BTreeMap<&'a str, usize> {
-    let mut reasons = BTreeMap::new();
+/// How many kills met a deployment for each reason, or a change of scale, between its request and its end.
+pub fn reasons<'a>(history: &History, deployments: &'a [Deployment]) -> BTreeMap<&'a str, usize> {
+    let met = |(began, ended): (DateTime<Utc>, DateTime<Utc>)| {
+        let all = history.kills.iter();
+        all.filter(|kill| kill.at >= began && kill.at < ended)
+            .count()
+    };
+    let scaling = history.scaling.iter().copied();
+    let mut reasons = BTreeMap::from([("scale", scaling.map(met).sum())]);
     for deployment in deployments {
-        let steps = &deployment.steps;
-        if let (Some((_, began)), Some((_, ended))) = (steps.first(), steps.last()) {
-            let met = kills
-                .iter()
-                .filter(|kill| kill.at >= *began && kill.at < *ended);
-            *reasons.entry(deployment.reason.as_str()).or_default() += met.count();
+        let (first, last) = (deployment.steps.first(), deployment.steps.last());
+        if let (Some((_, began)), Some((_, ended))) = (first, last) {
+            let reason = deployment.reason.as_str();
+            *reasons.entry(reason).or_default() += met((*began, *ended));
         }
     }
     reasons

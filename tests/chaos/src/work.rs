@@ -9,6 +9,7 @@ use api::{
     deployment::{CreateDeployment, Deployment, DeploymentSource, DeploymentState},
     variable::SetVariable,
 };
+use chrono::Utc;
 use domain::id::{DeploymentId, ServiceId};
 use e2e::{
     platform::{Fixture, Platform},
@@ -198,7 +199,32 @@ impl<'a> Work<'a> {
         let result = self.platform.client.put::<_, Value>(&path, &body).await;
         let write = (service, region, replicas);
         let answer = Answer::of(result.map(drop));
+        let acknowledged = answer.acknowledged().is_some();
         self.history.borrow_mut().scales.push((write, answer));
+        if acknowledged {
+            let began = Utc::now();
+            self.until_scaled(service, region, replicas).await;
+            let scaling = (began, Utc::now());
+            self.history.borrow_mut().scaling.push(scaling);
+        }
+    }
+
+    /// Waits until so many are to run, and are ready, or until it is time to stop: the judge looks again.
+    async fn until_scaled(&self, service: ServiceId, region: &str, replicas: u32) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.goes_on() && Instant::now() < deadline {
+            let path = format!("/v1/services/{service}/instances");
+            let all = self.platform.client.list::<Value>(&path).await;
+            let ready = all.unwrap_or_default().into_iter().filter_map(|one| {
+                let is_here = one["region"] == region && one["desired"] == "run";
+                is_here.then(|| one["ready"] == true)
+            });
+            let ready: Vec<_> = ready.collect();
+            if u32::try_from(ready.len()) == Ok(replicas) && ready.into_iter().all(|ready| ready) {
+                return;
+            }
+            sleep(LOOK_EVERY).await;
+        }
     }
 
     async fn pause(&self, pause: Duration) {

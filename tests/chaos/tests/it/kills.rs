@@ -41,6 +41,7 @@ async fn whatever_is_killed_acknowledged_work_is_kept_and_nothing_is_left_over()
     let verdict = judge::judge(&history, &world, &demands);
     report::write("kills", &summary(seed, &history, &world, settled, &verdict))?;
     assert!(verdict.is_pass(), "{verdict}");
+    extent.ensure_met(&history, &world)?;
     assert_the_judge_would_see_a_loss(&history, world, &demands);
     tenants.delete(&platform).await
 }
@@ -116,7 +117,7 @@ fn summary(
         "verdict": verdict.to_string(),
         "kills": kill::counts(&history.kills),
         "kills_during": kill::phases(&history.kills, &world.deployments),
-        "kills_during_a": kill::reasons(&history.kills, &world.deployments),
+        "kills_during_a": kill::reasons(history, &world.deployments),
         "deployments_ended": ends.ended,
         "deployments_failed_by_the_platform": ends.failed,
         "deployments_by_end": by_end,

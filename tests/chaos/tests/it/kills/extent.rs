@@ -3,7 +3,8 @@
 
 use std::{env, ops::Range, time::Duration};
 
-use chaos::{judge::Demands, scale::Scale};
+use anyhow::{Result, ensure};
+use chaos::{history::History, judge::Demands, kill, scale::Scale, world::World};
 use domain::deployment::machine::Step;
 use e2e::platform::Platform;
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Those that last long enough that sixty kills meet one.
 const LONG_STEPS: &[Step] = &[Step::Building, Step::Starting, Step::Draining];
+const REASONS: &[&str] = &["deploy", "redeploy", "rollback", "scale"];
 const STEPS: &[Step] = &[
     Step::Building,
     Step::Releasing,
@@ -32,7 +34,9 @@ pub struct Extent {
     pub redeployed: usize,
     /// Of each instance: a node has one, and a quarter of it is taken.
     cpu: f64,
+    /// Steps, and reasons for deployments, that kills must meet.
     steps: &'static [Step],
+    reasons: &'static [&'static str],
 }
 
 impl Extent {
@@ -49,6 +53,7 @@ impl Extent {
                 redeployed: 0,
                 cpu: 0.1,
                 steps: LONG_STEPS,
+                reasons: &[],
             },
             Scale::Full => Self {
                 kills,
@@ -56,6 +61,7 @@ impl Extent {
                 redeployed: 6,
                 cpu: 0.04,
                 steps: STEPS,
+                reasons: REASONS,
             },
         }
     }
@@ -68,6 +74,16 @@ impl Extent {
             kills: self.kills,
             phases: self.steps,
         }
+    }
+
+    /// Whether kills have met deployments for each reason.
+    pub fn ensure_met(&self, history: &History, world: &World) -> Result<()> {
+        let met = kill::reasons(history, &world.deployments);
+        for reason in self.reasons {
+            let kills = met.get(reason).copied().unwrap_or_default();
+            ensure!(kills > 0, "an invalid run: no kill met a {reason}");
+        }
+        Ok(())
     }
 
     /// The example, as small as it has to be.
