@@ -1,6 +1,7 @@
 //! The platform's database is lost: a standby takes its place, or a backup from before the last changes.
 //! Tenants notice nothing, nothing that runs is stopped, and every node follows the new history.
 
+mod brake;
 mod failover;
 mod restore;
 

@@ -26,7 +26,7 @@ use e2e::{
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{REQUESTS_AT_LEAST, epoch, followed, load, run_on};
+use super::{REQUESTS_AT_LEAST, brake, epoch, followed, load, run_on};
 use crate::support::{REGIONS, converged, deployed, small};
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -44,6 +44,7 @@ async fn what_a_restored_backup_has_forgotten_runs_on_until_it_is_let_go() -> Re
     let before = engine::running(&platform).await?;
     let load = load(&platform, &[&fixture, &forgotten]);
     let epoch_before = epoch(&server).await?;
+    brake::is_free(&platform).await?;
 
     server.is_lost(&platform).await?;
     server.is_replaced_by(&backup, &platform).await?;
@@ -53,17 +54,23 @@ async fn what_a_restored_backup_has_forgotten_runs_on_until_it_is_let_go() -> Re
     ensure!(epoch_now > epoch_before, "the epoch is {epoch_now}");
     followed(&server, epoch_now).await?;
     let orphans = orphans_of(&platform, forgotten.service.id).await?;
+    brake::holds(&platform, FORGOTTEN_PER_NODE.into()).await?;
     run_on(&platform, &before).await?;
     the_judge_sees_what_was_lost(&platform, &fixture, &history).await?;
 
     let summary = load.stop().await;
     let current = Some(DeploymentSource::Current);
     platform.deploy(fixture.service.id, current).await?;
+    let [at_once, one_by_one] = REGIONS;
+    brake::is_overridden(&platform, at_once).await?;
     for orphan in orphans {
-        let path = format!("/v1/orphans/{}", orphan.instance_id);
-        platform.client.delete(&path).await?;
+        if orphan.region.as_str() == one_by_one {
+            let path = format!("/v1/orphans/{}", orphan.instance_id);
+            platform.client.delete(&path).await?;
+        }
     }
     converged(&platform, &fixture, WITHIN).await?;
+    brake::has_let_go(&platform).await?;
     summary.assert_none_failed(REQUESTS_AT_LEAST);
     platform.delete(&fixture).await
 }
