@@ -93,7 +93,7 @@ impl<'a> Killer<'a> {
         let mut kinds: BTreeMap<&str, Vec<(&str, i32)>> = BTreeMap::new();
         for process in processes.iter().filter(|process| process.state == "ready") {
             let kind = kind(&process.name);
-            if let Some(pid) = process.pid.filter(|_| self.may_kill(kind)) {
+            if let Some(pid) = process.pid.filter(|_| KINDS.contains(&kind)) {
                 kinds.entry(kind).or_default().push((&process.name, pid));
             }
         }
@@ -114,13 +114,6 @@ impl<'a> Killer<'a> {
             edge: self.edge_of(name),
         });
         Ok(())
-    }
-
-    /// An engine that starts takes the rules of published ports away for seconds; until it is back, the
-    /// other region serves and must not lose its own.
-    fn may_kill(&self, kind_of: &str) -> bool {
-        let away = self.away.keys().any(|name| kind(name) == kind_of);
-        KINDS.contains(&kind_of) && !(kind_of == "engine" && away)
     }
 
     fn edge_of(&self, process: &str) -> Option<std::net::SocketAddr> {

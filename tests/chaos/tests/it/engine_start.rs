@@ -41,7 +41,12 @@ async fn a_container_whose_start_a_kill_has_cut_off_can_be_started_again() -> Re
         cut_off,
         "an invalid run: each of {TRIES} kills came too late or too early"
     );
-    assert_eq!(engine::running(&platform).await?, before);
+    // What an earlier test has deleted may still be on its way out.
+    let after = engine::running(&platform).await?;
+    ensure!(
+        after.is_subset(&before),
+        "made anew: {after:?}, before {before:?}"
+    );
     Ok(())
 }
 
