@@ -24,8 +24,7 @@ pub trait Item: serde::de::DeserializeOwned + Send + Sync + 'static {
     /// The secrets it refers to: a node keeps these and erases all others.
     fn secrets(&self) -> Vec<&SecretRef>;
 
-    /// The id that it must have in its feed, where what it says of itself decides about others: under
-    /// another's id it would end, or take over, what is another's.
+    /// The id that it must have in its feed: under another's id it would end, or take over, what is another's.
     fn id(&self) -> Option<String> {
         None
     }
@@ -62,7 +61,7 @@ impl Item for NodeItem {
         match self {
             Self::Instance(item) => Some(format!("instance/{}", item.id)),
             Self::Build(item) => Some(format!("build/{}", item.id)),
-            Self::Denied(_) => None,
+            Self::Denied(item) => Some(format!("denied/{}", item.node_id)),
         }
     }
 
@@ -85,7 +84,9 @@ impl Item for GlobalRouteItem {
     fn id(&self) -> Option<String> {
         match self {
             Self::Hostname(item) => Some(format!("hostname/{}", item.hostname)),
-            Self::Certificate(_) | Self::Edge(_) | Self::Denied(_) => None,
+            Self::Certificate(item) => Some(format!("certificate/{}", item.id)),
+            Self::Edge(item) => Some(format!("edge/{}", item.node_id)),
+            Self::Denied(item) => Some(format!("denied/{}", item.node_id)),
         }
     }
 
@@ -105,7 +106,7 @@ impl Item for RegionRouteItem {
     fn id(&self) -> Option<String> {
         match self {
             Self::Service(item) => Some(format!("service/{}", item.service_id)),
-            Self::Agent(_) => None,
+            Self::Agent(item) => Some(format!("agent/{}", item.node_id)),
         }
     }
 }

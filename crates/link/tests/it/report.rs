@@ -83,11 +83,12 @@ async fn applied_commits_and_held_drops_are_reported_and_an_override_lets_go() {
         tokio::spawn(follower.run()),
         tokio::spawn(reporter.run(edge_report)),
     ];
-    let ids: Vec<String> = (0..4).map(|id| format!("hostname/{id}")).collect();
-    let fill = ids.iter().fold(Change::default(), |change, id| {
-        change.put(id, &serde_json::json!({
-            "kind": "edge", "node_id": domain::id::NodeId::new(), "region": "us-east", "forward_address": "10.0.0.1:1",
-        }))
+    let fill = (0..4).fold(Change::default(), |change, _| {
+        let id = domain::id::NodeId::new();
+        let edge = serde_json::json!({
+            "kind": "edge", "node_id": id, "region": "us-east", "forward_address": "10.0.0.1:1",
+        });
+        change.put(&format!("edge/{id}"), &edge)
     });
     control_plane.publish(fill);
     until_applied(&mut control_plane).await;
