@@ -15,8 +15,9 @@ use protocol::report::{BuildReport, BuildState};
 
 use super::error::Error;
 
-/// A build that is interrupted more often has failed.
-pub const ATTEMPTS_MAX: u32 = 3;
+/// A build that is interrupted more often has failed. It runs in an engine of its own and can't end the agent, so
+/// that this is a limit to what a node that never stays up may cost, and no judgement on the build.
+pub const ATTEMPTS_MAX: u32 = 10;
 
 /// One build, as far as it came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
