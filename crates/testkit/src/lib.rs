@@ -11,6 +11,7 @@ pub mod git_server;
 pub mod hung_file;
 pub mod metrics;
 pub mod pki;
+pub mod poison;
 pub mod postgres;
 pub mod publisher;
 pub mod wait;

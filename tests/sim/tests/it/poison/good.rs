@@ -3,19 +3,19 @@
 use std::net::SocketAddr;
 
 use domain::{
-    id::{DeploymentId, EnvironmentId, InstanceId, NodeId, OrganizationId, ReleaseId, ServiceId},
+    id::{DeploymentId, EnvironmentId, NodeId, OrganizationId, ReleaseId, ServiceId},
     instance::Desired,
     quantity::Span,
     spec::{Confinement, DeploySpec, NetworkSpec, Resources, StopSignal},
 };
 use protocol::item::{
     AgentItem, EdgeItem, Endpoint, GlobalRouteItem, HostnameItem, InstanceItem, NodeItem,
-    RegionRouteItem, RunMode, ServiceItem,
+    RegionRouteItem, RunMode,
 };
 use serde::Serialize;
 use serde_json::Value;
 
-use super::forge::Items;
+use testkit::poison::{Items, endpoint, service_item};
 
 /// A service and its instances.
 pub struct Service {
@@ -90,25 +90,6 @@ impl Good {
         let agent = (format!("agent/{}", self.node), json(&agent));
         let service = |service: &Service| service_item(service.id, service.endpoints.clone());
         self.services.iter().map(service).chain([agent]).collect()
-    }
-}
-
-pub fn service_item(id: ServiceId, endpoints: Vec<Endpoint>) -> (String, Value) {
-    let item = RegionRouteItem::Service(ServiceItem {
-        service_id: id,
-        deployment_id: DeploymentId::new(),
-        endpoints,
-        health_path: Some("/health".to_owned()),
-        traceparent: None,
-    });
-    (format!("service/{id}"), json(&item))
-}
-
-pub fn endpoint(node_id: NodeId, address: SocketAddr) -> Endpoint {
-    Endpoint {
-        instance_id: InstanceId::new(),
-        node_id,
-        address,
     }
 }
 

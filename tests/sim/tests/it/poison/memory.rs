@@ -3,11 +3,11 @@
 use std::fs;
 
 use protocol::feed::{signature::FeedKeys, writer};
+use testkit::poison::{Forge, endpoint, service_item};
 
 use super::{
     Feed,
-    forge::Forge,
-    good::{Good, endpoint, service_item},
+    good::Good,
     victim::{Victim, names},
 };
 

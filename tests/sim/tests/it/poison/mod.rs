@@ -4,21 +4,18 @@
 
 #![allow(clippy::print_stdout, reason = "a failure is told to people")]
 
-mod forge;
 mod good;
-mod kinds;
 mod memory;
 mod victim;
 
 use std::{collections::BTreeMap, env};
 
+use domain::id::ServiceId;
 use link::follow::Standing;
 use protocol::feed::{DropCause, signature::FeedKeys};
-use sim::random::Random;
+use testkit::poison::{Chance, Forge, Items, Kind, Kitchen};
 
-use forge::{Forge, Items};
 use good::Good;
-use kinds::{Kind, Kitchen};
 use victim::{Victim, names};
 
 /// A feed of a node that is agent and edge.
@@ -52,7 +49,7 @@ struct Trial {
     good: Good,
     forges: [Forge; 3],
     victim: Victim,
-    random: Random,
+    chance: Chance,
     fault: Option<Fault>,
     /// Of each kind: how many came through as a document, of how many.
     told: BTreeMap<Kind, (u32, u32)>,
@@ -71,7 +68,7 @@ impl Trial {
             good,
             forges,
             victim,
-            random: Random::new(seed),
+            chance: Chance::new(seed),
             fault,
             told: BTreeMap::new(),
         };
@@ -84,12 +81,14 @@ impl Trial {
 
     /// Sends one, and looks what it has done.
     fn poison(&mut self, kind: Kind) -> Result<(), String> {
-        let feed = Feed::ALL[self.random.below(3)];
+        let feed = Feed::ALL[self.chance.below(3)];
+        let services: Vec<ServiceId> = self.good.services.iter().map(|one| one.id).collect();
         let poison = Kitchen {
-            good: &self.good,
             forge: &self.forges[feed as usize],
-            feed,
-            random: &mut self.random,
+            items: &feed.items(&self.good),
+            services: &services,
+            node: self.good.node,
+            chance: &mut self.chance,
         }
         .cook(kind);
         let before = (self.victim.applied(feed), self.victim.items(feed));
@@ -109,10 +108,10 @@ impl Trial {
             return Err(format!("{feed:?} has changed: {answer:?}, {applied:?}"));
         }
         self.works()?;
-        if wanted.is_some() || self.random.chance(100) {
+        if wanted.is_some() || self.chance.is(100) {
             self.recover(feed)?;
         }
-        if self.random.chance(10) && self.victim.on_disk(feed) != self.victim.applied(feed) {
+        if self.chance.is(10) && self.victim.on_disk(feed) != self.victim.applied(feed) {
             return Err(format!("{feed:?} is another one on disk"));
         }
         Ok(())

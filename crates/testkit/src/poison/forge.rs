@@ -15,31 +15,55 @@ use protocol::feed::{
 pub type Items = Vec<(String, serde_json::Value)>;
 
 /// One feed's document, where it stands, and who signs it.
+#[derive(Debug)]
 pub struct Forge {
     signer: Signer,
     forger: Signer,
+    /// Whose it is.
     pub feed: FeedName,
+    /// As published.
     pub document: Document,
+    /// Where it stands.
     pub position: Position,
 }
 
 /// A change set before it is written.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Set {
+    /// Where it leads to.
     pub position: Position,
+    /// It is the whole document.
     pub full: bool,
+    /// What is new or another one.
     pub puts: Vec<(String, Rendered)>,
+    /// What goes, and why.
     pub deletes: Vec<(String, Option<DropCause>)>,
     /// What it leads to.
     pub document: Document,
 }
 
 impl Forge {
+    /// Empty, signed by a key of its own.
+    ///
+    /// # Panics
+    /// When the machine has no randomness for keys.
+    #[must_use]
     pub fn new(feed: FeedName) -> Self {
-        let signer = || Signer::from_pkcs8(&Signer::generate_pkcs8().unwrap()).unwrap();
+        let key = Signer::generate_pkcs8().expect("a signing key can be made");
+        Self::signing(feed, &key)
+    }
+
+    /// Empty, signed by this key (PKCS#8).
+    ///
+    /// # Panics
+    /// When the key is none.
+    #[must_use]
+    pub fn signing(feed: FeedName, key: &[u8]) -> Self {
+        let signer = |key: &[u8]| Signer::from_pkcs8(key).expect("an Ed25519 key");
+        let other = Signer::generate_pkcs8().expect("a signing key can be made");
         Self {
-            signer: signer(),
-            forger: signer(),
+            signer: signer(key),
+            forger: signer(&other),
             feed,
             document: Document::default(),
             position: Position {
@@ -49,16 +73,20 @@ impl Forge {
         }
     }
 
+    /// Of the key that nodes trust.
+    #[must_use]
     pub fn public_key(&self) -> String {
         self.signer.public_key()
     }
 
     /// Of the key that nobody shall trust.
+    #[must_use]
     pub fn forgers_key(&self) -> String {
         self.forger.public_key()
     }
 
     /// The next generation with these items as they are, or gone.
+    #[must_use]
     pub fn difference(&self, puts: Items, deletes: &[String]) -> Set {
         let mut document = self.document.clone();
         let puts = rendered(puts);
@@ -78,6 +106,7 @@ impl Forge {
     }
 
     /// The next generation is exactly these items; what goes for them goes with a cause, or without.
+    #[must_use]
     pub fn whole(&self, items: Items, cause: Option<DropCause>) -> Set {
         let mut document = Document::default();
         let puts = rendered(items);
@@ -108,19 +137,23 @@ impl Forge {
         self.position = set.position;
     }
 
+    /// As it is signed.
+    #[must_use]
     pub fn commit(&self, set: &Set) -> Commit {
-        let count = u64::try_from(set.document.len()).unwrap();
+        let count = u64::try_from(set.document.len()).unwrap_or(u64::MAX);
         let digest = set.document.digest();
         self.signer
             .commit(self.feed.clone(), set.position, digest, count)
     }
 
     /// A right change set.
+    #[must_use]
     pub fn lines(&self, set: &Set) -> String {
         lines(set, self.commit(set))
     }
 
     /// With the right digest and the signature of a key that nobody trusts.
+    #[must_use]
     pub fn forged(&self, set: &Set) -> String {
         let right = self.commit(set);
         let forged = self
@@ -130,8 +163,13 @@ impl Forge {
     }
 
     /// Signed as another feed's.
+    ///
+    /// # Panics
+    /// Never: the other's name is one.
+    #[must_use]
     pub fn of_another_feed(&self, set: &Set) -> String {
-        let other = FeedName::RegionRoutes("elsewhere".parse().unwrap(), Ring::All);
+        let region = "elsewhere".parse().expect("a name");
+        let other = FeedName::RegionRoutes(region, Ring::All);
         let commit = self.commit(set);
         let position = set.position;
         lines(
@@ -142,6 +180,7 @@ impl Forge {
     }
 
     /// Signed with a digest, or a count, that the frames don't lead to.
+    #[must_use]
     pub fn inconsistent(&self, set: &Set, digest: bool) -> String {
         let mut commit = self.commit(set);
         if digest {
@@ -161,18 +200,19 @@ impl Forge {
 fn rendered(items: Items) -> Vec<(String, Rendered)> {
     items
         .into_iter()
-        .map(|(id, item)| (id, Rendered::of(&item).unwrap()))
+        .map(|(id, item)| (id, Rendered::of(&item).expect("an item is JSON")))
         .collect()
 }
 
 fn lines(set: &Set, commit: Commit) -> String {
-    let mut text = writer::begin(set.position, set.full).unwrap();
-    for (id, item) in &set.puts {
-        text.push_str(&writer::put(id, item).unwrap());
-    }
-    for (id, cause) in &set.deletes {
-        text.push_str(&writer::delete(id, *cause).unwrap());
-    }
-    text.push_str(&writer::commit(commit).unwrap());
-    text
+    let puts = set.puts.iter().map(|(id, item)| writer::put(id, item));
+    let deletes = set.deletes.iter();
+    let deletes = deletes.map(|(id, cause)| writer::delete(id, *cause));
+    [writer::begin(set.position, set.full)]
+        .into_iter()
+        .chain(puts)
+        .chain(deletes)
+        .chain([writer::commit(commit)])
+        .collect::<Result<_, _>>()
+        .expect("frames are JSON")
 }

@@ -2,41 +2,60 @@
 
 use domain::{
     generation::{Epoch, Generation, Position},
-    id::ServiceId,
+    id::{NodeId, ServiceId},
 };
 use serde_json::{Value, json};
-use sim::random::Random;
 
 use super::{
-    Feed,
+    Chance, endpoint,
     forge::{Forge, Items, Set},
-    good::{self, Good},
+    service_item,
 };
 
 /// Kinds of poison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     // What no key of ours has signed, or not so.
+    /// A right change with some bytes replaced.
     Fuzzed,
+    /// Nothing, in several ways.
     Blank,
+    /// The beginning of a right change.
     Truncated,
+    /// A line that goes on and on.
     Endless,
+    /// Signed by a key that nobody trusts.
     Forged,
+    /// Signed, with a digest or a count that is not what it leads to.
     Inconsistent,
+    /// Signed for another feed.
     OfAnotherFeed,
+    /// A right change whose lines are mixed up, or one of them is missing.
     OutOfOrder,
+    /// Of a generation before the last one.
     Older,
+    /// Of the last generation, with other content.
     Rewritten,
     // Well-formed, digested, signed, and meant badly.
+    /// Every service is where nothing answers.
     DeadEndpoints,
+    /// The whole document is empty.
     Emptied,
+    /// All goes, one by one and without a cause.
     EmptiedByDeletes,
+    /// The whole document lacks some.
     Forgotten,
+    /// One thing of each item is out of all proportion.
     Absurd,
+    /// Two items, each under the other's id.
     Swapped,
+    /// More endpoints than any service can have.
     Crowded,
+    /// A thousand times what there is.
     Oversized,
+    /// Items that are none.
     Junk,
+    /// An empty document far in the future.
     UnlikelyPosition,
 }
 
@@ -66,21 +85,35 @@ impl Kind {
     ];
 }
 
-/// Bytes to send, and the one change set that may be applied by them.
+/// What is sent, and what may come of it.
+#[derive(Debug)]
 pub struct Poison {
+    /// The bytes.
     pub bytes: Vec<u8>,
+    /// The one change set that may be applied by them.
     pub set: Option<Set>,
 }
 
-/// Makes poison.
+/// Makes poison for one feed.
+#[derive(Debug)]
 pub struct Kitchen<'a> {
-    pub good: &'a Good,
+    /// The feed.
     pub forge: &'a Forge,
-    pub feed: Feed,
-    pub random: &'a mut Random,
+    /// What it says when nobody means harm: four items or more.
+    pub items: &'a Items,
+    /// Whose routes can be spoiled.
+    pub services: &'a [ServiceId],
+    /// Where what does not exist is said to run.
+    pub node: NodeId,
+    /// What it is made from.
+    pub chance: &'a mut Chance,
 }
 
 impl Kitchen<'_> {
+    /// Makes some of this kind.
+    ///
+    /// # Panics
+    /// When there are too few items to leave some out.
     pub fn cook(&mut self, kind: Kind) -> Poison {
         match kind {
             Kind::Fuzzed => self.fuzzed(),
@@ -89,7 +122,7 @@ impl Kitchen<'_> {
             Kind::Endless => nothing(vec![b'x'; 2 << 20]),
             Kind::Forged => nothing(self.forge.forged(&self.change()).into_bytes()),
             Kind::Inconsistent => {
-                let digest = self.random.chance(500);
+                let digest = self.chance.is(500);
                 nothing(self.forge.inconsistent(&self.change(), digest).into_bytes())
             }
             Kind::OfAnotherFeed => nothing(self.forge.of_another_feed(&self.change()).into_bytes()),
@@ -105,15 +138,14 @@ impl Kitchen<'_> {
     }
 
     fn signed(&mut self, kind: Kind) -> Poison {
-        let items = self.feed.items(self.good);
-        let all: Vec<String> = items.iter().map(|(id, _)| id.clone()).collect();
+        let all: Vec<String> = self.items.iter().map(|(id, _)| id.clone()).collect();
         let set = match kind {
             Kind::DeadEndpoints => self.forge.difference(self.dead(), &[]),
             Kind::Emptied => self.forge.whole(Items::new(), None),
             Kind::EmptiedByDeletes => self.forge.difference(Items::new(), &all),
             Kind::Forgotten => {
-                let mut some = items;
-                some.truncate(self.random.below(some.len() - 3));
+                let mut some = self.items.clone();
+                some.truncate(self.chance.below(some.len() - 3));
                 self.forge.whole(some, None)
             }
             Kind::Swapped => self.forge.difference(self.swapped(), &[]),
@@ -127,8 +159,8 @@ impl Kitchen<'_> {
 
     /// A change that would be fine: something new.
     fn change(&self) -> Set {
-        let (id, item) = good::service_item(ServiceId::new(), Vec::new());
-        self.forge.difference(vec![(id, item)], &[])
+        let item = service_item(ServiceId::new(), Vec::new());
+        self.forge.difference(vec![item], &[])
     }
 
     /// Bytes of a right change set that are other ones now. What is no part of the digest (a cause, a
@@ -136,9 +168,9 @@ impl Kitchen<'_> {
     fn fuzzed(&mut self) -> Poison {
         let set = self.change();
         let mut bytes = self.forge.lines(&set).into_bytes();
-        for _ in 0..self.random.between(1, 8) {
-            let at = self.random.below(bytes.len());
-            bytes[at] = u8::try_from(self.random.below(256)).unwrap();
+        for _ in 0..self.chance.between(1, 8) {
+            let at = self.chance.below(bytes.len());
+            bytes[at] = u8::try_from(self.chance.below(256)).unwrap_or_default();
         }
         Poison {
             bytes,
@@ -161,14 +193,14 @@ impl Kitchen<'_> {
             "\u{feff}\n",
             "{\"frame\":null}\n",
         ];
-        let blank = self.random.pick(&blanks).copied().unwrap_or_default();
-        blank.repeat(self.random.below(3) + 1).into_bytes()
+        let blank = self.chance.pick(&blanks).copied().unwrap_or_default();
+        blank.repeat(self.chance.below(3) + 1).into_bytes()
     }
 
     fn truncated(&mut self) -> Vec<u8> {
         let mut bytes = self.forge.lines(&self.change()).into_bytes();
         // Without the last two: the end of a line may be missing and all have come.
-        bytes.truncate(self.random.below(bytes.len() - 2));
+        bytes.truncate(self.chance.below(bytes.len() - 2));
         bytes
     }
 
@@ -176,8 +208,8 @@ impl Kitchen<'_> {
         let right = self.forge.lines(&self.change());
         let mut lines: Vec<&str> = right.split_inclusive('\n').collect();
         let (from, to) = (
-            self.random.below(lines.len()),
-            self.random.below(lines.len()),
+            self.chance.below(lines.len()),
+            self.chance.below(lines.len()),
         );
         if from == to {
             lines.remove(from);
@@ -199,25 +231,29 @@ impl Kitchen<'_> {
         let mut set = self.forge.whole(Items::new(), None);
         let epoch = self.forge.position.epoch.0 + 1;
         set.position = Position {
-            epoch: Epoch(epoch + i64::try_from(self.random.below(1_000)).unwrap()),
-            generation: Generation(i64::try_from(self.random.below(100)).unwrap()),
+            epoch: Epoch(epoch + self.below(1_000)),
+            generation: Generation(self.below(100)),
         };
         signed(self.forge, set)
     }
 
+    fn below(&mut self, count: u64) -> i64 {
+        let number = self.chance.between(0, count - 1);
+        i64::try_from(number).unwrap_or_default()
+    }
+
     /// Every service is where nothing answers; an agent gets the same for what it never ran.
     fn dead(&mut self) -> Items {
-        let dead = |port: u16| good::endpoint(self.good.node, ([192, 0, 2, 1], port).into());
-        let services = self.good.services.iter();
+        let dead = |port: u16| endpoint(self.node, ([192, 0, 2, 1], port).into());
+        let services = self.services.iter();
         services
-            .map(|service| good::service_item(service.id, (1..=20).map(dead).collect()))
+            .map(|service| service_item(*service, (1..=20).map(dead).collect()))
             .collect()
     }
 
     /// Two items, each under the other's id.
     fn swapped(&mut self) -> Items {
-        let items = self.feed.items(self.good);
-        let [(a, first), (b, second), ..] = &items[..] else {
+        let [(a, first), (b, second), ..] = &self.items[..] else {
             return Items::new();
         };
         vec![(a.clone(), second.clone()), (b.clone(), first.clone())]
@@ -225,18 +261,17 @@ impl Kitchen<'_> {
 
     /// More endpoints than any service can have.
     fn crowded(&mut self) -> Items {
-        let count = self.random.between(1_001, 5_000);
-        let one = good::endpoint(self.good.node, ([192, 0, 2, 1], 1).into());
-        let all = vec![one; usize::try_from(count).unwrap()];
-        let service = self.random.pick(&self.good.services);
-        let service = service.map_or_else(ServiceId::new, |service| service.id);
-        vec![good::service_item(service, all)]
+        let count = self.chance.between(1_001, 5_000);
+        let one = endpoint(self.node, ([192, 0, 2, 1], 1).into());
+        let all = vec![one; usize::try_from(count).unwrap_or(usize::MAX)];
+        let service = self.chance.pick(self.services).copied();
+        vec![service_item(service.unwrap_or_else(ServiceId::new), all)]
     }
 
     /// A thousand times what there is.
     fn oversized(&mut self) -> Items {
-        let times = if self.random.chance(100) { 1_000 } else { 100 };
-        let new = |_| good::service_item(ServiceId::new(), Vec::new());
+        let times = if self.chance.is(100) { 1_000 } else { 100 };
+        let new = |_| service_item(ServiceId::new(), Vec::new());
         (0..3 * times).map(new).collect()
     }
 
@@ -252,20 +287,20 @@ impl Kitchen<'_> {
             json!({"kind": "of the future", "endpoints": 7}),
             nested(100),
         ];
-        let mut items = self.feed.items(self.good);
+        let mut items = self.items.clone();
         for (_, item) in &mut items {
-            *item = self.random.pick(&junk).cloned().unwrap_or_default();
+            *item = self.chance.pick(&junk).cloned().unwrap_or_default();
         }
         items
     }
 
     /// Right items, in which one thing of each is out of all proportion.
     fn absurd(&mut self) -> Items {
-        let mut items = self.feed.items(self.good);
+        let mut items = self.items.clone();
         for (_, item) in &mut items {
             let leaves = count_leaves(item);
-            let mut nth = self.random.below(leaves.max(1));
-            let absurd = absurdity(self.random);
+            let mut nth = self.chance.below(leaves.max(1));
+            let absurd = absurdity(self.chance);
             replace_leaf(item, &mut nth, &absurd);
         }
         items
@@ -289,7 +324,7 @@ fn nested(depth: usize) -> Value {
 
 /// None of these is a host name, an id or an address: what they replace can only be refused, or is a
 /// number that is taken as it is.
-fn absurdity(random: &mut Random) -> Value {
+fn absurdity(chance: &mut Chance) -> Value {
     let all = [
         Value::Null,
         json!(0),
@@ -307,7 +342,7 @@ fn absurdity(random: &mut Random) -> Value {
         json!([]),
         json!({}),
     ];
-    random.pick(&all).cloned().unwrap_or_default()
+    chance.pick(&all).cloned().unwrap_or_default()
 }
 
 fn count_leaves(value: &Value) -> usize {
