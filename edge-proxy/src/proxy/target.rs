@@ -12,7 +12,7 @@ use super::{
 use crate::{
     decide::{MAX_HOPS, Refusal},
     route::table::Route,
-    upstream::endpoint::Confirmed,
+    upstream::endpoint::{Confirmed, Endpoint},
 };
 
 /// How long a request waits in all for endpoints that nobody has judged yet (after a start, or a change), and for
@@ -20,6 +20,9 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(3);
 /// What has refused connections for longer is not waited for: requests to a dead application fail at once.
 const MOMENT: Duration = Duration::from_secs(5);
+/// How long a request waits for the first probe of an instance here before it goes to another region: after a start
+/// of this edge it is a matter of milliseconds, and the other region is far, or away.
+const FIRST_PROBE: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_millis(20);
 
 impl Edge {
@@ -28,7 +31,12 @@ impl Edge {
     pub(super) async fn next_target(&self, ctx: &mut RequestCtx) -> Result<Target, Refusal> {
         let route = ctx.route.clone().ok_or(Refusal::Internal)?;
         loop {
-            if let Some(target) = self.find(&route, ctx) {
+            if let Some(target) = self.here(&route, ctx) {
+                return Ok(target);
+            }
+            let probed_soon = ctx.elapsed() < FIRST_PROBE
+                && self.any_watched(route.service_id, Endpoint::awaits_probe);
+            if !probed_soon && let Some(target) = self.elsewhere(&route, ctx) {
                 return Ok(target);
             }
             let now = Instant::now();
@@ -43,17 +51,23 @@ impl Edge {
             .ok_or(Refusal::NoInstance)
     }
 
-    fn find(&self, route: &Route, ctx: &RequestCtx) -> Option<Target> {
+    /// An instance of this region that looks healthy.
+    fn here(&self, route: &Route, ctx: &RequestCtx) -> Option<Target> {
         let routes = self.state.routes.load();
-        if let Some(pool) = routes.service(route.service_id) {
-            if let Some(endpoint) = pool.choose(&ctx.tried.instances, Instant::now()) {
-                return Some(Target::Instance {
-                    pool: pool.clone(),
-                    endpoint,
-                });
-            }
+        let pool = routes.service(route.service_id)?;
+        let Some(endpoint) = pool.choose(&ctx.tried.instances, Instant::now()) else {
             self.state.discover(route.service_id);
-        }
+            return None;
+        };
+        Some(Target::Instance {
+            pool: pool.clone(),
+            endpoint,
+        })
+    }
+
+    /// The nearest edge of another region.
+    fn elsewhere(&self, route: &Route, ctx: &RequestCtx) -> Option<Target> {
+        let routes = self.state.routes.load();
         if ctx.hops + 1 >= MAX_HOPS && ctx.hops > 0 {
             return None;
         }
@@ -70,15 +84,18 @@ impl Edge {
 
     /// Whether an endpoint of this service waits for its first confirmation or probe, or was there a moment ago.
     fn may_come_up(&self, service: ServiceId, now: Instant) -> bool {
+        self.any_watched(service, |endpoint| {
+            endpoint.awaits_answer() || endpoint.may_come_back(MOMENT, now)
+        })
+    }
+
+    fn any_watched(&self, service: ServiceId, is_one: impl Fn(&Endpoint) -> bool) -> bool {
         let routes = self.state.routes.load();
-        let Some(pool) = routes.service(service) else {
-            return false;
-        };
-        let mut may_come_up = false;
-        pool.each_watched(|endpoint| {
-            may_come_up |= endpoint.awaits_answer() || endpoint.may_come_back(MOMENT, now);
-        });
-        may_come_up
+        let mut found = false;
+        if let Some(pool) = routes.service(service) {
+            pool.each_watched(|endpoint| found |= is_one(endpoint));
+        }
+        found
     }
 
     /// Nothing healthy anywhere: an instance that fails its probes may still answer.

@@ -155,6 +155,12 @@ impl Endpoint {
         }
     }
 
+    /// Whether its agent has said yes, and our first probe has not ended.
+    #[must_use]
+    pub fn awaits_probe(&self) -> bool {
+        self.confirmed() == Confirmed::Yes && self.health() == Health::Unknown
+    }
+
     /// Whether something listened there until less than `patience` ago, and its agent does not say that it is gone.
     #[must_use]
     pub fn may_come_back(&self, patience: Duration, now: Instant) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::id::ServiceId;
+use domain::id::{DeploymentId, ServiceId};
 use edge_proxy::upstream::endpoint::Health;
 use futures::{SinkExt, StreamExt};
 use link::identity::Identity;
@@ -184,6 +184,33 @@ async fn local_again_as_soon_as_an_instance_is_back() {
             "over to the other region without a failed request"
         );
     }
+}
+
+#[tokio::test]
+async fn an_edge_that_starts_again_goes_on_with_the_instances_of_its_own_region() {
+    let two = two_regions().await;
+    let local = Instance::start("near", two.agents[0].node_id).await;
+    two.agents[0].holds(two.service, &local);
+    // Its first probe is still under way when the request comes.
+    let health = Some("/slow?pieces=1&every_ms=100");
+    let deployment = DeploymentId::new();
+    let routes = two.routes.clone().agent(&two.agents[0]);
+    let routes = routes.deployed(two.service, deployment, &[&local], health);
+    two.near
+        .publish_and_settle(&routes, two.service, &[&local])
+        .await;
+    until("the confirmation is on disk", async || {
+        let path = two
+            .near
+            .access_log
+            .with_file_name("confirmed-endpoints.json");
+        let text = std::fs::read_to_string(path);
+        text.is_ok_and(|text| text.contains(&local.address().to_string()))
+    })
+    .await;
+    let near = two.near.restart(&routes).await;
+    let answer = client(&two.ca, near.https).get("https://app.test/").send();
+    assert_eq!(answer.await.unwrap().text().await.unwrap(), "near");
 }
 
 #[tokio::test]
