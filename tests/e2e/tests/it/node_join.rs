@@ -1,6 +1,8 @@
 //! Adding a machine: `railhead node join TOKEN` on one with systemd, which then builds, runs and answers; and why a
 //! machine can't be a node, said before anything is changed on it.
 
+mod drain;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -18,6 +20,8 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
+use drain::operate;
+
 const NAME: &str = "us-east-2";
 const UNITS: [&str; 5] = [
     "railhead-build-network",
@@ -34,9 +38,7 @@ async fn a_machine_with_a_token_builds_runs_and_answers_and_a_second_call_change
     let others = remove_node(&platform).await?;
     let machine = Machine::boot(&platform, "x-join").await?;
     let outcome = join_and_serve(&platform, &machine, &others).await;
-    for node in &others {
-        update(&platform, node, json!({ "schedulable": true })).await?;
-    }
+    operate(&platform, "uncordon", &names(&others)).await?;
     remove_node(&platform).await?;
     match outcome {
         Ok(()) => Ok(()),
@@ -68,15 +70,22 @@ async fn join_and_serve(platform: &Platform, machine: &Machine, others: &[Node])
     least_privilege(machine).await?;
 
     // Nobody else may build or run it: what answers is this machine's.
-    for node in others {
-        update(platform, node, json!({ "schedulable": false })).await?;
-    }
-    serves(platform, machine, nodes).await?;
+    operate(platform, "cordon", &names(others)).await?;
+    serves(platform, machine, nodes, others).await?;
     leaves(machine).await
 }
 
-/// Builds a stock image on the new machine, runs it there and asks the new edge for it.
-async fn serves(platform: &Platform, machine: &Machine, nodes: &[Value]) -> Result<()> {
+fn names(nodes: &[Node]) -> Vec<&str> {
+    nodes.iter().map(|node| node.name.as_str()).collect()
+}
+
+/// Builds a stock image on the new machine, runs it there and asks the new edge for it; then the machine is emptied.
+async fn serves(
+    platform: &Platform,
+    machine: &Machine,
+    nodes: &[Value],
+    others: &[Node],
+) -> Result<()> {
     let mut spec = hello(platform);
     spec["source"] = json!({ "image": "python:3.11-slim" });
     spec["scale"]["regions"] = json!({ "us-east": 1 });
@@ -104,6 +113,8 @@ async fn serves(platform: &Platform, machine: &Machine, nodes: &[Value]) -> Resu
         assert_eq!(answer.status(), 200, "through {}", edge.address);
     }
     outlives_its_agent(machine, &fixture.host, platform).await?;
+    drain::others_come_back(platform, &names(others)).await?;
+    drain::empties(platform, NAME, &fixture, others).await?;
     platform.delete(&fixture).await
 }
 
@@ -316,11 +327,4 @@ async fn remove_node(platform: &Platform) -> Result<Vec<Node>> {
         .into_iter()
         .filter(|node| node.role == NodeRole::Agent && !node.denied);
     Ok(agents.collect())
-}
-
-async fn update(platform: &Platform, node: &Node, change: Value) -> Result<()> {
-    let path = format!("/v1/nodes/{}", node.id);
-    let now = platform.client.get_versioned::<Value>(&path).await?;
-    let _: Value = platform.client.patch(&path, &now.etag, &change).await?;
-    Ok(())
 }
