@@ -8,7 +8,7 @@ use super::record::{Counted, Counts};
 const FEW: u64 = 1_000;
 
 /// The full counts of the project's bars.
-pub const FULL: [(Counted, u64); 13] = [
+pub const FULL: [(Counted, u64); 14] = [
     (Counted::PoisonedFeeds, 10_000),
     (Counted::SimulatedDays, 30),
     (Counted::Seeds, 10_000),
@@ -18,6 +18,7 @@ pub const FULL: [(Counted, u64); 13] = [
     (Counted::Rollbacks, 20),
     (Counted::Requests, 200_000),
     (Counted::Kills, 600),
+    (Counted::KillsWhileReleasing, 1),
     (Counted::NamedPoints, 22),
     (Counted::FaultedDeployments, FEW),
     (Counted::NetworkFaults, 18),

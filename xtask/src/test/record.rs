@@ -61,6 +61,8 @@ pub enum Counted {
     Requests,
     /// Processes ended by SIGKILL at random moments, nothing lost, doubled or left over.
     Kills,
+    /// Of these, those that met a deployment in its shortest step.
+    KillsWhileReleasing,
     /// Named points of programs at which they were ended, with the same outcome.
     NamedPoints,
     /// Deployments that ended while processes were killed.

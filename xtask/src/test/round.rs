@@ -84,7 +84,11 @@ impl Round {
             Self::Seeds => &[Counted::Seeds],
             Self::Outage => &[Counted::OutageSeconds, Counted::OutageRequests],
             Self::Changes => &[Counted::Requests, Counted::Redeploys, Counted::Rollbacks],
-            Self::Kills => &[Counted::Kills, Counted::FaultedDeployments],
+            Self::Kills => &[
+                Counted::Kills,
+                Counted::KillsWhileReleasing,
+                Counted::FaultedDeployments,
+            ],
             Self::Points => &[Counted::NamedPoints],
             Self::Faults => &[Counted::NetworkFaults],
             Self::Machines => &[Counted::MachineRounds],
@@ -206,7 +210,10 @@ impl Round {
             Self::Kills => {
                 let kinds = report["kills"].as_object()?;
                 let kills = kinds.values().filter_map(Value::as_u64).sum();
-                with_deployments(report, Counted::Kills, kills)?
+                let mut counts = with_deployments(report, Counted::Kills, kills)?;
+                let releasing = report["kills_during"]["releasing"].as_u64()?;
+                counts.insert(Counted::KillsWhileReleasing, releasing);
+                counts
             }
             Self::Points => with_deployments(report, Counted::NamedPoints, number("points")?)?,
             Self::Faults => Counts::from([(Counted::NetworkFaults, length(report, "faults")?)]),
@@ -314,6 +321,7 @@ mod tests {
             }),
             Round::Kills => json!({
                 "kills": { "agent": 40, "edge": 20 },
+                "kills_during": { "releasing": 1 },
                 "deployments_ended": 104,
                 "deployments_failed_by_the_platform": 0,
             }),

@@ -17,9 +17,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 /// Those that last long enough that sixty kills meet one.
 const LONG_STEPS: &[Step] = &[Step::Building, Step::Starting, Step::Draining];
 const REASONS: &[&str] = &["deploy", "redeploy", "rollback", "scale"];
+/// Without a command, `releasing` is over in a moment: a long run adds up the kills that met it.
 const STEPS: &[Step] = &[
     Step::Building,
-    Step::Releasing,
     Step::Placing,
     Step::Starting,
     Step::Verifying,
