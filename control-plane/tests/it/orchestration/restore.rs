@@ -84,6 +84,14 @@ fn routed(edge: &FakeEdge, service: ServiceId) -> Vec<InstanceId> {
     endpoints.flatten().collect()
 }
 
+/// Which nodes have told of, with their services.
+async fn orphans(platform: &Platform) -> Vec<(uuid::Uuid, uuid::Uuid)> {
+    sqlx::query_as("select service_id, instance_id from orphan_instance")
+        .fetch_all(&platform.pool)
+        .await
+        .unwrap()
+}
+
 /// It was silent for so long that its instances are replaced.
 async fn lost(platform: &Platform, replica: &Replica, name: &str) {
     sqlx::query(
@@ -135,7 +143,9 @@ async fn what_was_placed_after_the_restore_point_is_taken_back_and_routed_and_no
     copy_back(&platform).await;
     let replica = platform.replica_at(&url).await;
     say_restored(&replica).await;
-    // The database believes the first node alive until it has been silent for long enough.
+    // The database believes the first node alive until it has been silent for long enough: by far longer than the
+    // second one takes to tell what it runs on with.
+    until(DEADLINE, async || orphans(&platform).await.len() == 2).await;
     until(DEADLINE, async || {
         lost(&platform, &replica, "east-1").await;
         let now = held(&second);
@@ -158,11 +168,7 @@ async fn what_was_placed_after_the_restore_point_is_taken_back_and_routed_and_no
     assert_eq!(*told_to_stop.lock().unwrap(), []);
 
     // What the database does not know is let go by an operator, and only then ends.
-    let orphans: Vec<(uuid::Uuid, uuid::Uuid)> =
-        sqlx::query_as("select service_id, instance_id from orphan_instance")
-            .fetch_all(&platform.pool)
-            .await
-            .unwrap();
+    let orphans = orphans(&platform).await;
     let [(service, instance)] = orphans[..] else {
         panic!("{orphans:?}");
     };
