@@ -6,6 +6,7 @@ mod front;
 mod grpc;
 mod health;
 mod http;
+mod poison;
 mod process;
 mod smuggling;
 mod support;

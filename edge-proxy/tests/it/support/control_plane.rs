@@ -1,6 +1,6 @@
 //! The node API as an edge's process needs it: joining, both feeds, reports.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -9,7 +9,12 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
+use bytes::Bytes;
 use domain::id::{JoinTokenId, NodeId};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -29,13 +34,15 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_stream::{StreamExt, wrappers::WatchStream};
 
 use super::{Ca, Routes};
 
+/// What one who follows a feed is sent.
+pub type Lines = BoxStream<'static, Result<Bytes, Infallible>>;
+
 struct Shared {
     ca: Ca,
-    routes: watch::Sender<Routes>,
+    feeds: Box<dyn Fn(FeedName) -> Lines + Send + Sync>,
     reports: watch::Sender<Option<Report>>,
 }
 
@@ -47,12 +54,27 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
+    /// The whole document, and nothing after it.
     pub async fn start(ca: Ca, routes: Routes) -> Self {
+        let key = ca.feed_key().to_vec();
+        Self::sending(ca, move |feed| {
+            let document = Bytes::from(document(&routes, feed, &key));
+            let document = stream::once(async move { Ok(document) });
+            document.chain(stream::pending()).boxed()
+        })
+        .await
+    }
+
+    /// Whatever the test sends.
+    pub async fn sending(
+        ca: Ca,
+        feeds: impl Fn(FeedName) -> Lines + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             ca,
-            routes: watch::Sender::new(routes),
+            feeds: Box::new(feeds),
             reports: watch::Sender::default(),
         });
         Self {
@@ -125,20 +147,19 @@ struct Wanted {
     feed: FeedName,
 }
 
-/// The whole document at each change.
 async fn desired(State(shared): State<Arc<Shared>>, Query(wanted): Query<Wanted>) -> Response {
-    let routes = WatchStream::new(shared.routes.subscribe());
-    let mut publisher = Publisher::new(wanted.feed.clone(), shared.ca.feed_key());
-    let documents = routes.map(move |routes| {
-        let [global, region] = routes.changes();
-        let (change, secrets) = match wanted.feed {
-            FeedName::GlobalRoutes(_) => (global, routes.keys()),
-            _ => (region, Change::default()),
-        };
-        let _ = publisher.publish(change);
-        Ok::<_, std::convert::Infallible>(publisher.full(secrets))
-    });
-    Response::new(Body::from_stream(documents))
+    Response::new(Body::from_stream((shared.feeds)(wanted.feed)))
+}
+
+fn document(routes: &Routes, feed: FeedName, key: &[u8]) -> String {
+    let [global, region] = routes.changes();
+    let (change, secrets) = match feed {
+        FeedName::GlobalRoutes(_) => (global, routes.keys()),
+        _ => (region, Change::default()),
+    };
+    let mut publisher = Publisher::new(feed, key);
+    let _ = publisher.publish(change);
+    publisher.full(secrets)
 }
 
 async fn report(

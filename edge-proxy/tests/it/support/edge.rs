@@ -18,7 +18,7 @@ use protocol::{
     item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
     join::Role,
 };
-use testkit::publisher::Change;
+use testkit::{poison::Items, publisher::Change};
 use tokio::{net::TcpListener, sync::watch};
 
 use super::{Agent, Ca, Instance, until};
@@ -50,6 +50,18 @@ impl Routes {
             service_id,
             regions: regions.iter().map(|r| r.parse().unwrap()).collect(),
             https_redirect: true,
+            timeouts: Timeouts::default(),
+            max_body: None,
+        })
+    }
+
+    /// Served over HTTP, too.
+    pub fn plain_hostname(self, hostname: &str, service_id: ServiceId) -> Self {
+        self.hostname_with(HostnameItem {
+            hostname: hostname.into(),
+            service_id,
+            regions: vec!["us-east".parse().unwrap()],
+            https_redirect: false,
             timeouts: Timeouts::default(),
             max_body: None,
         })
@@ -100,6 +112,18 @@ impl Routes {
         [
             self.global.iter().fold(Change::default(), put_global),
             self.region.iter().fold(Change::default(), put_region),
+        ]
+    }
+
+    /// Each feed's items by id.
+    pub fn items(&self) -> [Items; 2] {
+        let global =
+            |item: &GlobalRouteItem| (global_id(item), serde_json::to_value(item).unwrap());
+        let region =
+            |item: &RegionRouteItem| (region_id(item), serde_json::to_value(item).unwrap());
+        [
+            self.global.iter().map(global).collect(),
+            self.region.iter().map(region).collect(),
         ]
     }
 

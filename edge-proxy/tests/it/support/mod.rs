@@ -6,6 +6,7 @@ mod client;
 mod control_plane;
 mod edge;
 mod instance;
+mod process;
 
 pub use agent::Agent;
 pub use ca::Ca;
@@ -13,6 +14,7 @@ pub use client::{client, http1_only, raw, raw_tls, tls_config};
 pub use control_plane::ControlPlane;
 pub use edge::{CONNECTIONS_PER_ADDRESS, Routes, TestEdge};
 pub use instance::{Behaviour, Instance, MortalSocket};
+pub use process::Process;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,106 @@
+//! The edge as a process, as a supervisor starts it.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{Ca, ControlPlane, client, until};
+
+pub struct Process {
+    pub child: Child,
+    pub http: SocketAddr,
+    https: SocketAddr,
+    metrics: SocketAddr,
+}
+
+fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+impl Process {
+    pub fn start(dir: &Path, control_plane: &ControlPlane, token: Option<&str>) -> Self {
+        let [http, https, forward, metrics] = [(); 4].map(|()| free_port());
+        let join = token.map_or_else(String::new, |token| {
+            let file = dir.join("token");
+            std::fs::write(&file, token).unwrap();
+            format!("join_token_file = \"{}\"", file.display())
+        });
+        let config = format!(
+            r#"
+            control_plane = "https://{}"
+            name = "us-east-1"
+            state_dir = "{}"
+            listen_http = "{http}"
+            listen_https = "{https}"
+            listen_forward = "{forward}"
+            listen_metrics = "{metrics}"
+            access_log = "{}"
+            drain = "5s"
+            {join}
+            "#,
+            control_plane.address,
+            dir.join("state").display(),
+            dir.join("access.log").display(),
+        );
+        let file = dir.join("edge.toml");
+        std::fs::write(&file, config).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_edge-proxy"))
+            .arg("--config")
+            .arg(file)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            http,
+            https,
+            metrics,
+        }
+    }
+
+    pub async fn answers(&self, ca: &Ca) {
+        let client = client(ca, self.https);
+        until("the process serves", async || {
+            match client.get("https://app.test/").send().await {
+                Ok(answer) => answer.text().await.is_ok_and(|text| text == "one"),
+                Err(_) => false,
+            }
+        })
+        .await;
+    }
+
+    pub async fn get(&self, path: &str) -> String {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(5))
+            .build()
+            .unwrap();
+        let answer = http.get(format!("http://{}{path}", self.metrics)).send();
+        answer.await.unwrap().text().await.unwrap()
+    }
+
+    pub async fn terminate(mut self) -> Duration {
+        let begun = Instant::now();
+        let told = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        assert!(told.unwrap().success());
+        until("the process ends", async || {
+            self.child.try_wait().unwrap().is_some()
+        })
+        .await;
+        assert!(self.child.try_wait().unwrap().unwrap().success());
+        begun.elapsed()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
