@@ -17,6 +17,8 @@ use serde::Deserialize;
 const SHIM: &str = "containerd-shim";
 /// What comes before the container's id among a shim's arguments.
 const ID: &str = "-id";
+/// In the folder of a task: what a shim writes before anything else, and containerd removes the task by.
+const WRITTEN_FIRST: &str = "runtime";
 
 /// Why what is left of a start can't be ended.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,14 @@ pub enum Error {
         /// Why.
         source: serde_json::Error,
     },
+    /// The folder of a task can't be removed.
+    #[error("can't remove {path}, the folder of a task that its shim has not begun: {source}")]
+    Remove {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The shim can't be ended.
     #[error("can't end the shim of container {container}, process {pid}: {source}")]
     Kill {
@@ -50,34 +60,67 @@ pub enum Error {
 }
 
 /// For the engine with this data folder, which must not run: ends the shims of its containers that do not run. The
-/// rest of their tasks is containerd's to remove when it starts. The containers.
+/// rest of their tasks is containerd's to remove when it starts, where it can. The containers.
 ///
 /// # Errors
-/// When a record or a process can't be read, or a shim can't be ended.
+/// When a record or a process can't be read, a shim can't be ended, or a folder can't be removed.
 pub fn end_cut_off_starts(data_root: &Path) -> Result<Vec<String>, Error> {
     let mut ended = Vec::new();
-    for (pid, container) in shims()? {
-        if runs(data_root, &container)? != Some(false) {
-            continue;
-        }
-        match kill(Pid::from_raw(pid), Signal::SIGKILL) {
-            Ok(()) => ended.push(container),
-            // It has just ended by itself.
-            Err(nix::Error::ESRCH) => {}
-            Err(source) => {
-                return Err(Error::Kill {
-                    container,
-                    pid,
-                    source,
-                });
-            }
+    for shim in shims()? {
+        if runs(data_root, &shim.container)? == Some(false) && shim.end()? {
+            shim.remove_unbegun()?;
+            ended.push(shim.container);
         }
     }
     Ok(ended)
 }
 
-/// Every engine's: process and container.
-fn shims() -> Result<Vec<(i32, String)>, Error> {
+/// Of a container's task.
+struct Shim {
+    pid: i32,
+    container: String,
+    /// The folder of the task; none of a process that has ended meanwhile.
+    task: Option<PathBuf>,
+}
+
+impl Shim {
+    /// Whether it has not ended by itself.
+    fn end(&self) -> Result<bool, Error> {
+        match kill(Pid::from_raw(self.pid), Signal::SIGKILL) {
+            Ok(()) => Ok(true),
+            Err(nix::Error::ESRCH) => Ok(false),
+            Err(source) => Err(Error::Kill {
+                container: self.container.clone(),
+                pid: self.pid,
+                source,
+            }),
+        }
+    }
+
+    /// Containerd can't remove the task of a shim that has written nothing, and the next start would meet its folder.
+    /// There is nothing else of it: neither a mount nor a process.
+    fn remove_unbegun(&self) -> Result<(), Error> {
+        let Some(task) = &self.task else {
+            return Ok(());
+        };
+        let is_its_own = task
+            .file_name()
+            .is_some_and(|name| *name == *self.container);
+        if !is_its_own || task.join(WRITTEN_FIRST).exists() {
+            return Ok(());
+        }
+        match fs::remove_dir_all(task) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Remove {
+                path: task.clone(),
+                source,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Every engine's.
+fn shims() -> Result<Vec<Shim>, Error> {
     let processes = Path::new("/proc");
     let failed = |source| Error::Io {
         path: processes.into(),
@@ -89,9 +132,14 @@ fn shims() -> Result<Vec<(i32, String)>, Error> {
         let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
+        let process = processes.join(name);
         // Whoever has ended meanwhile is no shim any more.
-        let line = fs::read(processes.join(name).join("cmdline")).unwrap_or_default();
-        shims.extend(container_of(&line).map(|container| (pid, container)));
+        let line = fs::read(process.join("cmdline")).unwrap_or_default();
+        shims.extend(container_of(&line).map(|container| Shim {
+            pid,
+            container,
+            task: fs::read_link(process.join("cwd")).ok(),
+        }));
     }
     Ok(shims)
 }
@@ -150,11 +198,12 @@ mod tests {
 
     use super::*;
 
-    /// Waits for a line, under a shim's name and with its arguments.
-    fn shim(container: &str) -> Child {
+    /// Waits for a line, under a shim's name and with its arguments, in the folder of its task.
+    fn shim(container: &str, task: &Path) -> Child {
         Command::new("sh")
             .arg0("/usr/bin/containerd-shim-runc-v2")
             .args(["-c", "read line", "-namespace", "x", "-id", container])
+            .current_dir(task)
             .stdin(Stdio::piped())
             .spawn()
             .unwrap()
@@ -178,7 +227,7 @@ mod tests {
         let [cut_off, running, another_engine_s] = [(); 3].map(|()| id());
         record(engine.path(), &cut_off, false);
         record(engine.path(), &running, true);
-        let mut shims = [&cut_off, &running, &another_engine_s].map(|id| shim(id));
+        let mut shims = [&cut_off, &running, &another_engine_s].map(|id| shim(id, engine.path()));
 
         assert_eq!(end_cut_off_starts(engine.path()).unwrap(), [cut_off]);
 
@@ -189,6 +238,27 @@ mod tests {
             // The end of its input ends it.
             drop(goes_on.stdin.take());
             goes_on.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_task_that_its_shim_has_not_begun_is_removed_and_one_that_it_has_is_left_to_containerd() {
+        let engine = tempfile::tempdir().unwrap();
+        let [unbegun, begun] = [(); 2].map(|()| id());
+        for container in [&unbegun, &begun] {
+            record(engine.path(), container, false);
+            fs::create_dir(engine.path().join(container)).unwrap();
+            fs::write(engine.path().join(container).join("config.json"), "{}").unwrap();
+        }
+        fs::write(engine.path().join(&begun).join(WRITTEN_FIRST), "").unwrap();
+        let shims = [&unbegun, &begun].map(|id| shim(id, &engine.path().join(id)));
+
+        assert_eq!(end_cut_off_starts(engine.path()).unwrap().len(), 2);
+
+        assert!(!engine.path().join(unbegun).exists());
+        assert!(engine.path().join(begun).join("config.json").exists());
+        for mut shim in shims {
+            shim.wait().unwrap();
         }
     }
 
@@ -218,7 +288,7 @@ mod tests {
             .join(&container)
             .join("config.v2.json");
         fs::write(&file, "{").unwrap();
-        let mut shim = shim(&container);
+        let mut shim = shim(&container, engine.path());
         let error = end_cut_off_starts(engine.path()).unwrap_err();
         assert!(error.to_string().contains(&container), "{error}");
         assert!(shim.try_wait().unwrap().is_none());

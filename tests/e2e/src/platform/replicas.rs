@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use super::Platform;
+use crate::wait;
 
 /// The processes of two; a platform may have more ([`Platform::control_planes`]).
 pub const CONTROL_PLANES: [&str; 2] = ["control-plane-1", "control-plane-2"];
 
+const GONE_WITHIN: Duration = Duration::from_secs(10);
 const LAST_TURN: &str = r#"railhead_reconcile_last_success_timestamp_seconds{task="deployments"}"#;
 
 impl Platform {
@@ -70,12 +72,18 @@ impl Platform {
         Ok(pid)
     }
 
-    /// `kill -9`, and keeps it down. Stopped first: the supervisor must neither end it in good order nor
-    /// start it again.
+    /// `kill -9`, and keeps it down; it is gone when this returns. Stopped first: the supervisor must neither end it
+    /// in good order nor start it again.
     pub async fn kill_and_hold(&self, name: &str) -> Result<()> {
         let pid = Pid::from_raw(self.signal(name, Signal::SIGSTOP).await?);
         self.hold(name, true).await?;
-        Ok(kill(pid, Signal::SIGKILL)?)
+        kill(pid, Signal::SIGKILL)?;
+        wait::outcome(GONE_WITHIN, || async {
+            let process = self.process(name).await?;
+            ensure!(process.pid.is_none(), "{name} still runs");
+            Ok(())
+        })
+        .await
     }
 
     /// Lets it run again and waits until it is ready.
