@@ -5,7 +5,13 @@ mod proxy;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Extension, Router};
+use axum::{Extension, Router, response::Response};
+use futures::future::{Either, ready};
+use http::Request;
+use hyper::{
+    body::Incoming,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -39,14 +45,25 @@ pub struct Peer {
     pub certificates: Arc<[CertificateDer<'static>]>,
 }
 
+/// What answers on a listener's connections.
+#[derive(Debug, Clone)]
+pub struct Routes<F> {
+    /// Every route.
+    pub router: Router,
+    /// Asked first: an answer without any of them.
+    pub before: F,
+}
+
 /// Serves until `shutdown`, then finishes what has begun.
-pub async fn serve(
+pub async fn serve<F>(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     proxies: TrustedProxies,
-    router: Router,
+    routes: Routes<F>,
     shutdown: CancellationToken,
-) {
+) where
+    F: Fn(&Request<Incoming>) -> Option<Response> + Clone + Send + Sync + 'static,
+{
     let acceptor = TlsAcceptor::from(tls);
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
@@ -69,7 +86,7 @@ pub async fn serve(
         let connection = Connection {
             acceptor: acceptor.clone(),
             proxies: proxies.clone(),
-            router: router.clone(),
+            routes: routes.clone(),
             watcher: graceful.watcher(),
         };
         tokio::spawn(async move {
@@ -86,14 +103,17 @@ pub async fn serve(
     }
 }
 
-struct Connection {
+struct Connection<F> {
     acceptor: TlsAcceptor,
     proxies: TrustedProxies,
-    router: Router,
+    routes: Routes<F>,
     watcher: hyper_util::server::graceful::Watcher,
 }
 
-impl Connection {
+impl<F> Connection<F>
+where
+    F: Fn(&Request<Incoming>) -> Option<Response> + Send + Sync + 'static,
+{
     async fn run(self, stream: TcpStream, address: SocketAddr) {
         let _ = stream.set_nodelay(true);
         let (stream, address) = match self.proxies.client(stream, address).await {
@@ -117,7 +137,12 @@ impl Connection {
             address,
             certificates: certificates.iter().cloned().collect(),
         };
-        let service = TowerToHyperService::new(self.router.layer(Extension(peer)));
+        let Routes { router, before } = self.routes;
+        let router = TowerToHyperService::new(router.layer(Extension(peer)));
+        let service = service_fn(move |request: Request<Incoming>| match before(&request) {
+            Some(answer) => Either::Left(ready(Ok(answer))),
+            None => Either::Right(router.call(request)),
+        });
         let mut server = auto::Builder::new(TokioExecutor::new());
         server
             .http1()

@@ -48,7 +48,7 @@ use crate::{
     listen::{self, TrustedProxies},
 };
 
-use middleware::{Bodies, Layer, Operations};
+use middleware::{Bodies, Door, Layer, Operations};
 
 pub use error::Failure;
 
@@ -116,20 +116,25 @@ pub async fn serve(state: State, listener: TcpListener) -> anyhow::Result<()> {
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let shutdown = state.shutdown.clone();
     let proxies = TrustedProxies::new(&state.config.trusted_proxies);
-    listen::serve(listener, Arc::new(tls), proxies, router(state)?, shutdown).await;
+    let door = Door::default();
+    let routes = listen::Routes {
+        router: router(state, &door)?,
+        before: move |request: &http::Request<_>| door.turn_away(request),
+    };
+    listen::serve(listener, Arc::new(tls), proxies, routes, shutdown).await;
     Ok(())
 }
 
-/// The public API.
+/// The public API, behind this door.
 ///
 /// # Errors
 /// When its document can't be written.
-pub fn router(state: State) -> anyhow::Result<Router> {
+fn router(state: State, door: &Door) -> anyhow::Result<Router> {
     let (router, document) = routes();
     let layer = Layer {
         operations: Operations::of(&document),
         state: state.clone(),
-        gate: Arc::default(),
+        gate: Arc::clone(&door.0),
         bodies: Arc::new(Bodies::new(state.config.limits.body)?),
     };
     let text = version::Document(Arc::from(document.to_pretty_json()? + "\n"));

@@ -73,7 +73,10 @@ pub async fn serve(state: State, listener: TcpListener) -> anyhow::Result<()> {
     let proxies = TrustedProxies::new(&state.config.trusted_proxies);
     let (sender, newest) = watch::channel(None);
     let reading = heads::run(state.clone(), sender);
-    let routes = router(state, newest);
+    let routes = listen::Routes {
+        router: router(state, newest),
+        before: |_: &http::Request<_>| None,
+    };
     let serving = listen::serve(listener, Arc::new(tls), proxies, routes, shutdown);
     tokio::join!(serving, reading);
     Ok(())

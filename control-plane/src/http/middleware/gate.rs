@@ -59,6 +59,13 @@ impl Gate {
         self.work.available_permits() == 0 && self.queue.available_permits() == 0
     }
 
+    /// Takes all places.
+    #[cfg(test)]
+    pub fn fill(&self) -> [SemaphorePermit<'_>; 2] {
+        let all = |of: &'_ Semaphore| u32::try_from(of.available_permits()).unwrap();
+        [&self.work, &self.queue].map(|places| places.try_acquire_many(all(places)).unwrap())
+    }
+
     async fn wait(&self) -> Option<SemaphorePermit<'_>> {
         let _waiting = self.queue.try_acquire().ok()?;
         timeout(PATIENCE, self.work.acquire()).await.ok()?.ok()

@@ -1,9 +1,10 @@
-//! What every request passes, outermost first: a request id and a span, its body, a place at work, limits of rate,
-//! who asks, the handler under a time limit, an audit event for what was denied or failed, and the headers that
-//! every answer has.
+//! What every request passes, outermost first: the door of a full replica, a request id and a span, its body, a place
+//! at work, limits of rate, who asks, the handler under a time limit, an audit event for what was denied or failed, and
+//! the headers that every answer has.
 
 mod audit;
 mod body;
+mod door;
 mod gate;
 mod headers;
 mod limit;
@@ -30,6 +31,7 @@ use super::Failure;
 
 pub use audit::Operations;
 pub use body::{Bodies, Received};
+pub use door::Door;
 pub use gate::Gate;
 use limit::Account;
 pub use limit::Limits;
@@ -43,6 +45,12 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(900);
 /// Names a request in answers, logs, traces and the audit log.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
+
+impl RequestId {
+    fn new() -> Self {
+        Self(format!("req_{}", Uuid::now_v7().simple()))
+    }
+}
 
 /// What the layer needs beside the state.
 #[derive(Clone)]
@@ -59,11 +67,7 @@ pub struct Layer {
 
 /// The one layer around all routes.
 pub async fn layer(Shared(layer): Shared<Layer>, mut request: Request, next: Next) -> Response {
-    let id = RequestId(format!("req_{}", Uuid::now_v7().simple()));
-    // Turning away must cost next to nothing: the replica's time is for those that it answers.
-    if !is_upload(&request) && layer.gate.is_full() {
-        return turned_away(&id);
-    }
+    let id = RequestId::new();
     request.extensions_mut().insert(id.clone());
     let route = route(&request).to_owned();
     let span = tracing::info_span!(
@@ -115,14 +119,6 @@ async fn admitted(layer: &Layer, mut request: Request, next: Next, id: &RequestI
 fn overloaded() -> Failure {
     let detail = "more is asked for than can be answered at the moment; try again";
     Failure::new(Code::Unavailable, detail)
-}
-
-/// Without a span, and counted as shed alone.
-fn turned_away(id: &RequestId) -> Response {
-    gate::count_shed();
-    let mut response = overloaded().render(&id.0);
-    headers::add(response.headers_mut(), id);
-    response
 }
 
 fn route(request: &Request) -> &str {
