@@ -148,6 +148,7 @@ impl Programs {
     ) -> Result<()> {
         let program = program_of(process);
         platform.hold(process, true).await?;
+        platform.gone(process).await?;
         let from = match version {
             LastRelease => &self.last_release,
             Today => self.today.path(),

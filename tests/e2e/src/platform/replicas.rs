@@ -14,7 +14,7 @@ use crate::wait;
 /// The processes of two; a platform may have more ([`Platform::control_planes`]).
 pub const CONTROL_PLANES: [&str; 2] = ["control-plane-1", "control-plane-2"];
 
-const GONE_WITHIN: Duration = Duration::from_secs(10);
+const GONE_WITHIN: Duration = Duration::from_secs(40);
 const LAST_TURN: &str = r#"railhead_reconcile_last_success_timestamp_seconds{task="deployments"}"#;
 
 impl Platform {
@@ -78,6 +78,11 @@ impl Platform {
         let pid = Pid::from_raw(self.signal(name, Signal::SIGSTOP).await?);
         self.hold(name, true).await?;
         kill(pid, Signal::SIGKILL)?;
+        self.gone(name).await
+    }
+
+    /// Waits until the supervisor has seen that it has ended: before, it takes it for ready.
+    pub async fn gone(&self, name: &str) -> Result<()> {
         wait::outcome(GONE_WITHIN, || async {
             let process = self.process(name).await?;
             ensure!(process.pid.is_none(), "{name} still runs");
