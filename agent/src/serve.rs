@@ -1,7 +1,12 @@
 //! What edges of this region ask, over mTLS and without the control plane (`protocol::agent_api`).
 //! It answers from what is seen here, so an edge never follows an old table to another's container.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -16,14 +21,14 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use link::identity::DenyList;
-use protocol::{agent_api::Confirmation, report::InstanceReport};
+use protocol::agent_api::Confirmation;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use crate::reconcile::Observed;
+use crate::reconcile::{Instance, Observed};
 
 type Seen = watch::Receiver<Arc<Observed>>;
 
@@ -32,6 +37,8 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 512;
 /// After the system refused a connection (no file descriptors).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// What the disk remembers may be over: until the engine has told what there is, there is no answer.
+const UNKNOWN_YET: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
 
 /// Takes edges' connections until the task is dropped. Who is no edge of the platform fails the handshake;
 /// who is none any more (`denied`) is cut off.
@@ -112,41 +119,39 @@ async fn instance(
     Path(id): Path<InstanceId>,
 ) -> Result<Json<Confirmation>, StatusCode> {
     let observed = observed.borrow();
-    let mut instances = observed.instances.iter();
-    instances
-        .find(|instance| instance.id == id)
-        .and_then(confirmation)
-        .map(Json)
-        .ok_or(StatusCode::NOT_FOUND)
+    let all = observed.confirmations.as_ref().ok_or(UNKNOWN_YET)?;
+    let confirmed = all.get(&id).copied();
+    confirmed.map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn ready_instances(
     State(observed): State<Seen>,
     Path(id): Path<ServiceId>,
-) -> Json<Vec<Confirmation>> {
+) -> Result<Json<Vec<Confirmation>>, StatusCode> {
     let observed = observed.borrow();
-    let instances = observed.instances.iter();
-    Json(
-        instances
-            .filter(|instance| instance.service_id == id && instance.ready)
-            .filter_map(confirmation)
-            .collect(),
-    )
+    let all = observed.confirmations.as_ref().ok_or(UNKNOWN_YET)?;
+    let ready = all.values().filter(|c| c.service_id == id && c.ready);
+    Ok(Json(ready.copied().collect()))
 }
 
-/// What an edge hears of an instance; nothing while it has no address.
+/// What an edge hears of an instance: nothing while no container holds its address. `node` is the address that host
+/// ports are published on.
 #[must_use]
-pub fn confirmation(instance: &InstanceReport) -> Option<Confirmation> {
+pub fn confirmation(id: InstanceId, instance: &Instance, node: IpAddr) -> Option<Confirmation> {
+    instance.container.as_ref()?;
+    let report = instance.report(id, node);
     Some(Confirmation {
-        instance_id: instance.id,
-        service_id: instance.service_id,
-        address: instance.address?,
-        ready: instance.ready,
+        instance_id: id,
+        service_id: report.service_id,
+        address: report.address?,
+        ready: report.ready,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use link::{
         identity::Identity,
         tls::{Peers, client_config, server_config},
@@ -186,7 +191,11 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let tls = server_config(&agent, Peers::default()).unwrap();
-        let (_observed, seen) = watch::channel(Arc::default());
+        let sees_nothing = Observed {
+            confirmations: Some(BTreeMap::new()),
+            ..Observed::default()
+        };
+        let (_observed, seen) = watch::channel(Arc::new(sees_nothing));
         tokio::spawn(serve(listener, tls, agent.denied().clone(), seen));
 
         let mut open = connect(&edge, address).await.unwrap();

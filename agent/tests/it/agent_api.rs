@@ -92,7 +92,17 @@ impl Agent {
 }
 
 fn observed(instances: Vec<InstanceReport>) -> Observed {
+    let confirmed = instances.iter().filter_map(|instance| {
+        let confirmation = Confirmation {
+            instance_id: instance.id,
+            service_id: instance.service_id,
+            address: instance.address?,
+            ready: instance.ready,
+        };
+        Some((instance.id, confirmation))
+    });
     Observed {
+        confirmations: Some(confirmed.collect()),
         complete: true,
         instances,
         ..Observed::default()
@@ -166,6 +176,24 @@ async fn only_a_services_own_ready_instances_are_named() {
     ]);
     assert_eq!(agent.ready(mine).await, [ready.id]);
     assert_eq!(agent.ready(ServiceId::new()).await, []);
+}
+
+#[tokio::test]
+async fn before_the_engine_has_told_what_there_is_nobody_gets_an_answer() {
+    let agent = Agent::start().await;
+    let seen = instance(ServiceId::new(), Some(20_001), true);
+    agent.observed.send_replace(Arc::new(Observed {
+        confirmations: None,
+        ..observed(vec![seen.clone()])
+    }));
+    let edge = agent.edge(Life::FRESH);
+    for path in [
+        format!("instances/{}", seen.id),
+        format!("services/{}/instances", seen.service_id),
+    ] {
+        let answer = agent.ask(&edge, &path).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! What an edge asks an agent over mTLS, without the control plane (DESIGN §5, endpoints and cut off).
 //!
-//! - `GET /agent/v1/instances/<ins_…>` → [`Confirmation`], or 404 when no such instance is here.
+//! - `GET /agent/v1/instances/<ins_…>` → [`Confirmation`], or 404 when no container of this instance is here.
 //! - `GET /agent/v1/services/<svc_…>/instances` → `Vec<Confirmation>` of ready ones.
+//!
+//! Both answer 503 before the container engine has told the agent what there is: no answer, so the last one stands.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
 //! Asks agents whether an instance holds its address (DESIGN §5, endpoints). Without a yes nothing
-//! is sent there; while an agent can't be reached its last answer stands, also across a restart.
+//! is sent there; while an agent can't be reached its last answer stands (see `answer`), also across a restart.
 
 use std::{
     net::SocketAddr,
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{
     discover::Agents,
-    endpoint::Endpoint,
+    endpoint::{Confirmed, Endpoint},
     memory::Memory,
     pass::Pace,
     places::{Place, Places},
@@ -32,6 +32,9 @@ pub async fn run(state: Arc<State>, agents: Arc<Agents>, memory: Arc<Memory>) {
         let questions = due(&routes, &mut places, now);
         pace.passed(now.elapsed());
         while asking.try_join_next().is_some() {}
+        if questions.iter().any(Question::is_of_a_doubt) {
+            memory.changed();
+        }
         for question in questions {
             let (state, agents) = (Arc::clone(&state), Arc::clone(&agents));
             let memory = Arc::clone(&memory);
@@ -92,6 +95,10 @@ fn place(
 }
 
 impl Question {
+    fn is_of_a_doubt(&self) -> bool {
+        self.endpoint.confirmed() == Confirmed::Doubted
+    }
+
     /// True when the answer changed something.
     async fn ask(self, agents: &Agents) -> bool {
         let spec = self.endpoint.spec;
@@ -109,7 +116,7 @@ impl Question {
             }
             Err(error) => {
                 tracing::debug!(instance = %spec.instance_id, %error, "an agent did not answer; its last answer stands");
-                false
+                self.endpoint.unanswered()
             }
         };
         self.endpoint.question_ended();

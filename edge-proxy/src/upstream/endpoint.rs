@@ -8,7 +8,10 @@ use std::{
 
 use protocol::item;
 
-use super::turn::{Turn, millis, start_clock};
+use super::{
+    answer::Answer,
+    turn::{Turn, millis, start_clock},
+};
 
 pub use super::verdict::{Confirmed, Failure, Health};
 
@@ -28,11 +31,8 @@ pub struct Endpoint {
     pub spec: item::Endpoint,
     known_since: Instant,
     in_flight: AtomicUsize,
-    /// [`Confirmed`].
-    confirmed: AtomicU8,
-    /// Its agent shall be asked.
-    ask: AtomicBool,
-    asking: Turn,
+    /// Its agent's.
+    answer: Answer,
     /// [`Health`].
     health: AtomicU8,
     failed_probes: AtomicU32,
@@ -62,9 +62,7 @@ impl Endpoint {
             spec,
             known_since: now,
             in_flight: AtomicUsize::new(0),
-            confirmed: AtomicU8::new(Confirmed::Unknown as u8),
-            ask: AtomicBool::new(true),
-            asking: Turn::default(),
+            answer: Answer::default(),
             health: AtomicU8::new(Health::Unknown as u8),
             failed_probes: AtomicU32::new(0),
             probing: Turn::default(),
@@ -95,18 +93,18 @@ impl Endpoint {
     /// True when its agent shall be asked, is not being asked and was not within `interval`; the
     /// caller asks it now.
     pub fn take_question(&self, interval: Duration, now: Instant) -> bool {
-        self.wants_confirmation() && self.asking.take(interval, now)
+        self.answer.take_question(self.is_up(), interval, now)
     }
 
     /// A question has ended, with or without an answer.
     pub fn question_ended(&self) {
-        self.asking.ended();
+        self.answer.question_ended();
     }
 
     /// Whether a request may go there: confirmed, healthy, and not ejected.
     #[must_use]
     pub fn is_usable(&self, now: Instant) -> bool {
-        self.confirmed() == Confirmed::Yes && self.health() == Health::Up && !self.is_ejected(now)
+        self.confirmed() == Confirmed::Yes && self.is_up() && !self.is_ejected(now)
     }
 
     /// Whether it is ejected now.
@@ -118,13 +116,23 @@ impl Endpoint {
     /// What its agent said.
     #[must_use]
     pub fn confirmed(&self) -> Confirmed {
-        Confirmed::of(self.confirmed.load(Ordering::Relaxed))
+        self.answer.last()
+    }
+
+    /// Whether it is probed: its agent's last answer was yes, also while that must be said again.
+    #[must_use]
+    pub fn is_probed(&self) -> bool {
+        matches!(self.confirmed(), Confirmed::Yes | Confirmed::Doubted)
     }
 
     /// What our probes say.
     #[must_use]
     pub fn health(&self) -> Health {
         Health::of(self.health.load(Ordering::Relaxed))
+    }
+
+    fn is_up(&self) -> bool {
+        self.health() == Health::Up
     }
 
     fn set_health(&self, health: Health) -> bool {
@@ -134,23 +142,24 @@ impl Endpoint {
     /// Whether its agent shall be asked: at first, after a failed connection, and while it says no.
     #[must_use]
     pub fn wants_confirmation(&self) -> bool {
-        self.ask.load(Ordering::Relaxed) || self.confirmed() != Confirmed::Yes
+        self.answer.is_wanted(self.is_up())
     }
 
     /// Whether it is known what may be done with it: its agent said yes and it was probed, or it had
     /// `patience` to get that far.
     #[must_use]
     pub fn is_judged(&self, patience: Duration, now: Instant) -> bool {
-        let judged = self.confirmed() == Confirmed::Yes && self.health() != Health::Unknown;
+        let judged = self.is_probed() && !self.awaits_answer();
         judged || now.saturating_duration_since(self.known_since) > patience
     }
 
-    /// Whether its agent, or after it our probe, still owes the first answer.
+    /// Whether its agent, or after it our probe, still owes the first answer, or its agent another one.
     #[must_use]
     pub fn awaits_answer(&self) -> bool {
         match self.confirmed() {
             Confirmed::Unknown => true,
             Confirmed::Yes => self.health() == Health::Unknown,
+            Confirmed::Doubted => self.is_up(),
             Confirmed::No => false,
         }
     }
@@ -166,25 +175,27 @@ impl Endpoint {
     pub fn may_come_back(&self, patience: Duration, now: Instant) -> bool {
         let since = self.refused_since.load(Ordering::Relaxed);
         let lately = u128::from(millis(now).saturating_sub(since)) < patience.as_millis();
-        since > 0 && lately && self.confirmed() == Confirmed::Yes
+        since > 0 && lately && self.is_probed()
     }
 
     /// Its agent shall be asked again; until it answers, its last answer stands.
     pub fn ask_again(&self) {
-        self.ask.store(true, Ordering::Relaxed);
+        self.answer.ask_again();
     }
 
     /// An answer from before this edge's start: it stands until the agent answers again.
     pub fn remember(&self) {
-        self.confirmed
-            .store(Confirmed::Yes as u8, Ordering::Relaxed);
+        self.answer.remember();
     }
 
     /// Its agent answered. True when that changed something.
     pub fn confirm(&self, holds: bool) -> bool {
-        let answer = if holds { Confirmed::Yes } else { Confirmed::No } as u8;
-        self.ask.store(false, Ordering::Relaxed);
-        self.confirmed.swap(answer, Ordering::Relaxed) != answer
+        self.answer.came(holds)
+    }
+
+    /// Its agent did not answer. True when that changed something.
+    pub fn unanswered(&self) -> bool {
+        self.answer.stayed_away()
     }
 
     /// Our probe passed. True when it came up by that.
@@ -193,6 +204,7 @@ impl Endpoint {
         let came_up = self.set_health(Health::Up);
         self.refused_since.store(0, Ordering::Relaxed);
         if came_up {
+            self.answer.listens_again();
             self.request_succeeded();
         }
         came_up
@@ -201,7 +213,7 @@ impl Endpoint {
     /// Our probe failed. True when it went down by that.
     pub fn probe_failed(&self, failure: Failure) -> bool {
         let failed = self.failed_probes.fetch_add(1, Ordering::Relaxed) + 1;
-        let was_up = self.health() == Health::Up;
+        let was_up = self.is_up();
         if failure == Failure::Connect {
             return self.refused(Instant::now());
         }
@@ -228,6 +240,7 @@ impl Endpoint {
     /// Nothing listens there. True when something did.
     fn refused(&self, now: Instant) -> bool {
         let before = self.health.swap(Health::Down as u8, Ordering::Relaxed);
+        self.answer.doubt();
         let was_up = before == Health::Up as u8;
         if was_up {
             self.refused_since.store(millis(now), Ordering::Relaxed);
@@ -308,12 +321,22 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_connection_takes_it_out_at_once_and_a_probe_brings_it_back() {
-        let (endpoint, now) = (endpoint(), Instant::now());
-        endpoint.request_failed(Failure::Connect, false, now);
-        assert!(!endpoint.is_usable(now));
-        assert!(endpoint.probe_succeeded());
-        assert!(endpoint.is_usable(now));
+    fn a_refused_connection_takes_it_out_until_it_is_up_and_its_agent_says_yes_again() {
+        let now = Instant::now();
+        let by_request = |e: &Endpoint| e.request_failed(Failure::Connect, false, now);
+        let by_probe = |e: &Endpoint| assert!(e.probe_failed(Failure::Connect));
+        for refuse in [&by_request as &dyn Fn(&Endpoint), &by_probe] {
+            let endpoint = endpoint();
+            refuse(&endpoint);
+            assert!(!endpoint.is_usable(now) && endpoint.wants_confirmation());
+            assert!(endpoint.is_probed() && endpoint.is_judged(EJECTED_FOR, now));
+            assert!(endpoint.probe_succeeded());
+            assert!(!endpoint.is_usable(now) && endpoint.awaits_answer());
+            assert!(!endpoint.is_judged(EJECTED_FOR, now));
+            assert!(endpoint.take_question(EJECTED_FOR, now));
+            endpoint.confirm(true);
+            assert!(endpoint.is_usable(now));
+        }
     }
 
     #[test]

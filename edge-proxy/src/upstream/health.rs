@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::{Notify, Semaphore};
 
 use super::{
-    endpoint::{Confirmed, Endpoint, Health},
+    endpoint::{Endpoint, Health},
     pass::Pace,
     probe::Probe,
 };
@@ -44,8 +44,7 @@ pub async fn run(state: Arc<State>) {
 
 fn due(state: &State, now: Instant) -> impl Iterator<Item = Probe> {
     let endpoints = state.routes.load().watched(|endpoint| {
-        let confirmed = endpoint.confirmed() == Confirmed::Yes;
-        confirmed && endpoint.take_probe(interval_of(endpoint), now)
+        endpoint.is_probed() && endpoint.take_probe(interval_of(endpoint), now)
     });
     endpoints
         .into_iter()

@@ -126,7 +126,10 @@ mod tests {
     use testkit::hung_file::HungFile;
 
     use super::*;
-    use crate::{metrics::Metrics, upstream::counters::Counters};
+    use crate::{
+        metrics::Metrics,
+        upstream::{counters::Counters, endpoint::Failure},
+    };
 
     fn service(ports: &[u16]) -> ServiceItem {
         let endpoint = |port: &u16| item::Endpoint {
@@ -162,14 +165,16 @@ mod tests {
     async fn a_restart_remembers_exactly_the_confirmed_addresses() {
         let dir = tempfile::tempdir().unwrap();
         let memory = Memory::new(dir.path());
-        let mut item = service(&[1, 2, 3]);
+        let mut item = service(&[1, 2, 3, 4]);
         let before = table(&item);
         let pool = before.service(item.service_id).unwrap();
-        let [a, b, _] = pool.endpoints() else {
+        let [a, b, _, refused] = pool.endpoints() else {
             panic!()
         };
-        a.confirm(true);
-        b.confirm(true);
+        for endpoint in [a, b, refused] {
+            endpoint.confirm(true);
+        }
+        refused.probe_failed(Failure::Connect);
         memory.write(before.clone()).await.unwrap();
 
         item.endpoints[1].address.set_port(9);
@@ -179,7 +184,12 @@ mod tests {
         let confirmed: Vec<_> = pool.endpoints().iter().map(|e| e.confirmed()).collect();
         assert_eq!(
             confirmed,
-            [Confirmed::Yes, Confirmed::Unknown, Confirmed::Unknown]
+            [
+                Confirmed::Yes,
+                Confirmed::Unknown,
+                Confirmed::Unknown,
+                Confirmed::Unknown
+            ]
         );
         assert!(
             pool.endpoints()[0].wants_confirmation(),

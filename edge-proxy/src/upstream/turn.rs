@@ -29,6 +29,11 @@ impl Turn {
         due
     }
 
+    /// The next need not wait for an interval.
+    pub fn rested(&self) {
+        self.begun_at.store(0, Ordering::Relaxed);
+    }
+
     /// It has ended.
     pub fn ended(&self) {
         self.under_way.store(false, Ordering::Relaxed);

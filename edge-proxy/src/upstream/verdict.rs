@@ -8,6 +8,8 @@ pub enum Confirmed {
     Unknown,
     /// Yes.
     Yes,
+    /// Yes, but nothing has listened there since: it must be said again.
+    Doubted,
     /// No.
     No,
 }
@@ -38,6 +40,7 @@ impl Confirmed {
     pub(super) const fn of(number: u8) -> Self {
         match number {
             yes if yes == Self::Yes as u8 => Self::Yes,
+            doubted if doubted == Self::Doubted as u8 => Self::Doubted,
             no if no == Self::No as u8 => Self::No,
             _ => Self::Unknown,
         }

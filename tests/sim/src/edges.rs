@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use edge_proxy::upstream::endpoint::{Confirmed, Endpoint, Failure, Health};
+use edge_proxy::upstream::endpoint::{Endpoint, Failure, Health};
 
 use crate::{
     clock::{self, Millis, SECOND},
@@ -141,29 +141,34 @@ impl World {
         if !endpoint.take_question(again, clock::instant(self.now)) {
             return;
         }
-        self.hear(index, service, endpoint);
+        match self.hear(index, service, endpoint) {
+            Some(holds) => endpoint.confirm(holds),
+            None => endpoint.unanswered(),
+        };
         endpoint.question_ended();
     }
 
     /// What the agent says, if it can be reached.
-    fn hear(&self, index: usize, service: domain::id::ServiceId, endpoint: &Arc<Endpoint>) {
+    fn hear(
+        &self,
+        index: usize,
+        service: domain::id::ServiceId,
+        endpoint: &Arc<Endpoint>,
+    ) -> Option<bool> {
         let spec = endpoint.spec;
         let node = self.index_of(spec.node_id);
         let edge = self.edges[index].edge.as_ref();
         let known = edge.is_some_and(|edge| edge.table.agent(spec.node_id).is_some());
         let (from, to) = (Peer::Edge(index), Peer::Agent(node));
         if !known || !self.network.is_open_both_ways(from, to) {
-            return;
+            return None;
         }
-        let answer = self.nodes.get(node);
-        let Some(answer) = answer.and_then(|node| node.confirmation(spec.instance_id)) else {
-            return;
-        };
-        endpoint.confirm(answer.is_some_and(|c| {
+        let answer = self.nodes.get(node)?.confirmation(spec.instance_id)?;
+        Some(answer.is_some_and(|c| {
             c.instance_id == spec.instance_id
                 && c.address == spec.address
                 && c.service_id == service
-        }));
+        }))
     }
 
     fn probe_endpoint(&self, index: usize, endpoint: &Arc<Endpoint>) {
@@ -172,8 +177,7 @@ impl World {
             Health::Unknown | Health::Down => PROBE_DOWN,
         };
         let interval = std::time::Duration::from_millis(interval);
-        let confirmed = endpoint.confirmed() == Confirmed::Yes;
-        if !confirmed || !endpoint.take_probe(interval, clock::instant(self.now)) {
+        if !endpoint.is_probed() || !endpoint.take_probe(interval, clock::instant(self.now)) {
             return;
         }
         if self.answers(index, endpoint) {

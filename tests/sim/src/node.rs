@@ -299,7 +299,7 @@ impl Node {
     pub fn confirmation(&self, id: InstanceId) -> Option<Option<Confirmation>> {
         let agent = self.agent.as_ref()?;
         let instance = agent.roster.all().get(&id);
-        Some(instance.and_then(|i| serve::confirmation(&i.report(id, self.address.ip()))))
+        Some(instance.and_then(|i| serve::confirmation(id, i, self.address.ip())))
     }
 
     /// The container that listens at an address of this node.

@@ -6,12 +6,13 @@ use std::{
 };
 
 use domain::id::{EnvironmentId, InstanceId, ServiceId};
-use protocol::report::InstanceReport;
+use protocol::{agent_api::Confirmation, report::InstanceReport};
 
 use super::super::{Goal, Instance};
 use crate::{
     desired::Desired,
     runtime::{Phase, PublishedPort},
+    serve::confirmation,
 };
 
 /// Whether the engine answers.
@@ -33,6 +34,8 @@ pub struct Observed {
     pub complete: bool,
     /// Every instance, wanted or not, and those stopped a short time ago.
     pub instances: Vec<InstanceReport>,
+    /// What edges are told; nothing before the engine has told what there is.
+    pub confirmations: Option<BTreeMap<InstanceId, Confirmation>>,
     /// Their containers use resources.
     pub running: BTreeSet<InstanceId>,
     /// Environments with wanted or existing containers.
@@ -65,6 +68,7 @@ impl Observed {
                 .iter()
                 .map(|(id, instance)| instance.report(*id, address))
                 .collect(),
+            confirmations: engine_seen.then(|| confirmations(instances, address)),
             running: instances
                 .iter()
                 .filter(|(_, instance)| matches!(instance.phase(), Some(Phase::Running { .. })))
@@ -80,6 +84,16 @@ impl Observed {
                 .collect(),
         }
     }
+}
+
+fn confirmations(
+    instances: &BTreeMap<InstanceId, Instance>,
+    node: IpAddr,
+) -> BTreeMap<InstanceId, Confirmation> {
+    let confirmed = instances
+        .iter()
+        .filter_map(|(id, instance)| confirmation(*id, instance, node));
+    confirmed.map(|c| (c.instance_id, c)).collect()
 }
 
 fn is_present(instance: &Instance) -> bool {

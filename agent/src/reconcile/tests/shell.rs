@@ -251,6 +251,44 @@ async fn a_restarted_agent_adopts_and_starts_nothing_twice() {
 }
 
 #[tokio::test]
+async fn an_address_is_confirmed_only_while_a_container_is_seen_to_hold_it() {
+    let mut node = Node::start();
+    let web = InstanceItem {
+        port: Some(8080),
+        ..worker()
+    };
+    has_image(&node, &web, "1000");
+    node.want(&[&web]);
+    node.until("it is confirmed", |observed, _| {
+        let all = observed.confirmations.as_ref();
+        all.is_some_and(|all| all.contains_key(&web.id))
+    })
+    .await;
+    let disk = node.folder.path().join("instances.json");
+    node.until("it is on the disk", |_, _| {
+        std::fs::read_to_string(&disk).is_ok_and(|text| text.contains(r#""host_port":20000"#))
+    })
+    .await;
+
+    node.engine.world().down = true;
+    node.restart();
+    let remembered = node.observed.borrow().clone();
+    assert!(remembered.instances[0].address.is_some());
+    assert_eq!(remembered.confirmations, None);
+
+    node.engine.world().containers.clear();
+    node.engine.world().images.clear();
+    node.engine.world().down = false;
+    node.until("nothing is confirmed", |observed, _| {
+        observed
+            .confirmations
+            .as_ref()
+            .is_some_and(BTreeMap::is_empty)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_ends_before_a_document_says_so_and_then_it_drains() {
     let (mut node, web) = (Node::start(), worker());
     has_image(&node, &web, "1000");
