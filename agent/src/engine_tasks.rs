@@ -190,6 +190,7 @@ fn runs(data_root: &Path, container: &str) -> Result<Option<bool>, Error> {
 #[cfg(test)]
 mod tests {
     use std::{
+        io::Read as _,
         os::unix::process::{CommandExt as _, ExitStatusExt as _},
         process::{Child, Command, Stdio},
     };
@@ -198,15 +199,22 @@ mod tests {
 
     use super::*;
 
-    /// Waits for a line, under a shim's name and with its arguments, in the folder of its task.
+    /// Waits for a line, under a shim's name and with its arguments, in the folder of its task. The system shows the
+    /// arguments of a program only a moment after `spawn` has answered: when it says something they are there.
     fn shim(container: &str, task: &Path) -> Child {
-        Command::new("sh")
+        let script = "echo begun; read line";
+        let mut shim = Command::new("sh")
             .arg0("/usr/bin/containerd-shim-runc-v2")
-            .args(["-c", "read line", "-namespace", "x", "-id", container])
+            .args(["-c", script, "-namespace", "x", "-id", container])
             .current_dir(task)
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
-            .unwrap()
+            .unwrap();
+        let mut said = [0; 6];
+        let stdout = shim.stdout.as_mut().unwrap();
+        stdout.read_exact(&mut said).unwrap();
+        shim
     }
 
     fn record(data_root: &Path, container: &str, running: bool) {
