@@ -73,14 +73,21 @@ impl Process {
         .await;
     }
 
+    /// Of the operators' endpoint, which comes up a moment after requests are served.
     pub async fn get(&self, path: &str) -> String {
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(5))
             .build()
             .unwrap();
-        let answer = http.get(format!("http://{}{path}", self.metrics)).send();
-        answer.await.unwrap().text().await.unwrap()
+        let url = format!("http://{}{path}", self.metrics);
+        let mut answer = None;
+        until("the operators' endpoint answers", async || {
+            answer = http.get(&url).send().await.ok();
+            answer.is_some()
+        })
+        .await;
+        answer.unwrap().text().await.unwrap()
     }
 
     pub async fn terminate(mut self) -> Duration {
