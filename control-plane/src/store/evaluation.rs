@@ -110,12 +110,13 @@ pub async fn release(tx: &mut SystemTx, holder: Uuid) -> Result<(), Error> {
 }
 
 /// Makes those pending again whose answerer has died, and blocked ones once there may be room:
-/// at once when `capacity` has appeared, else after 30 s.
+/// at once when `capacity` has appeared, else after 30 s. What lies too far ahead was written while the clock was.
 pub async fn revive(tx: &mut impl Write, capacity: bool) -> Result<u64, Error> {
     let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
         "select distinct organization_id, service_id from evaluation
-         where (state = 'running' and claimed_until < now())
-            or (state = 'blocked' and ($1 or updated_at < now() - interval '30 seconds'))",
+         where (state = 'running' and claimed_until not between now() and now() + interval '60 seconds')
+            or (state = 'blocked' and ($1
+                or updated_at not between now() - interval '30 seconds' and now() + interval '30 seconds'))",
     )
     .bind(capacity)
     .fetch_all(tx.executor())
@@ -129,9 +130,12 @@ pub async fn revive(tx: &mut impl Write, capacity: bool) -> Result<u64, Error> {
     .bind(rows.iter().map(|(_, service)| *service).collect::<Vec<_>>())
     .execute(tx.executor())
     .await?;
-    sqlx::query("delete from evaluation where state = 'running' and claimed_until < now()")
-        .execute(tx.executor())
-        .await?;
+    sqlx::query(
+        "delete from evaluation
+         where state = 'running' and claimed_until not between now() and now() + interval '60 seconds'",
+    )
+    .execute(tx.executor())
+    .await?;
     Ok(rows.len() as u64)
 }
 

@@ -40,7 +40,8 @@ pub async fn insert(
     Ok(id)
 }
 
-/// Takes the job that is due for longest, for `lifetime`; one whose holder has died counts as due.
+/// Takes the job that is due for longest, for `lifetime`; one whose holder has died counts as due. So does one that
+/// was claimed, or put off, for much longer than any is: the clock was ahead then.
 pub async fn claim(
     tx: &mut SystemTx,
     holder: Uuid,
@@ -48,8 +49,11 @@ pub async fn claim(
 ) -> Result<Option<Claim>, Error> {
     let row: Option<(Uuid, String, Value, i32, i32)> = sqlx::query_as(
         "update job set claimed_by = $1, claimed_until = now() + make_interval(secs => $2), attempt = attempt + 1
-         where id = (select id from job where dead_at is null and run_at <= now()
-                     and (claimed_until is null or claimed_until < now())
+         where id = (select id from job where dead_at is null
+                     and (run_at <= now()
+                        or run_at > now() + 2 * least(900, power(2, least(attempt, 10))) * interval '1 second')
+                     and (claimed_until is null
+                        or claimed_until not between now() and now() + make_interval(secs => 2 * $2))
                      order by run_at limit 1 for update skip locked)
          returning id, kind, payload, attempt, attempts_max",
     )
@@ -98,11 +102,11 @@ pub async fn fail(
     Ok(failed.rows_affected() == 1)
 }
 
-/// The last error of each of these jobs that is not done; what was set aside is taken up again.
+/// The last error of each of these jobs that is not done; what was set aside is tried once more, later.
 pub async fn unfinished(tx: &mut SystemTx, jobs: &[JobId]) -> Result<Vec<Option<String>>, Error> {
     let ids: Vec<Uuid> = jobs.iter().map(|id| id.uuid()).collect();
     sqlx::query(
-        "update job set dead_at = null, attempt = 0, run_at = now() + interval '15 minutes'
+        "update job set dead_at = null, run_at = now() + interval '15 minutes'
          where id = any($1) and dead_at is not null",
     )
     .bind(&ids)

@@ -86,7 +86,8 @@ struct Row {
     epoch: i64,
 }
 
-/// Takes the one that is due for longest, for `lifetime`; one whose holder has died counts as due.
+/// Takes the one that is due for longest, for `lifetime`; one whose holder has died counts as due. So does one that
+/// was claimed, or put off, for much longer than any is: the clock was ahead then.
 pub async fn claim(
     tx: &mut SystemTx,
     kinds: &[&str],
@@ -95,8 +96,11 @@ pub async fn claim(
     let row: Option<Row> = sqlx::query_as(
         "update workflow set attempt = attempt + 1, epoch = (select epoch from platform),
             claimed_until = now() + make_interval(secs => $2)
-         where id = (select id from workflow where finished_at is null and kind = any($1) and run_at <= now()
-                     and (claimed_until is null or claimed_until < now())
+         where id = (select id from workflow where finished_at is null and kind = any($1)
+                     and (run_at <= now()
+                        or run_at > now() + 2 * least(900, power(2, least(failures, 10))) * interval '1 second')
+                     and (claimed_until is null
+                        or claimed_until not between now() and now() + make_interval(secs => 2 * $2))
                      order by run_at limit 1 for update skip locked)
          returning id, organization_id, kind, subject, state = 'undoing' as undoing, step, step_since,
             now() as now, data, failures, attempt, epoch",

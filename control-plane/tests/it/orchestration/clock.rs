@@ -1,9 +1,18 @@
 //! The database's clock jumps, as when a machine is set or another one takes its place: what is under way goes on,
 //! and nobody waits until the time comes that a clock has shown too soon.
 
+use std::time::Duration;
+
+use control_plane::store::{
+    Pools, evaluation, job,
+    tx::SystemTx,
+    workflow::{self, New},
+};
 use domain::{id::DeploymentId, instance::State};
 use protocol::report::Problem;
+use serde_json::json;
 use testkit::{fake_agent::FakeAgent, wait::until};
+use uuid::Uuid;
 
 use super::platform::{DEADLINE, Platform};
 
@@ -56,6 +65,96 @@ async fn nobody_waits_for_the_end_of_a_lease_that_a_clock_gave_too_far_ahead() {
     assert!(left.unwrap().rows_affected() > 0);
     let second = platform.deploy(&replica, service).await;
     platform.reaches(second, "live").await;
+}
+
+/// As a replica leaves it that has died ten minutes ahead, or that has put work off for a moment there.
+const CLAIMED: &str = "claimed_until = now() + interval '10 minutes'";
+const PUT_OFF: &str = "claimed_until = null, run_at = now() + interval '10 minutes'";
+const LIFETIME: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_in_hand_or_put_off_while_a_clock_was_ahead_is_taken_up_at_once() {
+    let platform = Platform::new().await;
+    let pools = platform.pools().await;
+    let set = async |table: &str, what: &str| {
+        let statement = format!("update {table} set {what}");
+        let changed = sqlx::query(sqlx::AssertSqlSafe(statement));
+        changed.execute(&platform.pool).await.unwrap();
+    };
+    begin_some_of_each(&platform, &pools).await;
+    assert!(has_job(&pools).await && has_workflow(&pools).await);
+    assert!(
+        !has_job(&pools).await && !has_workflow(&pools).await,
+        "each is in one hand"
+    );
+    for ahead in [CLAIMED, PUT_OFF] {
+        set("job", ahead).await;
+        set("workflow", ahead).await;
+        assert!(has_job(&pools).await, "{ahead}");
+        assert!(has_workflow(&pools).await, "{ahead}");
+    }
+    set("job", &format!("{PUT_OFF}, attempt = 10")).await;
+    set("workflow", &format!("{PUT_OFF}, failures = 10")).await;
+    assert!(
+        !has_job(&pools).await,
+        "it has failed so often that it waits so long"
+    );
+    assert!(!has_workflow(&pools).await, "so has this");
+
+    assert_eq!(revived(&pools).await, 0, "it is in hand");
+    set("evaluation", CLAIMED).await;
+    assert_eq!(revived(&pools).await, 1);
+    set(
+        "evaluation",
+        "state = 'blocked', updated_at = now() + interval '10 minutes'",
+    )
+    .await;
+    assert_eq!(revived(&pools).await, 1, "it was blocked in the future");
+}
+
+/// A job and a workflow that are due, and an evaluation in hand.
+async fn begin_some_of_each(platform: &Platform, pools: &Pools) {
+    let service = platform.service("web", ONE).await;
+    let mut tx = SystemTx::begin(pools).await.unwrap();
+    let begun = job::insert(&mut tx, "test", "nothing", &json!({})).await;
+    begun.unwrap();
+    let new = New {
+        organization: None,
+        kind: "test",
+        subject: "test".to_owned(),
+        name: "test",
+        first_step: "first",
+    };
+    workflow::insert(&mut tx, &new).await.unwrap();
+    let organization = platform.organization;
+    let asked = evaluation::request(&mut tx, organization, service, "test").await;
+    asked.unwrap();
+    tx.commit().await.unwrap();
+    let mut tx = SystemTx::begin(pools).await.unwrap();
+    let claim = evaluation::claim(&mut tx, Uuid::now_v7()).await.unwrap();
+    assert!(claim.is_some());
+    tx.commit().await.unwrap();
+}
+
+/// Whether there is one to take, which is taken.
+async fn has_job(pools: &Pools) -> bool {
+    let mut tx = SystemTx::begin(pools).await.unwrap();
+    let claim = job::claim(&mut tx, Uuid::now_v7(), LIFETIME).await;
+    tx.commit().await.unwrap();
+    claim.unwrap().is_some()
+}
+
+async fn has_workflow(pools: &Pools) -> bool {
+    let mut tx = SystemTx::begin(pools).await.unwrap();
+    let claim = workflow::claim(&mut tx, &["test"], LIFETIME).await;
+    tx.commit().await.unwrap();
+    claim.unwrap().is_some()
+}
+
+/// How many evaluations became pending again; this leaves things as they are.
+async fn revived(pools: &Pools) -> u64 {
+    let mut tx = SystemTx::begin(pools).await.unwrap();
+    evaluation::revive(&mut tx, false).await.unwrap()
 }
 
 fn takes_long(agent: &FakeAgent, why: &'static str) {
