@@ -1,4 +1,4 @@
-//! Small JSON files that are whole or not there: written beside, synced, renamed.
+//! Small files, most of them JSON, that are whole or not there: written beside, synced, renamed.
 
 use std::{
     fs::{self, File},
@@ -66,7 +66,8 @@ pub async fn write<T: Serialize + Sync>(path: &Path, value: &T) -> Result<(), Er
         .map_err(|source| io_error("write", path, source))
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces a file, on a thread that may wait for the disk.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;

@@ -1,8 +1,9 @@
-//! The folder of one build: what git needs (`home`), the source, and the tar for the engine.
-//! Owned by the unprivileged user, removed when dropped.
+//! The folder of one build: what git and ssh are configured by (`config`), where git keeps its own (`home`), the
+//! source, and the tar for the engine. The unprivileged user owns `home` and the source, and of the rest reads
+//! `config` only. Removed when dropped.
 
 use std::{
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown, lchown},
     path::{Path, PathBuf},
 };
 
@@ -35,12 +36,24 @@ impl Workspace {
                 .mode(0o700)
                 .create(&folder)
                 .map_err(Error::io("make the folder", &folder))?;
-            workspace.give(&folder)?;
+            lchown(&folder, Some(uid), Some(uid))
+                .map_err(Error::io("change the owner of", &folder))?;
         }
+        let config = workspace.config();
+        std::fs::DirBuilder::new()
+            .mode(0o750)
+            .create(&config)
+            .and_then(|()| lchown(&config, None, Some(uid)))
+            .map_err(Error::io("make the folder", &config))?;
         Ok(workspace)
     }
 
-    /// Files that git and ssh are configured by.
+    /// Where the unprivileged user reads what it must not change.
+    pub fn config(&self) -> PathBuf {
+        self.path.join("config")
+    }
+
+    /// Where git keeps what it has fetched.
     pub fn home(&self) -> PathBuf {
         self.path.join("home")
     }
@@ -55,22 +68,20 @@ impl Workspace {
         self.path.join(name)
     }
 
-    /// Writes a file into `home`, readable by the unprivileged user only.
-    pub fn write_private(&self, name: &str, content: &[u8]) -> Result<(), Error> {
-        let path = self.home().join(name);
+    /// Writes a file into `config`, or other content into it: the unprivileged user can read it and not change it.
+    pub fn configure(&self, name: &str, content: &[u8]) -> Result<(), Error> {
+        let path = self.config().join(name);
         std::fs::OpenOptions::new()
             .write(true)
-            .create_new(true)
-            .mode(0o600)
+            .create(true)
+            .truncate(true)
+            .mode(0o640)
             .open(&path)
-            .and_then(|mut file| file.write_all(content))
-            .map_err(Error::io("write", &path))?;
-        self.give(&path)
-    }
-
-    fn give(&self, path: &Path) -> Result<(), Error> {
-        std::os::unix::fs::lchown(path, Some(self.uid), Some(self.uid))
-            .map_err(Error::io("change the owner of", path))
+            .and_then(|mut file| {
+                fchown(&file, None, Some(self.uid))?;
+                file.write_all(content)
+            })
+            .map_err(Error::io("write", &path))
     }
 
     /// Bytes in use, and whether they are more than `limit`.
@@ -122,4 +133,50 @@ fn size_up_to(path: &Path, limit: u64) -> u64 {
         }
     }
     total
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::PermissionsExt, process::Command};
+
+    use super::*;
+
+    const NOBODY: u32 = 65_534;
+
+    /// As a program that a repository has taken over would.
+    fn as_nobody(program: &str, arguments: &[&Path]) -> bool {
+        let mut command = Command::new("setpriv");
+        let user = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
+        command.args(user).args(["--clear-groups", "--", program]);
+        command.args(arguments).output().unwrap().status.success()
+    }
+
+    #[test]
+    fn the_unprivileged_user_reads_its_configuration_and_can_not_change_it() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let workspace = Workspace::create(folder.path(), BuildId::new(), NOBODY).unwrap();
+        workspace.configure("known_hosts", b"longer").unwrap();
+        workspace.configure("known_hosts", b"host key").unwrap();
+        let (config, home) = (workspace.config(), workspace.home());
+        let known = config.join("known_hosts");
+
+        assert!(as_nobody("cat", &[&known]));
+        let (own, more) = (home.join("own"), config.join("more"));
+        assert!(as_nobody("touch", &[&own]), "home is its own");
+        for (program, arguments) in [
+            ("cp", [&own, &known]),
+            ("mv", [&own, &known]),
+            ("rm", [&known, &known]),
+            ("touch", [&more, &more]),
+            ("mv", [&config, &home]),
+        ] {
+            let arguments = arguments.map(PathBuf::as_path);
+            assert!(!as_nobody(program, &arguments), "{program} {arguments:?}");
+        }
+        assert_eq!(std::fs::read(&known).unwrap(), b"host key");
+    }
 }

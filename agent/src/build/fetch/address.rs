@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use domain::spec::check_repo;
 
+use super::ssh_host::SshHost;
 use crate::build::error::Error;
 
 /// An address that may be given to git.
@@ -16,8 +17,8 @@ pub struct Address {
     pub shown: String,
     /// The only protocol that git may speak (`GIT_ALLOW_PROTOCOL`).
     pub protocol: &'static str,
-    /// Of an ssh address: `host` or `host:port`.
-    pub host: Option<String>,
+    /// Of an ssh address.
+    pub host: Option<SshHost>,
 }
 
 impl Address {
@@ -39,11 +40,15 @@ impl Address {
         if protocol == "ssh" && host_is_an_option(repo) {
             return Err(refused("its host begins with a hyphen"));
         }
+        let host = match protocol {
+            "ssh" => Some(SshHost::of(repo).map_err(refused)?),
+            _ => None,
+        };
         Ok(Self {
             url: repo.to_owned(),
             shown: shown(repo),
             protocol,
-            host: (protocol == "ssh").then(|| ssh_host(repo)),
+            host,
         })
     }
 
@@ -73,19 +78,6 @@ impl Address {
         };
         within_host.then(|| format!("{base}{joint}{}", rest.trim_end_matches('/')))
     }
-}
-
-/// Where an ssh address leads, without the user and the usual port.
-fn ssh_host(repo: &str) -> String {
-    let authority = match repo.strip_prefix("ssh://") {
-        Some(rest) => rest.split('/').next(),
-        None => repo.split(':').next(),
-    };
-    let authority = authority.unwrap_or_default();
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    host.strip_suffix(":22").unwrap_or(host).to_lowercase()
 }
 
 fn file(repo: &str, path: &Path, roots: &[PathBuf]) -> Result<Address, Error> {
@@ -168,6 +160,7 @@ mod tests {
             ("git@-oProxyCommand=id:x", "repository_refused"),
             ("ssh://git@-oProxyCommand=id/x", "repository_refused"),
             ("-oProxyCommand=id@host:x", "repository_refused"),
+            ("ssh://git@host,other/x", "repository_refused"),
             ("http://host/a", "repository_refused"),
             ("/srv/a", "repository_refused"),
             ("file:///srv/a", "repository_refused"),
@@ -235,14 +228,11 @@ mod tests {
     }
 
     #[test]
-    fn ssh_hosts_are_compared_without_user_and_usual_port() {
-        for repo in ["git@Host:a.git", "ssh://git@host/a", "ssh://me@host:22/a"] {
-            let address = Address::check(repo, &[]).unwrap();
-            assert_eq!(address.host.as_deref(), Some("host"), "{repo}");
-        }
-        let other = Address::check("ssh://git@host:2222/a", &[]).unwrap();
-        assert_eq!(other.host.as_deref(), Some("host:2222"));
-        assert_eq!(Address::check("https://host/a", &[]).unwrap().host, None);
+    fn only_ssh_addresses_have_a_host_whose_key_is_known() {
+        let host = |repo| Address::check(repo, &[]).unwrap().host;
+        let known_as = |repo| host(repo).map(|host| host.to_string());
+        assert_eq!(known_as("git@Host:a.git").as_deref(), Some("host"));
+        assert_eq!(known_as("https://host/a"), None);
     }
 
     #[test]

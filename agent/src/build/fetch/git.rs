@@ -3,7 +3,7 @@
 use protocol::{log::Stream, report::CommitInfo};
 
 use super::{
-    Fetch, address::Address, home::Home, refs::Target, repository::Repository, submodules,
+    Fetch, address::Address, refs::Target, repository::Repository, settings::Settings, submodules,
 };
 use crate::build::{blocking::blocking, error::Error};
 
@@ -15,8 +15,7 @@ pub async fn fetch(
 ) -> Result<CommitInfo, Error> {
     let (repo, roots) = (repo.to_owned(), fetch.config.file_roots.clone());
     let address = blocking(move || Address::check(&repo, &roots)).await?;
-    let home = Home::of(fetch);
-    home.write().await?;
+    Settings::of(fetch).write().await?;
     let top = Repository::top(fetch, address).await?;
     let target = top.resolve(reference).await?;
     let at = format!("Fetching {} ({})", top.address.shown, shown(&target));
@@ -25,9 +24,8 @@ pub async fn fetch(
     let commit = top.commit(&target).await?;
     let at = format!("Commit {} {}", commit.sha, commit.title);
     fetch.log.line(Stream::Stdout, &at);
-    let fetched = submodules::fetch(top).await;
-    home.keep_known_hosts().await?;
-    fetched.map(|()| commit)
+    submodules::fetch(top).await?;
+    Ok(commit)
 }
 
 fn shown(target: &Target) -> &str {

@@ -3,10 +3,12 @@
 mod address;
 mod archive;
 mod git;
-mod home;
+mod known_hosts;
 mod refs;
 mod repository;
 mod said;
+mod settings;
+mod ssh_host;
 mod submodules;
 
 use std::{path::Path, sync::Arc, time::Duration};

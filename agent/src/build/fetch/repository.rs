@@ -10,14 +10,15 @@ use protocol::report::CommitInfo;
 use super::{
     Fetch,
     address::Address,
+    known_hosts,
     refs::{self, Target, Unresolved},
     said,
 };
 use crate::build::{error::Error, sandbox};
 
 /// Relative to the source folder, where git and so ssh run.
-const SSH_WITH_KEY: &str = "ssh -F ../home/ssh_config";
-const SSH_WITHOUT_KEY: &str = "ssh -F ../home/ssh_config -o PubkeyAuthentication=no";
+const SSH_WITH_KEY: &str = "ssh -F ../config/ssh_config";
+const SSH_WITHOUT_KEY: &str = "ssh -F ../config/ssh_config -o PubkeyAuthentication=no";
 
 const TITLE_MAX: usize = 200;
 
@@ -68,6 +69,7 @@ impl<'a> Repository<'a> {
     }
 
     async fn init(self) -> Result<Self, Error> {
+        known_hosts::ensure(self.fetch, &self.address).await?;
         self.checked(&["init", "--quiet"]).await?;
         Ok(self)
     }
@@ -180,7 +182,7 @@ impl<'a> Repository<'a> {
             .env("GIT_DIR", &self.git_folder)
             .env("GIT_WORK_TREE", self.work_tree())
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_CONFIG_GLOBAL", workspace.home().join("gitconfig"))
+            .env("GIT_CONFIG_GLOBAL", workspace.config().join("gitconfig"))
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("GIT_ALLOW_PROTOCOL", self.address.protocol)
             .env("GIT_SSH_VARIANT", "ssh")

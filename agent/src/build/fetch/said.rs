@@ -71,13 +71,26 @@ pub fn error(address: &Address, stderr: &[u8]) -> Error {
     }
 }
 
+/// The error for a server that has given no host key, with what ssh-keyscan says on standard error.
+pub fn without_host_key(address: &Address, stderr: &[u8]) -> Error {
+    let said = summary(address, stderr);
+    Error::RepositoryUnreachable {
+        repo: address.shown.clone(),
+        said: if said.is_empty() {
+            "no answer from its ssh server".to_owned()
+        } else {
+            said
+        },
+    }
+}
+
 /// What was said, on one line, without credentials and without chatter.
 fn summary(address: &Address, stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr).replace(&address.url, &address.shown);
     let lines: Vec<&str> = text
         .lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with("Warning: Permanently added"))
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .collect();
     let mut said = lines.join("; ");
     said.truncate(said.floor_char_boundary(SAID_MAX));

@@ -1,6 +1,9 @@
 //! Where sources come from: references, https, ssh with a deploy key, uploaded archives.
 
-use std::{os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
 
 use domain::id::ArchiveId;
 use flate2::{Compression, write::GzEncoder};
@@ -191,6 +194,9 @@ async fn ssh_needs_the_deploy_key_and_the_same_host_key_again() {
     let kept = kept.join(rig.platform.organization.to_string());
     let known = std::fs::read_to_string(&kept).unwrap();
     assert!(known.contains(&rig.namespace.host), "{known}");
+    let metadata = std::fs::metadata(&kept).unwrap();
+    let others_may_write = metadata.mode() & 0o022 != 0;
+    assert!(metadata.uid() == 0 && !others_may_write, "{metadata:?}");
     // Somebody else answers at that address.
     generate_key(&rig.folder.path().join("other")).unwrap();
     let other = std::fs::read_to_string(rig.folder.path().join("other.pub")).unwrap();
@@ -203,4 +209,12 @@ async fn ssh_needs_the_deploy_key_and_the_same_host_key_again() {
     std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o600)).unwrap();
     let (code, message) = rig.fails(&with(Some(key))).await;
     assert_eq!(code, "repository_host_key_changed", "{message}");
+
+    let nobody = format!(
+        "ssh://git@{}:{}/a",
+        rig.namespace.host,
+        free_port(&rig.namespace.host)
+    );
+    let (code, message) = rig.fails(&rig.item(&nobody)).await;
+    assert_eq!(code, "repository_unreachable", "{message}");
 }
