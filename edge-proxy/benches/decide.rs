@@ -108,7 +108,7 @@ fn measure() -> Vec<Measured> {
     );
     for (_, endpoint) in table.watched(|_| true) {
         endpoint.confirm(true);
-        endpoint.probe_succeeded();
+        endpoint.probe_succeeded(endpoint.verdict());
     }
     let hosts: Vec<_> = (0..1000)
         .map(|n| format!("service-{}.railhead.test", n * 97))

@@ -11,10 +11,7 @@ use domain::{
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
-    metrics::Metrics,
-    route::RouteTable,
-    tls::CertificateStore,
-    upstream::{counters::Counters, endpoint::Endpoint},
+    metrics::Metrics, route::RouteTable, tls::CertificateStore, upstream::counters::Counters,
 };
 
 /// Services whose endpoints are all dead and that wait for an agent's word; more are dropped,
@@ -72,9 +69,8 @@ impl State {
         let _ = self.discoveries.try_send(service);
     }
 
-    /// Nothing listens at an endpoint: ask its agent again and probe it.
-    pub fn connect_failed(&self, endpoint: &Endpoint) {
-        endpoint.ask_again();
+    /// Nothing listens at an endpoint: its agent is asked again, and it is probed.
+    pub fn connect_failed(&self) {
         self.confirm_wanted.notify_one();
         self.probe_wanted.notify_one();
     }

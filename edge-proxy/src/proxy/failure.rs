@@ -17,7 +17,7 @@ use crate::{
     upstream::endpoint::Failure,
 };
 
-/// Attempts that may break after they reached an instance (BEHAVIOUR §2, retries).
+/// Attempts that may break after they reached an instance.
 const BROKEN_ATTEMPTS: u32 = 2;
 
 impl Edge {
@@ -93,7 +93,7 @@ impl Edge {
         match &ctx.target {
             Some(Target::Instance { pool, endpoint }) => {
                 self.observer.metrics.upstream_failure(match failure {
-                    Failure::Connect => "connect",
+                    Failure::Connect | Failure::Silence => "connect",
                     Failure::Answer => "answer",
                 });
                 tracing::warn!(instance = %endpoint.spec.instance_id, address = %endpoint.spec.address,
@@ -101,7 +101,7 @@ impl Edge {
                 pool.record_failure(endpoint, failure, Instant::now());
                 if failure == Failure::Connect {
                     ctx.tried.refused.push(endpoint.spec.instance_id);
-                    self.state.connect_failed(endpoint);
+                    self.state.connect_failed();
                 } else {
                     ctx.tried.instances.push(endpoint.spec.instance_id);
                 }

@@ -102,7 +102,7 @@ impl Edge {
     fn last_resort(&self, service: ServiceId, ctx: &RequestCtx) -> Option<Target> {
         let routes = self.state.routes.load();
         let pool = routes.service(service)?;
-        let endpoint = pool.all().into_iter().find(|endpoint| {
+        let endpoint = pool.all(Instant::now()).into_iter().find(|endpoint| {
             endpoint.confirmed() == Confirmed::Yes
                 && !ctx.tried.instances.contains(&endpoint.spec.instance_id)
                 && !ctx.tried.refused.contains(&endpoint.spec.instance_id)

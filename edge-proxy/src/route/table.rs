@@ -221,9 +221,10 @@ mod tests {
             &RouteTable::default(),
             &Counters::default(),
         );
-        for endpoint in first.service(id).unwrap().all() {
+        let now = Instant::now();
+        for endpoint in first.service(id).unwrap().all(now) {
             endpoint.confirm(true);
-            endpoint.probe_succeeded();
+            endpoint.probe_succeeded(endpoint.verdict());
         }
         let second = RouteTable::build(
             &[],
@@ -233,9 +234,9 @@ mod tests {
         );
         let pool = second.service(id).unwrap();
         let state: Vec<_> = pool
-            .all()
+            .all(now)
             .iter()
-            .map(|e| (e.spec.address.port(), e.is_usable(Instant::now())))
+            .map(|e| (e.spec.address.port(), e.is_usable(now)))
             .collect();
         assert_eq!(state, [(2, true), (3, false), (1, true)]);
     }
@@ -250,6 +251,7 @@ mod tests {
             &Counters::default(),
         );
         let second = RouteTable::build(&[], &[&service(id, vec![])], &first, &Counters::default());
-        assert!(second.service(id).unwrap().all().is_empty());
+        let pool = second.service(id).unwrap();
+        assert!(pool.all(Instant::now()).is_empty());
     }
 }

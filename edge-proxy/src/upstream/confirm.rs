@@ -1,5 +1,5 @@
 //! Asks agents whether an instance holds its address (DESIGN §5, endpoints). Without a yes nothing
-//! is sent there; while an agent can't be reached its last answer stands (see `answer`), also across a restart.
+//! is sent there; while an agent can't be reached its last answer stands (see `verdict`), also across a restart.
 
 use std::{
     net::SocketAddr,
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{
     discover::Agents,
-    endpoint::{Confirmed, Endpoint},
+    endpoint::{Confirmed, Endpoint, Verdict},
     memory::Memory,
     pass::Pace,
     places::{Place, Places},
@@ -55,6 +55,8 @@ struct Question {
     endpoint: Arc<Endpoint>,
     agent: SocketAddr,
     place: Place,
+    /// What is known of the endpoint when the question begins.
+    asked: Verdict,
 }
 
 /// What is asked now.
@@ -69,11 +71,12 @@ fn due(routes: &RouteTable, places: &mut Places, now: Instant) -> Vec<Question> 
     });
     let questions = endpoints.into_iter().zip(asked);
     questions
-        .map(|((pool, endpoint), (agent, place))| Question {
+        .map(|((pool, endpoint), (agent, place, asked))| Question {
             pool,
             endpoint,
             agent,
             place,
+            asked,
         })
         .collect()
 }
@@ -84,19 +87,19 @@ fn place(
     routes: &RouteTable,
     places: &mut Places,
     now: Instant,
-) -> Option<(SocketAddr, Place)> {
+) -> Option<(SocketAddr, Place, Verdict)> {
     if !endpoint.wants_confirmation() {
         return None;
     }
     let node = endpoint.spec.node_id;
     let (agent, place) = (routes.agent(node)?, places.take(node)?);
-    let is_due = endpoint.take_question(AGAIN, now);
-    is_due.then_some((agent, place))
+    let asked = endpoint.take_question(AGAIN, now)?;
+    Some((agent, place, asked))
 }
 
 impl Question {
     fn is_of_a_doubt(&self) -> bool {
-        self.endpoint.confirmed() == Confirmed::Doubted
+        self.asked.confirmed == Confirmed::Doubted
     }
 
     /// True when the answer changed something.
@@ -112,11 +115,11 @@ impl Question {
                         && c.address == spec.address
                         && c.service_id == self.pool.service_id
                 });
-                tell(&self.endpoint, holds)
+                tell(&self.endpoint, self.asked, holds)
             }
             Err(error) => {
                 tracing::debug!(instance = %spec.instance_id, %error, "an agent did not answer; its last answer stands");
-                self.endpoint.unanswered()
+                self.endpoint.unanswered(self.asked)
             }
         };
         self.endpoint.question_ended();
@@ -124,8 +127,8 @@ impl Question {
     }
 }
 
-fn tell(endpoint: &Endpoint, holds: bool) -> bool {
-    let (spec, changed) = (endpoint.spec, endpoint.confirm(holds));
+fn tell(endpoint: &Endpoint, asked: Verdict, holds: bool) -> bool {
+    let (spec, changed) = (endpoint.spec, endpoint.answered(asked, holds));
     if changed {
         tracing::info!(instance = %spec.instance_id, address = %spec.address, holds, "an agent answered for an endpoint");
     }

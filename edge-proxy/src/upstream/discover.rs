@@ -1,8 +1,8 @@
 //! Cut off from the control plane, all endpoints of a service may be dead while its instances live
-//! at new addresses: then the agents of this region are asked for that service (DESIGN §5, cut off).
+//! at new addresses: then the agents of this region are asked for that service.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -13,7 +13,6 @@ use futures::future::join_all;
 use protocol::{agent_api::Confirmation, item, join::Role};
 use tokio::sync::mpsc;
 
-use super::endpoint::Endpoint;
 use crate::state::State;
 
 /// Of a confirmation: a handshake takes its time on a busy machine, and asking anew begins another.
@@ -170,43 +169,43 @@ fn is_due(last: &mut HashMap<ServiceId, Instant>, service: ServiceId, now: Insta
 
 async fn discover(state: &State, agents: &Agents, service: ServiceId) {
     let routes = state.routes.load_full();
-    let Some(pool) = routes.service(service) else {
-        return;
-    };
     let asked = routes.agents().map(|(node, agent)| async move {
         let answer = agents.instances(node, agent, service).await;
-        let instances = answer.unwrap_or_else(|error| {
-            tracing::debug!(%node, %error, "an agent did not name its instances");
-            Vec::new()
-        });
-        (node, instances)
+        (node, answer)
     });
-    let answers = join_all(asked).await;
-    let known = pool.all();
-    let found: Vec<Arc<Endpoint>> = answers
-        .into_iter()
-        .flat_map(|(node, instances)| instances.into_iter().map(move |c| (node, c)))
-        .filter(|(_, c)| c.ready && c.service_id == service)
-        .map(|(node_id, c)| item::Endpoint {
-            instance_id: c.instance_id,
-            node_id,
-            address: c.address,
-        })
-        .filter(|spec| !pool.endpoints().iter().any(|e| e.spec == *spec))
-        .map(|spec| {
-            let before = known.iter().find(|e| e.spec == spec).cloned();
-            before.unwrap_or_else(|| {
-                let endpoint = Endpoint::new(spec);
-                endpoint.confirm(true);
-                Arc::new(endpoint)
-            })
-        })
-        .collect();
-    if !found.is_empty() {
-        tracing::info!(%service, count = found.len(), "agents named instances that the routes do not have");
+    let (mut named, mut silent) = (HashSet::new(), Vec::new());
+    for (node, answer) in join_all(asked).await {
+        match answer {
+            Ok(instances) => named.extend(endpoints(node, service, &instances)),
+            Err(error) => {
+                tracing::debug!(%node, %error, "an agent did not name its instances; what it named last stands");
+                silent.push(node);
+            }
+        }
     }
-    pool.set_discovered(found);
-    state.probe_wanted.notify_one();
+    // The table may have changed meanwhile: it belongs into the newest.
+    let routes = state.routes.load();
+    if let Some(pool) = routes.service(service) {
+        let found = pool.set_discovered(named, &silent, Instant::now());
+        if found > 0 {
+            tracing::info!(%service, count = found, "agents named instances that the routes do not have");
+        }
+        state.probe_wanted.notify_one();
+    }
+}
+
+/// Those of a service that are ready.
+fn endpoints(
+    node_id: NodeId,
+    service: ServiceId,
+    named: &[Confirmation],
+) -> impl Iterator<Item = item::Endpoint> {
+    let ready = move |c: &&Confirmation| c.ready && c.service_id == service;
+    named.iter().filter(ready).map(move |c| item::Endpoint {
+        instance_id: c.instance_id,
+        node_id,
+        address: c.address,
+    })
 }
 
 #[cfg(test)]

@@ -37,8 +37,8 @@ pub async fn run(state: Arc<State>) {
             }
             () = ended.notified() => {}
         }
-        quick.begin(&ended);
-        slow.begin(&ended);
+        quick.begin(&state, &ended);
+        slow.begin(&state, &ended);
     }
 }
 
@@ -69,14 +69,16 @@ impl Default for Lane {
 
 impl Lane {
     /// Begins as many probes as there are places; each says when it has ended.
-    fn begin(&mut self, ended: &Arc<Notify>) {
+    fn begin(&mut self, state: &Arc<State>, ended: &Arc<Notify>) {
         while !self.waiting.is_empty()
             && let Ok(place) = Arc::clone(&self.places).try_acquire_owned()
             && let Some(probe) = self.waiting.pop_front()
         {
-            let ended = Arc::clone(ended);
+            let (state, ended) = (Arc::clone(state), Arc::clone(ended));
             tokio::spawn(async move {
-                probe.run().await;
+                if probe.run().await {
+                    state.confirm_wanted.notify_one();
+                }
                 drop(place);
                 ended.notify_one();
             });

@@ -1,7 +1,6 @@
 //! Instances of this region: which may be used (confirmed by their agent, healthy, not ejected),
 //! which one a request gets, and how it is connected.
 
-mod answer;
 pub mod confirm;
 pub mod connect;
 pub mod counters;

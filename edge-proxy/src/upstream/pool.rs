@@ -1,13 +1,13 @@
 //! The endpoints of one service in this region, and the choice among them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
-use domain::id::{DeploymentId, InstanceId, ServiceId};
+use arc_swap::ArcSwapOption;
+use domain::id::{DeploymentId, InstanceId, NodeId, ServiceId};
 use protocol::item::{self, ServiceItem};
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 
 /// How long an endpoint that left the table may still serve when no new one can.
 const LEAVING_FOR: Duration = Duration::from_secs(60);
-/// At most this share of a service's endpoints is ejected (BEHAVIOUR §2, breaker).
+/// At most this share of a service's endpoints is ejected.
 const MAX_EJECTED_PERCENT: usize = 50;
 
 /// A service's endpoints, of one generation of the table.
@@ -33,26 +33,13 @@ pub struct ServicePool {
     pub counter: Arc<Counter>,
     endpoints: Vec<Arc<Endpoint>>,
     leaving: Vec<(Arc<Endpoint>, Instant)>,
-    discovered: Arc<Discovered>,
-}
-
-/// Endpoints that agents named themselves while the feed's were all dead. Outlives one table.
-#[derive(Debug)]
-pub struct Discovered {
-    /// What the agents named.
-    pub endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
-}
-
-impl Default for Discovered {
-    fn default() -> Self {
-        Self {
-            endpoints: ArcSwap::from_pointee(Vec::new()),
-        }
-    }
+    /// What agents named themselves while the feed's were all dead.
+    discovered: ArcSwapOption<Vec<Arc<Endpoint>>>,
 }
 
 /// The pool for an item; endpoints that were there before keep their state, and those that are
-/// gone stay in reserve until a new one can be used.
+/// gone stay in reserve until a new one can be used. One address of one instance is one endpoint, whoever names it:
+/// what one knows of it, all know.
 #[must_use]
 pub fn carry_over(
     item: &ServiceItem,
@@ -61,7 +48,7 @@ pub fn carry_over(
     now: Instant,
 ) -> ServicePool {
     let mut known: HashMap<item::Endpoint, Arc<Endpoint>> = before
-        .map(|pool| pool.all().into_iter().map(|e| (e.spec, e)).collect())
+        .map(|pool| pool.all(now).into_iter().map(|e| (e.spec, e)).collect())
         .unwrap_or_default();
     let endpoints: Vec<_> = item
         .endpoints
@@ -83,7 +70,7 @@ pub fn carry_over(
         counter: counters.of(item.deployment_id),
         endpoints,
         leaving,
-        discovered: before.map_or_else(Arc::default, |b| Arc::clone(&b.discovered)),
+        discovered: ArcSwapOption::new(before.and_then(|before| before.discovered.load_full())),
     }
 }
 
@@ -124,28 +111,52 @@ impl ServicePool {
             && self.leaving(now).any(|e| e.is_usable(now))
     }
 
-    /// Shows those that are confirmed and probed: of the feed, and those that agents named. A leaving one
-    /// is no longer asked after.
+    /// Shows those that are confirmed and probed: of the feed, those that agents named, and of those that are leaving
+    /// the ones of which it is not known whether they may be used. The others of these are let go in peace.
     pub fn each_watched(&self, mut look: impl FnMut(&Arc<Endpoint>)) {
+        let unjudged =
+            |e: &&Arc<Endpoint>| e.is_probed() && (e.wants_confirmation() || e.awaits_probe());
+        let leaving = self.leaving.iter().map(|(endpoint, _)| endpoint);
         self.endpoints.iter().for_each(&mut look);
-        self.discovered.endpoints.load().iter().for_each(look);
+        leaving.filter(unjudged).for_each(&mut look);
+        self.discovered().iter().for_each(look);
     }
 
     /// Those of the feed, those that are leaving, and those that agents named.
     #[must_use]
-    pub fn all(&self) -> Vec<Arc<Endpoint>> {
-        let discovered = self.discovered.endpoints.load();
-        self.endpoints
-            .iter()
-            .chain(self.leaving.iter().map(|(e, _)| e))
-            .chain(discovered.iter())
-            .cloned()
-            .collect()
+    pub fn all(&self, now: Instant) -> Vec<Arc<Endpoint>> {
+        let given = self.endpoints.iter().chain(self.leaving(now));
+        given.cloned().chain(self.discovered()).collect()
     }
 
-    /// Replaces what agents named.
-    pub fn set_discovered(&self, endpoints: Vec<Arc<Endpoint>>) {
-        self.discovered.endpoints.store(Arc::new(endpoints));
+    fn discovered(&self) -> Vec<Arc<Endpoint>> {
+        let discovered = self.discovered.load();
+        discovered
+            .as_ref()
+            .map_or_else(Vec::new, |all| all.to_vec())
+    }
+
+    /// Replaces what agents named, but for nodes whose agents were silent. Returns how many the feed does not have.
+    pub fn set_discovered(
+        &self,
+        named: HashSet<item::Endpoint>,
+        silent: &[NodeId],
+        now: Instant,
+    ) -> usize {
+        let (known, before) = (self.all(now), self.discovered());
+        let is_routed = |spec: &item::Endpoint| self.endpoints.iter().any(|e| e.spec == *spec);
+        let named = named.into_iter().filter(|spec| !is_routed(spec));
+        let named = named.map(|spec| {
+            let same = known.iter().find(|e| e.spec == spec);
+            same.map_or_else(|| Arc::new(named_now(spec, now)), Arc::clone)
+        });
+        let kept = before
+            .into_iter()
+            .filter(|e| silent.contains(&e.spec.node_id) && !is_routed(&e.spec));
+        let all: Vec<_> = named.chain(kept).collect();
+        let count = all.len();
+        self.discovered.store((count > 0).then(|| Arc::new(all)));
+        count
     }
 
     /// The usable endpoint with the fewest requests in flight that was not tried yet: one of the
@@ -154,7 +165,7 @@ impl ServicePool {
     pub fn choose(&self, tried: &[InstanceId], now: Instant) -> Option<Arc<Endpoint>> {
         let fit = |e: &&Arc<Endpoint>| e.is_usable(now) && !tried.contains(&e.spec.instance_id);
         least_loaded(self.endpoints.iter().filter(fit))
-            .or_else(|| least_loaded(self.discovered.endpoints.load().iter().filter(fit)))
+            .or_else(|| least_loaded(self.discovered().iter().filter(fit)))
             .or_else(|| least_loaded(self.leaving(now).filter(fit)))
     }
 
@@ -179,6 +190,13 @@ impl ServicePool {
     }
 }
 
+/// To name it is to confirm it.
+fn named_now(spec: item::Endpoint, now: Instant) -> Endpoint {
+    let endpoint = Endpoint::known_since(spec, now);
+    endpoint.confirm(true);
+    endpoint
+}
+
 fn least_loaded<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Option<Arc<Endpoint>> {
     let offset = usize::from(rand::random::<u8>());
     endpoints
@@ -189,18 +207,11 @@ fn least_loaded<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use domain::id::NodeId;
-
     use super::*;
+    use crate::upstream::endpoint::Confirmed;
 
     fn pool(count: u16) -> ServicePool {
-        let endpoints = (1..=count)
-            .map(|port| item::Endpoint {
-                instance_id: InstanceId::new(),
-                node_id: NodeId::new(),
-                address: ([127, 0, 0, 1], port).into(),
-            })
-            .collect();
+        let endpoints = (1..=count).map(at).collect();
         let item = ServiceItem {
             service_id: ServiceId::new(),
             deployment_id: DeploymentId::new(),
@@ -210,10 +221,44 @@ mod tests {
         };
         let pool = carry_over(&item, None, &Counters::default(), Instant::now());
         for endpoint in pool.endpoints() {
-            endpoint.confirm(true);
-            endpoint.probe_succeeded();
+            comes_up(endpoint);
         }
         pool
+    }
+
+    fn comes_up(endpoint: &Endpoint) {
+        endpoint.confirm(true);
+        endpoint.probe_succeeded(endpoint.verdict());
+    }
+
+    fn watched(pool: &ServicePool) -> Vec<item::Endpoint> {
+        let mut watched = Vec::new();
+        pool.each_watched(|endpoint| watched.push(endpoint.spec));
+        watched
+    }
+
+    /// As `before`, with this one in the place of all.
+    fn changed_to(
+        endpoint: item::Endpoint,
+        before: &Arc<ServicePool>,
+        now: Instant,
+    ) -> ServicePool {
+        let item = ServiceItem {
+            service_id: before.service_id,
+            deployment_id: DeploymentId::new(),
+            endpoints: vec![endpoint],
+            health_path: None,
+            traceparent: None,
+        };
+        carry_over(&item, Some(before), &Counters::default(), now)
+    }
+
+    fn at(port: u16) -> item::Endpoint {
+        item::Endpoint {
+            instance_id: InstanceId::new(),
+            node_id: NodeId::new(),
+            address: ([127, 0, 0, 1], port).into(),
+        }
     }
 
     #[test]
@@ -257,20 +302,10 @@ mod tests {
     #[test]
     fn a_leaving_endpoint_serves_until_a_new_one_can() {
         let (before, now) = (Arc::new(pool(1)), Instant::now());
-        let old = before.endpoints()[0].spec;
-        let mut item = ServiceItem {
-            service_id: before.service_id,
-            deployment_id: DeploymentId::new(),
-            endpoints: vec![item::Endpoint {
-                instance_id: InstanceId::new(),
-                address: ([127, 0, 0, 1], 9).into(),
-                ..old
-            }],
-            health_path: None,
-            traceparent: None,
-        };
-        let after = carry_over(&item, Some(&before), &Counters::default(), now);
-        assert_eq!(after.choose(&[], now).map(|e| e.spec), Some(old));
+        let (old, new) = (before.endpoints()[0].spec, at(9));
+        let after = Arc::new(changed_to(new, &before, now));
+        let chosen = || after.choose(&[], now).map(|e| e.spec);
+        assert_eq!(chosen(), Some(old));
         let (patience, late) = (Duration::from_secs(5), now + Duration::from_secs(6));
         assert!(!after.is_settled(patience, late), "the old one is needed");
         assert!(
@@ -279,20 +314,75 @@ mod tests {
         );
         after.endpoints()[0].confirm(true);
         assert!(!after.is_settled(patience, late), "it was not probed");
-        after.endpoints()[0].probe_succeeded();
+        comes_up(&after.endpoints()[0]);
         assert!(after.is_settled(patience, late));
+        assert_eq!(chosen(), Some(new));
+    }
+
+    #[test]
+    fn what_has_left_for_good_is_no_last_resort_and_its_state_is_forgotten() {
+        let (before, now) = (Arc::new(pool(1)), Instant::now());
+        let old = before.endpoints()[0].spec;
+        let after = Arc::new(changed_to(at(9), &before, now));
+        let has_old = |pool: &ServicePool, now| pool.all(now).iter().any(|e| e.spec == old);
+        assert!(has_old(&after, now) && !has_old(&after, now + LEAVING_FOR));
+        let back = changed_to(old, &after, now + LEAVING_FOR);
+        assert!(!back.has_usable(now), "it must be confirmed anew");
+        let back = changed_to(old, &after, now);
+        assert!(back.has_usable(now), "it was seldom away");
+    }
+
+    #[test]
+    fn a_leaving_endpoint_is_watched_only_while_it_is_not_known_whether_it_may_be_used() {
+        let (before, now) = (Arc::new(pool(1)), Instant::now());
+        let (old, new) = (Arc::clone(&before.endpoints()[0]), at(9));
+        let after = changed_to(new, &before, now);
+        assert_eq!(watched(&after), [new]);
+
+        old.request_failed(Failure::Connect, false, now);
+        assert_eq!(watched(&after), [new, old.spec]);
+        assert!(!after.has_usable(now));
+        comes_up(&old);
+        assert!(!after.has_usable(now), "it must be said again");
+        old.confirm(true);
+        assert!(after.has_usable(now));
+        assert_eq!(watched(&after), [new]);
+
+        old.request_failed(Failure::Connect, false, now);
+        old.confirm(false);
+        assert_eq!(watched(&after), [new], "it is gone");
+    }
+
+    #[test]
+    fn a_refusal_is_not_forgotten_when_agents_or_the_feed_name_the_same_one_again() {
+        let (before, now) = (Arc::new(pool(1)), Instant::now());
+        let (named, routed) = (at(7), before.endpoints()[0].spec);
+        let found = before.set_discovered(HashSet::from([named, routed]), &[], now);
+        assert_eq!(found, 1, "what is routed is not named again");
+        let discovered = before.all(now).pop().unwrap();
+        comes_up(&discovered);
+        discovered.request_failed(Failure::Connect, false, now);
+        before.set_discovered(HashSet::from([named]), &[], now);
+        let routed = Arc::new(changed_to(named, &before, now));
+        let has_left = changed_to(at(8), &routed, now);
+        for pool in [&*before, &*routed, &has_left] {
+            let all = pool.all(now);
+            let mut same = all.iter().filter(|e| e.spec == named);
+            assert!(same.all(|e| Arc::ptr_eq(e, &discovered)));
+            assert!(all.iter().any(|e| e.spec == named));
+        }
+        assert_eq!(discovered.confirmed(), Confirmed::Doubted);
+    }
+
+    #[test]
+    fn what_an_agent_named_stands_while_it_is_silent() {
+        let (pool, now) = (pool(0), Instant::now());
+        let (stays, gone) = (at(7), at(8));
+        pool.set_discovered(HashSet::from([stays, gone]), &[], now);
         assert_eq!(
-            after.choose(&[], now).map(|e| e.spec),
-            Some(item.endpoints[0])
+            pool.set_discovered(HashSet::new(), &[stays.node_id], now),
+            1
         );
-        let much_later = now + LEAVING_FOR;
-        item.endpoints[0].address.set_port(10);
-        let third = carry_over(
-            &item,
-            Some(&Arc::new(after)),
-            &Counters::default(),
-            much_later,
-        );
-        assert!(third.all().iter().all(|e| e.spec != old));
+        assert_eq!(watched(&pool), [stays]);
     }
 }

@@ -9,11 +9,11 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::timeout_at,
 };
 
 use super::{
-    endpoint::{Endpoint, Failure},
+    endpoint::{Confirmed, Endpoint, Failure, Verdict},
     pool::ServicePool,
 };
 
@@ -31,33 +31,45 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Probes and records the result.
-    pub async fn run(self) {
-        let begun = Instant::now();
-        let (spec, path) = (self.endpoint.spec, self.pool.health_path.as_deref());
-        let passed = timeout(TIMEOUT, probe(spec.address, path)).await;
-        match passed.unwrap_or(Err(Failure::Answer)) {
+    /// Probes and records the result. True when its agent must be asked, or heard, anew.
+    pub async fn run(self) -> bool {
+        let (begun, known) = (Instant::now(), self.endpoint.verdict());
+        let passed = probe(self.endpoint.spec.address, self.pool.health_path.as_deref()).await;
+        let changed = self.record(known, passed);
+        self.endpoint.probe_ended(begun.elapsed());
+        changed && self.endpoint.confirmed() == Confirmed::Doubted
+    }
+
+    /// True when it came up or went down.
+    fn record(&self, known: Verdict, passed: Result<(), Failure>) -> bool {
+        let (instance, address) = (self.endpoint.spec.instance_id, self.endpoint.spec.address);
+        match passed {
             Ok(()) => {
-                if self.endpoint.probe_succeeded() {
-                    tracing::info!(instance = %spec.instance_id, address = %spec.address, "endpoint is up");
+                let came_up = self.endpoint.probe_succeeded(known);
+                if came_up {
+                    tracing::info!(%instance, %address, "endpoint is up");
                 }
+                came_up
             }
             Err(failure) => {
-                if self.endpoint.probe_failed(failure) {
-                    tracing::warn!(instance = %spec.instance_id, address = %spec.address, ?failure, "endpoint is down");
+                let went_down = self.endpoint.probe_failed(failure);
+                if went_down {
+                    tracing::warn!(%instance, %address, ?failure, "endpoint is down");
                 }
+                went_down
             }
         }
-        self.endpoint.probe_ended(begun.elapsed());
     }
 }
 
 async fn probe(address: SocketAddr, path: Option<&str>) -> Result<(), Failure> {
-    let connected = TcpStream::connect(address).await;
+    let until = tokio::time::Instant::now() + TIMEOUT;
+    let connected = timeout_at(until, TcpStream::connect(address)).await;
+    let connected = connected.map_err(|_| Failure::Silence)?;
     let mut stream = connected.map_err(|_| Failure::Connect)?;
     let Some(path) = path else { return Ok(()) };
-    match ask(&mut stream, path, &address.to_string()).await {
-        Ok(200..=299) => Ok(()),
+    match timeout_at(until, ask(&mut stream, path, &address.to_string())).await {
+        Ok(Ok(200..=299)) => Ok(()),
         _ => Err(Failure::Answer),
     }
 }

@@ -116,7 +116,6 @@ impl World {
             if let Some(pool) = edge.table.service(service) {
                 pool.record_failure(&endpoint, Failure::Connect, clock::instant(self.now));
             }
-            endpoint.ask_again();
         }
         None
     }

@@ -21,7 +21,7 @@ use edge_proxy::{
 use link::follow::{Standing, State};
 use protocol::{
     feed::{Commit, signature::FeedKeys},
-    item::{GlobalRouteItem, RegionRouteItem},
+    item::{self, GlobalRouteItem, RegionRouteItem},
     report::{EdgeReport, RoleReport, Traffic},
 };
 
@@ -137,6 +137,16 @@ impl Edge {
         ));
         self.newest = (global.commit.clone(), region.commit.clone());
         self.settling = true;
+    }
+
+    /// Where the feed leads to, in an order of its own.
+    #[must_use]
+    pub fn routed(&self) -> Vec<item::Endpoint> {
+        let pools = self.table.services();
+        let endpoints = pools.flat_map(|pool| pool.endpoints());
+        let mut all: Vec<_> = endpoints.map(|endpoint| endpoint.spec).collect();
+        all.sort_unstable_by_key(|spec| spec.instance_id);
+        all
     }
 
     /// Endpoints in an order of their own, with their pools.

@@ -79,8 +79,7 @@ impl World {
         let Some(edge) = self.edges[index].edge.as_ref() else {
             return;
         };
-        let specs: Vec<_> = edge.endpoints().iter().map(|(_, e)| e.spec).collect();
-        for spec in specs {
+        for spec in edge.routed() {
             let node = self.nodes.get(self.index_of(spec.node_id));
             let container = node.and_then(|node| node.containers.get(&spec.instance_id));
             if container.is_some_and(|container| container.told_to_stop) {
@@ -138,12 +137,12 @@ impl World {
 
     fn ask(&self, index: usize, service: domain::id::ServiceId, endpoint: &Arc<Endpoint>) {
         let again = std::time::Duration::from_millis(ASK_AGAIN);
-        if !endpoint.take_question(again, clock::instant(self.now)) {
+        let Some(asked) = endpoint.take_question(again, clock::instant(self.now)) else {
             return;
-        }
+        };
         match self.hear(index, service, endpoint) {
-            Some(holds) => endpoint.confirm(holds),
-            None => endpoint.unanswered(),
+            Some(holds) => endpoint.answered(asked, holds),
+            None => endpoint.unanswered(asked),
         };
         endpoint.question_ended();
     }
@@ -181,7 +180,7 @@ impl World {
             return;
         }
         if self.answers(index, endpoint) {
-            endpoint.probe_succeeded();
+            endpoint.probe_succeeded(endpoint.verdict());
         } else {
             endpoint.probe_failed(Failure::Connect);
         }

@@ -180,7 +180,7 @@ impl Victim {
             let runs = good.is_good(&endpoint.spec);
             endpoint.confirm(runs);
             if runs {
-                endpoint.probe_succeeded();
+                endpoint.probe_succeeded(endpoint.verdict());
             }
         }
     }
