@@ -2,6 +2,10 @@
 //! the engine knows nothing, and at which every further start of this container fails ("task …: already exists"). The
 //! engine's own records say which containers run; those, and other engines' containers, are left alone (docs/adr/0047).
 
+mod folders;
+
+pub use folders::remove_unbegun;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -109,13 +113,17 @@ impl Shim {
         if !is_its_own || task.join(WRITTEN_FIRST).exists() {
             return Ok(());
         }
-        match fs::remove_dir_all(task) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Remove {
-                path: task.clone(),
-                source,
-            }),
-            _ => Ok(()),
-        }
+        remove(task)
+    }
+}
+
+fn remove(task: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(task) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Remove {
+            path: task.into(),
+            source,
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -201,7 +209,7 @@ mod tests {
 
     /// Waits for a line, under a shim's name and with its arguments, in the folder of its task. The system shows the
     /// arguments of a program only a moment after `spawn` has answered: when it says something they are there.
-    fn shim(container: &str, task: &Path) -> Child {
+    pub fn shim(container: &str, task: &Path) -> Child {
         let script = "echo begun; read line";
         let mut shim = Command::new("sh")
             .arg0("/usr/bin/containerd-shim-runc-v2")
@@ -217,7 +225,7 @@ mod tests {
         shim
     }
 
-    fn record(data_root: &Path, container: &str, running: bool) {
+    pub fn record(data_root: &Path, container: &str, running: bool) {
         let folder = data_root.join("containers").join(container);
         fs::create_dir_all(&folder).unwrap();
         let record =
@@ -225,7 +233,7 @@ mod tests {
         fs::write(folder.join("config.v2.json"), record.to_string()).unwrap();
     }
 
-    fn id() -> String {
+    pub fn id() -> String {
         InstanceId::new().uuid().simple().to_string()
     }
 

@@ -33,6 +33,9 @@ enum Task {
         /// The engine's data folder.
         #[arg(long, value_name = "FOLDER")]
         data_root: PathBuf,
+        /// The state folder of its containerd; without it folders of tasks without a shim are left.
+        #[arg(long, value_name = "FOLDER")]
+        containerd_state: Option<PathBuf>,
         /// The engine and its arguments.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
@@ -42,8 +45,13 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     telemetry::init_crypto();
     let arguments = Arguments::parse();
-    if let Some(Task::StartEngine { data_root, command }) = arguments.task {
-        return start_engine(&data_root, &command);
+    if let Some(Task::StartEngine {
+        data_root,
+        containerd_state,
+        command,
+    }) = arguments.task
+    {
+        return start_engine(&data_root, containerd_state.as_deref(), &command);
     }
     serve(Config::load(
         &arguments.config.context("--config FILE is missing")?,
@@ -61,13 +69,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// What can't be repaired is the engine's to judge.
-fn start_engine(data_root: &Path, command: &[OsString]) -> anyhow::Result<()> {
+fn start_engine(
+    data_root: &Path,
+    containerd_state: Option<&Path>,
+    command: &[OsString],
+) -> anyhow::Result<()> {
     let telemetry = telemetry::init(&telemetry::Config {
         service: "start-engine",
         otlp_endpoint: None,
         log_filter: None,
     })?;
-    if let Err(error) = repair(data_root) {
+    if let Err(error) = repair(data_root, containerd_state) {
         tracing::error!(error = format!("{error:#}"), folder = %data_root.display(), "what a kill of the engine may have left is not looked after");
     }
     // Lines are written by another thread, which does not outlive the exec.
@@ -77,14 +89,20 @@ fn start_engine(data_root: &Path, command: &[OsString]) -> anyhow::Result<()> {
         .with_context(|| format!("starting {}", program.display()))
 }
 
-/// Both, or neither while the engine runs.
-fn repair(data_root: &Path) -> anyhow::Result<()> {
+/// All, or nothing while the engine runs.
+fn repair(data_root: &Path, containerd_state: Option<&Path>) -> anyhow::Result<()> {
     let folder = data_root.display();
     for network in engine_store::repair(data_root)? {
         tracing::info!(%network, %folder, "a removal of this network that was cut off, or an old copy of its record, was found: the engine can go on with it");
     }
     for container in engine_tasks::end_cut_off_starts(data_root)? {
         tracing::info!(%container, %folder, "what was left of a start of this container that was cut off is ended: the engine can start it again");
+    }
+    let Some(state) = containerd_state else {
+        return Ok(());
+    };
+    for container in engine_tasks::remove_unbegun(data_root, state)? {
+        tracing::info!(%container, %folder, "the folder of a task of this container that never had a shim is removed: the engine can start it again");
     }
     Ok(())
 }

@@ -124,7 +124,7 @@ impl Engine {
                 format!("unix://{}", socket(region, self.name).display()),
             ),
             ("--data-root", path(self.data.clone())),
-            ("--exec-root", path(exec_root)),
+            ("--exec-root", path(exec_root.clone())),
             ("--pidfile", path(region.run(&format!("{}.pid", self.name)))),
             (
                 "--containerd-namespace",
@@ -145,12 +145,14 @@ impl Engine {
             ("--userland-proxy", "false".to_owned()),
             ("--log-level", "warn".to_owned()),
         ];
-        // Repairs the engine's networks and becomes the engine, as on real nodes (docs/adr/0041).
+        // Repairs what a kill may have left and becomes the engine, as on real nodes (docs/adr/0041, 0047).
         let mut argv = vec![
             path(plan.bin("agent")),
             "start-engine".to_owned(),
             "--data-root".to_owned(),
             path(self.data.clone()),
+            "--containerd-state".to_owned(),
+            path(exec_root.join("containerd/daemon")),
             "--".to_owned(),
             "dockerd".to_owned(),
         ];

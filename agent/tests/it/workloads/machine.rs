@@ -4,8 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
+use agent::runtime::architecture;
 use bollard::{
     body_full,
+    models::ContainerCreateBody,
     query_parameters::{
         ImportImageOptionsBuilder, PushImageOptionsBuilder, RemoveImageOptionsBuilder,
     },
@@ -187,6 +189,21 @@ impl Machine {
             .await
             .unwrap();
         digest
+    }
+
+    /// A container that somebody has made who knows nothing of the platform, not started; its id.
+    pub async fn container(&self) -> String {
+        const IMAGE: &str = "somebody:1";
+        let client = self.client();
+        let archive = archive(IMAGE, "1000", &["sleep", "600"], architecture());
+        let options = ImportImageOptionsBuilder::new().build();
+        let loaded = client.import_image(options, body_full(archive.into()), None);
+        loaded.try_collect::<Vec<_>>().await.unwrap();
+        let container = ContainerCreateBody {
+            image: Some(IMAGE.to_owned()),
+            ..ContainerCreateBody::default()
+        };
+        client.create_container(None, container).await.unwrap().id
     }
 
     /// The first process of an instance's container.

@@ -8,4 +8,5 @@ mod node;
 mod outside;
 mod process;
 mod published;
+mod starts;
 mod survival;
