@@ -241,7 +241,8 @@ fn standing(edge: &FakeEdge, service: ServiceId) -> Option<Standing> {
 }
 
 /// As a backup from before the service's first deployment would have it, when it was wanted in one
-/// region only.
+/// region only. A region's routes are gone from all rings, as they are written: of one ring only, its edges would
+/// be waited for and have nothing to acknowledge.
 async fn restore(platform: &Platform, service: ServiceId) {
     let mut tx = platform.pool.begin().await.unwrap();
     sqlx::query("update service set current_deployment_id = null, routed_deployment_id = null, spec = $2 where id = $1")
@@ -253,14 +254,14 @@ async fn restore(platform: &Platform, service: ServiceId) {
     for statement in [
         "delete from instance",
         "delete from deployment",
-        "delete from feed_item where feed like 'node/%' or feed = 'routes/region/eu-west'",
+        "delete from feed_item where feed like 'node/%' or feed like 'routes/region/eu-west%'",
         "update platform set epoch = epoch + 1",
     ] {
         sqlx::query(statement).execute(&mut *tx).await.unwrap();
     }
     sqlx::query(
         "update feed set digest = $1, buckets = '', count = 0
-         where name like 'node/%' or name = 'routes/region/eu-west'",
+         where name like 'node/%' or name like 'routes/region/eu-west%'",
     )
     .bind(Document::default().digest())
     .execute(&mut *tx)
