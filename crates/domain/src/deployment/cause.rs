@@ -3,7 +3,9 @@
 
 use super::machine::Failure;
 
-/// What the user's side can do wrong. Any other code, also one that is not known here, is the platform's.
+/// What the user's side can do wrong. Any other code, also one that is not known here, is the platform's. An image that is
+/// not there counts as a wrong name even where the platform's own registry has lost it: its "not there" is the same for
+/// both, and nobody keeps a list of the base images that there have been (docs/guide/errors.md).
 const USERS: [&str; 44] = [
     // Sources
     "repository_not_found",
