@@ -1,7 +1,7 @@
 //! What a failed attempt means: for its endpoint, for the request (again elsewhere, or an answer of
 //! our own), and for the client.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, header};
 use pingora::{Error, ErrorSource, ErrorType, Result, http::ResponseHeader, proxy::Session};
@@ -20,12 +20,15 @@ use crate::{
 /// Attempts that may break after they reached an instance.
 const BROKEN_ATTEMPTS: u32 = 2;
 
+/// Where connections hang instead of being refused, each attempt takes seconds: no further one begins after this.
+const CONNECTING_FOR: Duration = Duration::from_secs(60);
+
 impl Edge {
     /// No connection: nothing was sent, so any request may be tried elsewhere, by an edge that asked this one as well.
     pub(super) fn connect_failed(&self, ctx: &mut RequestCtx, error: &mut Error) {
         self.blame(ctx, Failure::Connect, error);
         ctx.refusal = Some(Refusal::NoInstance);
-        error.set_retry(true);
+        error.set_retry(ctx.elapsed() < CONNECTING_FOR);
         self.observer.metrics.retry();
     }
 

@@ -9,6 +9,7 @@ mod target;
 
 use std::sync::Arc;
 
+use domain::spec::REPLICAS_MAX;
 use pingora::{
     protocols::http::v2::server::default_h2_options, proxy::HttpProxy,
     server::configuration::ServerConf,
@@ -28,8 +29,9 @@ const H2_STREAM_WINDOW: u32 = 256 << 10;
 const H2_CONNECTION_WINDOW: u32 = 1 << 20;
 /// Idle connections to instances that are kept.
 const KEPT_UPSTREAM: usize = 4096;
-/// Pingora's own bound on attempts; ours are lower.
-const MAX_TRIES: usize = 12;
+/// Pingora's own bound on attempts. Ours is lower for those that broke; of those that were refused there may be as many
+/// as a service has instances and regions, for a node that is gone takes them all at once.
+const MAX_TRIES: usize = 2 * REPLICAS_MAX as usize;
 
 /// The edge as Pingora sees it.
 pub struct Edge {

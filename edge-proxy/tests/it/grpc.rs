@@ -8,17 +8,25 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsConnector;
 
-use crate::support::{Agent, Ca, Instance, Region, Routes, TestEdge, tls_config};
+use crate::{
+    refused::prefer,
+    support::{Agent, Ca, Instance, Region, Routes, TestEdge, tls_config},
+};
 
 /// Speaks HTTP/2 only, and answers each call with its size and `grpc-status` in the trailers.
 async fn grpc_instance(node: domain::id::NodeId) -> Instance {
+    mortal_grpc_instance(node).await.0
+}
+
+/// Ends when the task is aborted.
+async fn mortal_grpc_instance(node: domain::id::NodeId) -> (Instance, JoinHandle<()>) {
     let mut instance = Instance::start("unused", node).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     instance.spec.address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
+    let serving = tokio::spawn(async move {
         loop {
             let (tcp, _) = listener.accept().await.unwrap();
             tokio::spawn(
@@ -27,7 +35,7 @@ async fn grpc_instance(node: domain::id::NodeId) -> Instance {
             );
         }
     });
-    instance
+    (instance, serving)
 }
 
 async fn answer(
@@ -109,4 +117,30 @@ async fn trailers_pass_through_another_region() {
     far.usable(service, &[&instance]).await;
     let near = TestEdge::start(&ca, "us-east", &routes.edge(&far)).await;
     call(&ca, near.https).await;
+}
+
+#[tokio::test]
+async fn a_call_that_one_instance_refuses_goes_to_another() {
+    let region = Region::start().await;
+    let living = grpc_instance(region.agent.node_id).await;
+    region.agent.holds(region.service, &living);
+    for _ in 0..20 {
+        let (dead, serving) = mortal_grpc_instance(region.agent.node_id).await;
+        region.agent.holds(region.service, &dead);
+        let both = [&living, &dead];
+        let routes = region.routes.clone().service(region.service, &both);
+        region
+            .edge
+            .publish_and_settle(&routes, region.service, &both)
+            .await;
+        prefer(&region, &dead);
+        serving.abort();
+        let _ = serving.await;
+        call(&region.ca, region.edge.https).await;
+        let log = region.edge.log(1).await;
+        if log.iter().any(|line| line["tries"] == 2) {
+            return;
+        }
+    }
+    panic!("no call was ever refused");
 }

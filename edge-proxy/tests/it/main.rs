@@ -8,6 +8,7 @@ mod health;
 mod http;
 mod poison;
 mod process;
+mod refused;
 mod smuggling;
 mod support;
 mod web_socket;
