@@ -28,7 +28,7 @@ pub enum Command {
         #[arg(long)]
         region: Option<Name>,
     },
-    /// Show one node with the feeds it follows
+    /// Show a node, or a machine's agent and edge, with the feeds that each follows
     Get {
         /// Name or id
         node: String,
@@ -119,14 +119,7 @@ pub async fn run(context: &Context, command: Command) -> Result {
             let change = changed(Some(true), Some(false));
             update(context, &client?, &node, change, "is in service").await
         }
-        Command::Ring { node, ring } => {
-            let change = UpdateNode {
-                ring: Some(ring),
-                ..UpdateNode::default()
-            };
-            let done = format!("follows ring {ring} from its next report on");
-            update(context, &client?, &node, change, &done).await
-        }
+        Command::Ring { node, ring } => follow(context, &client?, &node, ring).await,
         Command::Orphans => orphan::list(context, &client?).await,
         Command::LetGo { instance } => orphan::let_go(context, &client?, instance).await,
         Command::Fence { node, reason } => {
@@ -151,11 +144,14 @@ async fn list(context: &Context, client: &Client, region: Option<Name>) -> Resul
     )
 }
 
+/// A machine's agent and edge are shown both.
 async fn get(context: &Context, client: &Client, wanted: &str) -> Result {
-    let node = machine::node(client, wanted).await?;
-    context.output.show(&node, || {
-        text::detail(context.output, &node, chrono::Utc::now())
-    })
+    let nodes = machine::nodes(client, wanted).await?;
+    let text = || text::details(context.output, &nodes, chrono::Utc::now());
+    match nodes.as_slice() {
+        [node] => context.output.show(node, text),
+        nodes => context.output.show(&nodes, text),
+    }
 }
 
 async fn drain(context: &Context, client: &Client, wanted: &str) -> Result {
@@ -187,6 +183,16 @@ async fn update(
 ) -> Result {
     let node = machine::node(client, wanted).await?;
     apply(context, client, &node, change, done).await
+}
+
+async fn follow(context: &Context, client: &Client, wanted: &str, ring: Ring) -> Result {
+    let edge = machine::edge(client, wanted).await?;
+    let change = UpdateNode {
+        ring: Some(ring),
+        ..UpdateNode::default()
+    };
+    let done = format!("follows ring {ring} from its next report on");
+    apply(context, client, &edge, change, &done).await
 }
 
 async fn apply(

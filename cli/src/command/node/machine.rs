@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use ::api::{client::Client, node::Node};
+use ::api::{
+    client::Client,
+    node::{Node, NodeRole},
+};
 
 use crate::error::{Error, Result};
 
@@ -13,23 +16,40 @@ pub async fn nodes(client: &Client, wanted: &str) -> Result<Vec<Node>> {
 
 /// The same, and of a machine its agent if it has one.
 pub async fn node(client: &Client, wanted: &str) -> Result<Node> {
-    let nodes = nodes(client, wanted).await?;
-    nodes.into_iter().next().ok_or_else(|| unknown(wanted, []))
+    preferred(client, wanted, |_| true).await
+}
+
+/// The same, and of a machine its edge if it has one.
+pub async fn edge(client: &Client, wanted: &str) -> Result<Node> {
+    preferred(client, wanted, is_edge).await
 }
 
 /// The same, and of a machine the one that follows the feed: its agent and its edge have one name.
 pub async fn follower(client: &Client, wanted: &str, feed: &str) -> Result<Node> {
-    let nodes = nodes(client, wanted).await?;
-    first_following(nodes, feed).ok_or_else(|| unknown(wanted, []))
+    preferred(client, wanted, |node| follows(node, feed)).await
 }
 
-fn first_following(mut nodes: Vec<Node>, feed: &str) -> Option<Node> {
-    let follows = |node: &Node| {
-        let told = node.status.as_ref();
-        told.is_some_and(|told| told.feeds.contains_key(feed))
-    };
-    nodes.sort_by_key(|node| !follows(node));
+async fn preferred(
+    client: &Client,
+    wanted: &str,
+    is_meant: impl Fn(&Node) -> bool,
+) -> Result<Node> {
+    let nodes = nodes(client, wanted).await?;
+    first(nodes, is_meant).ok_or_else(|| unknown(wanted, []))
+}
+
+fn first(mut nodes: Vec<Node>, is_meant: impl Fn(&Node) -> bool) -> Option<Node> {
+    nodes.sort_by_key(|node| !is_meant(node));
     nodes.into_iter().next()
+}
+
+fn is_edge(node: &Node) -> bool {
+    node.role == NodeRole::Edge
+}
+
+fn follows(node: &Node, feed: &str) -> bool {
+    let told = node.status.as_ref();
+    told.is_some_and(|told| told.feeds.contains_key(feed))
 }
 
 /// Who was expelled is known by the id only: the name may be another's by now.
@@ -68,7 +88,6 @@ fn unknown(wanted: &str, others: impl IntoIterator<Item = Node>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use ::api::node::NodeRole;
     use serde_json::json;
 
     use super::*;
@@ -101,6 +120,15 @@ mod tests {
     }
 
     #[test]
+    fn of_a_machine_its_edge_is_meant_where_only_an_edge_can_be() {
+        let mut all = machine("rack7", "us-east");
+        all.reverse();
+        assert_eq!(first(all.clone(), is_edge).unwrap().role, NodeRole::Edge);
+        all.pop();
+        assert_eq!(first(all, is_edge).unwrap().role, NodeRole::Agent);
+    }
+
+    #[test]
     fn of_a_machine_the_one_that_follows_the_feed_is_meant() {
         let mut all = machine("rack7", "us-east");
         let routes = json!({ "routes/global": { "epoch": 1, "generation": 2, "held_drops": 3 } });
@@ -111,7 +139,7 @@ mod tests {
         });
         all[0].status = Some(serde_json::from_value(told).unwrap());
         all.reverse();
-        let role = |feed| first_following(all.clone(), feed).map(|node| node.role);
+        let role = |feed| first(all.clone(), |node| follows(node, feed)).map(|node| node.role);
         assert_eq!(role("routes/global"), Some(NodeRole::Edge));
         assert_eq!(role("node/x"), Some(NodeRole::Agent));
     }

@@ -43,8 +43,13 @@ pub fn table(nodes: &[Node], now: DateTime<Utc>) -> Table {
     )
 }
 
-/// One node with its feeds.
-pub fn detail(output: Output, node: &Node, now: DateTime<Utc>) -> String {
+/// Each node with its feeds.
+pub fn details(output: Output, nodes: &[Node], now: DateTime<Utc>) -> String {
+    let details = nodes.iter().map(|node| detail(output, node, now));
+    details.collect::<Vec<_>>().join("\n\n")
+}
+
+fn detail(output: Output, node: &Node, now: DateTime<Utc>) -> String {
     let head = output.render(table(std::slice::from_ref(node), now));
     let Some(status) = node
         .status
