@@ -25,7 +25,7 @@ pub struct Desired {
 pub struct Wanted {
     /// As rendered by the control plane.
     pub item: Arc<InstanceItem>,
-    /// The newest document lacks it without a cause: it runs on, and is reported so (DESIGN §5).
+    /// The newest document lacks it without a cause: it runs on, and is reported so.
     pub orphaned: bool,
     /// Of an orphan: the bytes that it runs by, so that the control plane can take it back.
     pub stored: Option<StoredItem>,

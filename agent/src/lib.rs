@@ -1,7 +1,7 @@
 //! The agent: makes a node match its feed.
 //!
 //! It works from its disk with the control plane gone, adopts what already runs, and never ends a
-//! container because contact was lost (DESIGN §2, rules 6 and 7).
+//! container because contact was lost (docs/ARCHITECTURE.md, invariants 7 and 8).
 
 #![cfg_attr(
     not(test),

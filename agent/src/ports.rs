@@ -1,5 +1,5 @@
 //! Host ports rotate through their range, and a port that was held rests for 24 h, so that an old
-//! route table never reaches another tenant's container (DESIGN §5, endpoints).
+//! route table never reaches another tenant's container (docs/ARCHITECTURE.md, invariant 9).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

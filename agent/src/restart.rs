@@ -1,4 +1,4 @@
-//! How long to wait before trying again (BEHAVIOUR §1): three restarts at once, then 30 s doubling
+//! How long to wait before trying again: three restarts at once, then 30 s doubling
 //! to 15 min; a container that ran long enough begins anew.
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Every way a command can end other than well: with an exit code that scripts can rely on
-//! (BEHAVIOUR §3) and a sentence that says what to do next.
+//! Every way a command can end other than well: with an exit code that scripts can rely on and a
+//! sentence that says what to do next.
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -1,4 +1,4 @@
-//! Carries the traffic (DESIGN §9): ends TLS, finds the service of a request, sends it to an instance
+//! Carries the traffic: ends TLS, finds the service of a request, sends it to an instance
 //! of this region or to another region's edge. Needs the control plane only to learn changes.
 #![cfg_attr(
     not(test),

@@ -1,5 +1,5 @@
 //! How the edge fares as a whole, for its report: a platform-made change goes on to the next ring of
-//! edges by these numbers (DESIGN §5).
+//! edges by these numbers (docs/adr/0018).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

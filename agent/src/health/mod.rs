@@ -1,5 +1,5 @@
-//! Probes (BEHAVIOUR §1): startup once, then readiness and liveness side by side, against the
-//! container's own address. What they find goes to the reconciler as [`Event`]s; a verdict always
+//! Probes: startup once, then readiness and liveness side by side, against the container's own
+//! address. What they find goes to the reconciler as [`Event`]s; a verdict always
 //! says which run of the container it is about.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

@@ -1,5 +1,5 @@
 //! Logs of containers and builds: into bounded files on disk, and on to the control plane's log
-//! store when it answers (DESIGN §10). Reading a container's log never slows the container: the
+//! store when it answers (docs/adr/0010). Reading a container's log never slows the container: the
 //! engine keeps a bounded file of its own in between.
 
 use std::{

@@ -1,4 +1,4 @@
-//! 500 lines a second per instance; what is more is dropped and counted (BEHAVIOUR §1, logs).
+//! 500 lines a second per instance; what is more is dropped and counted.
 
 use std::time::{Duration, Instant};
 

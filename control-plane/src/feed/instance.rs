@@ -101,7 +101,7 @@ fn base(
     }
 }
 
-/// A user's variables by reference, and what the platform injects (BEHAVIOUR §1), which wins.
+/// A user's variables by reference, and what the platform injects, which wins.
 fn environment(
     service: &Service,
     release: &Release,

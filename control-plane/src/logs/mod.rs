@@ -1,4 +1,4 @@
-//! Where log lines of instances and builds are kept and read (DESIGN §10): a database of its own,
+//! Where log lines of instances and builds are kept and read (docs/adr/0010): a database of its own,
 //! so that a noisy program fills no tenant table, no backup and no audit log. Every read names the
 //! organization and the service.
 

@@ -1,4 +1,4 @@
-//! The epoch guard (DESIGN §5): nodes show their newest signed commits. A control plane that is shown
+//! The epoch guard: nodes show their newest signed commits. A control plane that is shown
 //! something newer than it has serves no feed until an operator has said which is true.
 
 use protocol::feed::{Commit, signature::FeedKeys};

@@ -1,4 +1,4 @@
-//! Takes orphans back (DESIGN §5, epoch): what a restored database has forgotten and a node runs on
+//! Takes orphans back (docs/ARCHITECTURE.md, invariant 23): what a restored database has forgotten and a node runs on
 //! becomes an instance again, when its item is what its digest says, its service and release still
 //! exist, and a replica is missing in its region. So nothing is stopped for having been taken back.
 //! What has no place runs on and is listed, until an operator or the next deployment lets it go.

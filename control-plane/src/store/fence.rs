@@ -1,4 +1,4 @@
-//! Nodes that an operator has declared dead (DESIGN §4): the plan goes on as if all that they ran had
+//! Nodes that an operator has declared dead (docs/adr/0026): the plan goes on as if all that they ran had
 //! stopped. One that comes back is told to end it, and is let in again when it says that it has.
 
 use domain::{

@@ -1,4 +1,4 @@
-//! Instances that nodes run on although the plan does not know them (DESIGN §5, epoch): taken back
+//! Instances that nodes run on although the plan does not know them (docs/ARCHITECTURE.md, invariant 23): taken back
 //! when the plan has a place for them, let go by an operator or by the service's next deployment.
 
 use api::{orphan::Orphan, page::Page};

@@ -1,4 +1,4 @@
-//! Workflows: fixed steps, one after the other, for what can't change its goal midway (DESIGN §7).
+//! Workflows: fixed steps, one after the other, for what can't change its goal midway (docs/adr/0019).
 //!
 //! A step is idempotent: it looks at the world, does what is missing, and says whether it is done,
 //! what it waits for, or that it can't be done. It is one short transaction (slow work is a job that

@@ -1,5 +1,5 @@
-//! Hostnames: what users may ask for, and the default address that every web service gets
-//! (BEHAVIOUR §1). Whoever holds a [`Hostname`] may compare it and put it into a certificate as it is.
+//! Hostnames: what users may ask for, and the default address that every web service gets.
+//! Whoever holds a [`Hostname`] may compare it and put it into a certificate as it is.
 
 use std::{fmt, str::FromStr};
 

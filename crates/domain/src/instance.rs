@@ -64,7 +64,7 @@ impl State {
     }
 }
 
-/// Whether a second copy may run while a node is cut off (DESIGN §4).
+/// Whether a second copy may run while a node is cut off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Duplication {

@@ -1,4 +1,4 @@
-//! Rings: the order in which a change that the platform makes itself reaches edges (DESIGN §5). A
+//! Rings: the order in which a change that the platform makes itself reaches edges (docs/adr/0018). A
 //! tenant's change goes to all rings at once.
 
 use std::{fmt, str::FromStr};

@@ -1,6 +1,6 @@
-//! What a user asks of a service: the part of `railhead.toml` (BEHAVIOUR §2) under
-//! `[services.<name>]`, with the same words. Unknown fields are refused; numbers are checked by
-//! [`ServiceSpec::check`], so that one place says what is allowed.
+//! What a user asks of a service: the part of `railhead.toml` under `[services.<name>]`, with the
+//! same words. Unknown fields are refused; numbers are checked by [`ServiceSpec::check`], so that
+//! one place says what is allowed.
 
 mod check;
 mod deploy;

@@ -1,4 +1,4 @@
-//! What a node keeps although its feed no longer has it (DESIGN §5, brake and epoch): a mistake far
+//! What a node keeps although its feed no longer has it (docs/PROTOCOL.md): a mistake far
 //! away must not empty it. Additions and changes are never held; there is no timer, only a cause, a
 //! later put, or an operator lets go.
 

@@ -1,4 +1,4 @@
-//! A node's side of the protocol (DESIGN §5): who it is, how it follows feeds, what it keeps on disk,
+//! A node's side of the protocol (docs/PROTOCOL.md): who it is, how it follows feeds, what it keeps on disk,
 //! how it reports. A node that has joined once starts and goes on from its disk without the control
 //! plane, for as long as it takes.
 

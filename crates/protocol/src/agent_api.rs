@@ -1,4 +1,4 @@
-//! What an edge asks an agent over mTLS, without the control plane (DESIGN §5, endpoints and cut off).
+//! What an edge asks an agent over mTLS, without the control plane (docs/ARCHITECTURE.md, invariant 9).
 //!
 //! - `GET /agent/v1/instances/<ins_…>` → [`Confirmation`], or 404 when no container of this instance is here.
 //! - `GET /agent/v1/services/<svc_…>/instances` → `Vec<Confirmation>` of ready ones.

@@ -1,4 +1,4 @@
-//! How a machine becomes a node, and how it keeps its certificate (DESIGN §5, join).
+//! How a machine becomes a node, and how it keeps its certificate (docs/PROTOCOL.md).
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

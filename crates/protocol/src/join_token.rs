@@ -1,4 +1,4 @@
-//! The single-use token that lets a machine become a node (DESIGN §5, join). It carries the hash of
+//! The single-use token that lets a machine become a node (docs/PROTOCOL.md). It carries the hash of
 //! the CA's public key, so that the very first connection is already checked.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};

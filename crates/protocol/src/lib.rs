@@ -1,4 +1,4 @@
-//! What nodes and the control plane say to each other (DESIGN §5): feeds of desired state,
+//! What nodes and the control plane say to each other (docs/PROTOCOL.md): feeds of desired state,
 //! reports of observed state, joining, and what an edge asks an agent. Types and pure logic only;
 //! the sockets are in `link` and in the control plane.
 //!

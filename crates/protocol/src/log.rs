@@ -1,4 +1,4 @@
-//! `POST /node/v1/logs`: batches of log lines on their way to the log store (DESIGN §10).
+//! `POST /node/v1/logs`: batches of log lines on their way to the log store (docs/adr/0010).
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -139,7 +139,7 @@ pub struct InstanceReport {
     /// What it uses.
     #[serde(default)]
     pub usage: Usage,
-    /// The item is not in the newest document but the container runs on (DESIGN §5, epoch).
+    /// The item is not in the newest document but the container runs on.
     #[serde(default)]
     pub orphaned: bool,
     /// Of an orphan: the item that it runs by, as once received, so that it can be adopted.

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::decide::Refusal;
 
-/// Bytes of a head (BEHAVIOUR §5).
+/// Bytes of a head.
 pub const MAX_BYTES: usize = 32 * 1024;
 /// Fields of a head.
 pub const MAX_FIELDS: usize = 100;

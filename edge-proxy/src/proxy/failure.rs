@@ -104,7 +104,7 @@ impl Edge {
                 pool.record_failure(endpoint, failure, Instant::now());
                 if failure == Failure::Connect {
                     ctx.tried.refused.push(endpoint.spec.instance_id);
-                    self.state.connect_failed();
+                    self.state.endpoints_changed();
                 } else {
                     ctx.tried.instances.push(endpoint.spec.instance_id);
                 }

@@ -1,5 +1,5 @@
-//! The headers of BEHAVIOUR §5. A user's own copies are replaced; those of another edge, which set
-//! them itself, are kept.
+//! The headers that tell an instance whose request it gets. A user's own copies are replaced; those of
+//! another edge, which set them itself, are kept.
 
 use std::{
     net::IpAddr,

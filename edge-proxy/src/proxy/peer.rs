@@ -11,7 +11,7 @@ use crate::{forward, upstream::connect::Dial};
 /// Idle connections to instances are closed before common servers close theirs (gunicorn: 2 s,
 /// Node.js: 5 s), so that a request never meets a connection that is being closed.
 const IDLE_UPSTREAM: Duration = Duration::from_millis(1500);
-/// A WebSocket may be silent for this long (BEHAVIOUR §5).
+/// A WebSocket may be silent for this long.
 const WEB_SOCKET_IDLE: Duration = Duration::from_secs(3600);
 /// Requests of gRPC that share one connection.
 const H2_STREAMS: usize = 100;

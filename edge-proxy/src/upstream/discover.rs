@@ -190,7 +190,7 @@ async fn discover(state: &State, agents: &Agents, service: ServiceId) {
         if found > 0 {
             tracing::info!(%service, count = found, "agents named instances that the routes do not have");
         }
-        state.probe_wanted.notify_one();
+        state.endpoints_changed();
     }
 }
 

@@ -23,7 +23,7 @@ const ROUNDS: usize = 5;
 const LIVE_WITHIN: Duration = Duration::from_secs(180);
 /// To serving in both regions, the image present.
 const REDEPLOY_BAR_SECONDS: f64 = 8.0;
-/// BEHAVIOUR §1: p95 of a rollback.
+/// What a rollback may take: p95.
 const ROLLBACK_BAR_SECONDS: f64 = 8.0;
 
 fn run(plan: &Plan) -> Result<Vec<Measurement>> {

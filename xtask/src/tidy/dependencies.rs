@@ -1,4 +1,4 @@
-//! Who may know whom (DESIGN §3), read from the resolved dependency graph: normal and build
+//! Who may know whom (docs/ARCHITECTURE.md), read from the resolved dependency graph: normal and build
 //! dependencies, however deep.
 
 use std::collections::{BTreeMap, BTreeSet};

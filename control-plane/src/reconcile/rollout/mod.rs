@@ -1,4 +1,4 @@
-//! Brings a new version of rendering to edges ring by ring (DESIGN §5): canary, region, all.
+//! Brings a new version of rendering to edges ring by ring (docs/adr/0018): canary, region, all.
 //!
 //! Every edge follows the feeds of one ring, which an operator chooses (`all` unless said otherwise).
 //! What a tenant changes is written to all rings in one transaction, in each rendered in the version

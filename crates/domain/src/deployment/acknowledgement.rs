@@ -1,4 +1,4 @@
-//! When changed routes count as taken over (DESIGN §4): by every edge that follows a changed tier
+//! When changed routes count as taken over: by every edge that follows a changed tier
 //! and is not late, and by at least one. Used for deployments and for every instance that leaves.
 
 /// One edge that follows one changed tier.

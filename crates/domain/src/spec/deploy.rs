@@ -126,7 +126,7 @@ impl StopSignal {
     }
 }
 
-/// What a container may do (BEHAVIOUR §1, confinement).
+/// What a container may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]

@@ -1,4 +1,4 @@
-//! Feeds: documents of rendered items that a node follows (DESIGN §5).
+//! Feeds: documents of rendered items that a node follows (docs/PROTOCOL.md).
 //!
 //! `GET /node/v1/desired?feed=<name>&epoch=E&after=G` answers NDJSON [`Frame`]s. A reader applies
 //! nothing before `commit`, and commits only what passed limits, digest and signature.

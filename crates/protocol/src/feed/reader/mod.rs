@@ -45,7 +45,7 @@ pub struct ChangeSet {
 }
 
 impl ChangeSet {
-    /// The first document of an epoch whose control plane may have lost history (DESIGN §5).
+    /// The first document of an epoch whose control plane may have lost history (docs/adr/0038).
     #[must_use]
     pub fn begins_epoch(&self) -> bool {
         self.previous
