@@ -14,7 +14,12 @@ use tokio::sync::watch;
 
 use crate::{
     State,
-    store::{self, epoch, feed::heads, node_identity, tx::SystemTx},
+    store::{
+        self, epoch,
+        feed::{heads, name_of},
+        node_identity,
+        tx::SystemTx,
+    },
     waker::Topic,
 };
 
@@ -98,7 +103,7 @@ async fn look(state: &State, known: Option<&Heads>) -> Result<Heads, store::Erro
     epoch::follow_timeline(&mut tx).await?;
     heads = read(&mut tx).await?;
     if let Some((feed, stood)) = known.and_then(|known| heads.lost(known)) {
-        let name = feed.parse().map_err(|e| store::Error::corrupt("feed", e))?;
+        let name = name_of(feed)?;
         epoch::show(&mut tx, &name, stood).await?;
         tracing::error!(feed, %stood, "this database has lost what it had; no feed is served until `admin restored`");
         heads.barred = true;

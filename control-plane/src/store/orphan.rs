@@ -12,7 +12,7 @@ use sqlx::{FromRow, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
-    Error, evaluation,
+    Error, evaluation, feed,
     page::Paging,
     placement::{self, Purpose, Service},
     query,
@@ -114,10 +114,7 @@ pub async fn kept_routes(tx: &mut SystemTx, service: ServiceId) -> Result<Vec<Fe
     .bind(service_item_id(service))
     .fetch_all(tx.executor())
     .await?;
-    feeds
-        .iter()
-        .map(|feed| feed.parse().map_err(|error| Error::corrupt("feed", error)))
-        .collect()
+    feeds.iter().map(|feed| feed::name_of(feed)).collect()
 }
 
 /// An orphan that may be taken back.

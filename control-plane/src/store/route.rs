@@ -26,7 +26,7 @@ use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
 
 use super::{
-    Error,
+    Error, feed,
     placement::Service,
     tx::{Access as _, SystemTx},
 };
@@ -164,12 +164,7 @@ pub async fn existing(
     .fetch_all(tx.executor())
     .await?;
     rows.into_iter()
-        .map(|(feed, id)| {
-            let feed = feed
-                .parse()
-                .map_err(|error| Error::corrupt("feed", error))?;
-            Ok((feed, id))
-        })
+        .map(|(feed, id)| Ok((feed::name_of(&feed)?, id)))
         .collect()
 }
 
@@ -272,8 +267,7 @@ pub async fn denied_in_feeds_of_agents(
     .fetch_all(tx.executor())
     .await?;
     for (feed, id) in rows {
-        let feed = feed.parse();
-        if let FeedName::Node(node) = feed.map_err(|error| Error::corrupt("feed", error))?
+        if let FeedName::Node(node) = feed::name_of(&feed)?
             && let Some(ids) = found.get_mut(&node)
         {
             ids.insert(id);
@@ -331,7 +325,7 @@ pub async fn positions(tx: &mut SystemTx) -> Result<Positions, Error> {
             .map(|region| FeedName::RegionRoutes(region.clone(), ring));
         feeds.extend(of_ring);
     }
-    super::feed::positions(tx, &feeds).await
+    feed::positions(tx, &feeds).await
 }
 
 /// Names of all regions.

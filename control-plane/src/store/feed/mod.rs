@@ -7,12 +7,34 @@ mod write;
 pub use read::{Changes, Following, Head, changes, head, heads, positions};
 pub use write::{Change, write};
 
-use domain::generation::Epoch;
+use std::collections::BTreeMap;
+
+use domain::generation::{Epoch, Generation, Position};
+use protocol::feed::FeedName;
 
 use super::{
     Error, epoch as platform_epoch,
     tx::{Access as _, SystemTx},
 };
+
+/// A feed's name, as it is stored.
+pub fn name_of(stored: &str) -> Result<FeedName, Error> {
+    stored
+        .parse()
+        .map_err(|error| Error::corrupt("feed", error))
+}
+
+/// From rows of a feed's name, an epoch and a generation.
+pub fn positions_of(rows: Vec<(String, i64, i64)>) -> Result<BTreeMap<FeedName, Position>, Error> {
+    let position = |(feed, epoch, generation): (String, i64, i64)| {
+        let position = Position {
+            epoch: Epoch(epoch),
+            generation: Generation(generation),
+        };
+        Ok((name_of(&feed)?, position))
+    };
+    rows.into_iter().map(position).collect()
+}
 
 /// The platform's epoch.
 pub async fn epoch(tx: &mut SystemTx) -> Result<Epoch, Error> {

@@ -6,10 +6,7 @@ mod requests;
 
 use std::collections::BTreeMap;
 
-use domain::{
-    generation::{Epoch, Generation, Position},
-    id::NodeId,
-};
+use domain::{generation::Position, id::NodeId};
 use protocol::{
     feed::FeedName,
     report::{AgentReport, Report, RoleReport},
@@ -18,7 +15,7 @@ use protocol::{
 use uuid::Uuid;
 
 use super::{
-    Error, fence, orphan,
+    Error, feed, fence, orphan,
     tx::{Access as _, SystemTx},
 };
 
@@ -261,18 +258,7 @@ pub async fn overrides(
     .bind(node.uuid())
     .fetch_all(tx.executor())
     .await?;
-    rows.into_iter()
-        .map(|(feed, epoch, generation)| {
-            let feed = feed
-                .parse()
-                .map_err(|error| Error::corrupt("feed", error))?;
-            let position = Position {
-                epoch: Epoch(epoch),
-                generation: Generation(generation),
-            };
-            Ok((feed, position))
-        })
-        .collect()
+    feed::positions_of(rows)
 }
 
 fn signed(number: u64) -> Result<i64, Error> {

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use domain::{
-    deployment::acknowledgement::Follower,
-    generation::{Epoch, Generation, Position},
-    id::ServiceId,
-};
+use domain::{deployment::acknowledgement::Follower, generation::Position, id::ServiceId};
 use protocol::feed::FeedName;
 
 use super::Positions;
 use crate::store::{
-    Error,
+    Error, feed,
     tx::{Access as _, SystemTx},
 };
 
@@ -29,18 +25,7 @@ pub async fn standing(tx: &mut SystemTx, service: ServiceId) -> Result<Positions
     .bind(service.to_string())
     .fetch_all(tx.executor())
     .await?;
-    rows.into_iter()
-        .map(|(feed, epoch, generation)| {
-            let feed = feed
-                .parse()
-                .map_err(|error| Error::corrupt("feed", error))?;
-            let position = Position {
-                epoch: Epoch(epoch),
-                generation: Generation(generation),
-            };
-            Ok((feed, position))
-        })
-        .collect()
+    feed::positions_of(rows)
 }
 
 /// Each edge that follows one of these documents, and whether it has applied the position of it in the
