@@ -22,6 +22,9 @@ use super::{
     tx::{Access as _, SystemTx},
 };
 
+#[cfg(test)]
+pub mod example;
+
 /// Silent for this much longer than it takes to be late, a node is lost: 2 min together.
 const LOST_AFTER_LATE: &str = "75 seconds";
 

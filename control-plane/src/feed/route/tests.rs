@@ -1,10 +1,8 @@
-use domain::{
-    id::{DeploymentId, EnvironmentId, NodeId, OrganizationId, ProjectId, ReleaseId, ServiceId},
-    spec::ServiceSpec,
-};
+use domain::id::NodeId;
 use protocol::item::Endpoint;
 
 use super::*;
+use crate::store::placement::example;
 
 /// A service that has run in eu-west.
 struct World {
@@ -15,42 +13,17 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let spec: ServiceSpec = serde_json::from_str("{}").unwrap();
-        let (id, deployment) = (ServiceId::new(), DeploymentId::new());
+        let (service, release) = example::routed();
+        let item = service_item_id(service.id);
         Self {
-            service: Service {
-                id,
-                organization: OrganizationId::new(),
-                name: "web".parse().unwrap(),
-                environment: EnvironmentId::new(),
-                environment_name: "production".parse().unwrap(),
-                project: ProjectId::new(),
-                project_name: "shop".parse().unwrap(),
-                spec: spec.clone(),
-                active: true,
-                deleted: false,
-                current: Some(deployment),
-                target: None,
-                routed: Some(deployment),
-            },
-            release: Release {
-                id: ReleaseId::new(),
-                deployment,
-                deployment_number: 1,
-                image: "registry/x@sha256:1".into(),
-                spec,
-                variables: BTreeMap::new(),
-                commit_sha: None,
-                commit_author: None,
-                commit_branch: None,
-                traceparent: None,
-            },
+            service,
+            release,
             existing: vec![
                 (
                     FeedName::GlobalRoutes(Ring::All),
                     "hostname/web.test".into(),
                 ),
-                (of_region("eu-west"), service_item_id(id)),
+                (of_region("eu-west"), item),
             ],
         }
     }

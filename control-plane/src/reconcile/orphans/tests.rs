@@ -1,11 +1,9 @@
-use domain::{
-    id::{EnvironmentId, NodeId, OrganizationId, ProjectId, ReleaseId, ServiceId},
-    spec::ServiceSpec,
-};
+use domain::id::{NodeId, ReleaseId};
 use proptest::prelude::*;
 use scheduler::{Instance, Node};
 
 use super::*;
+use crate::store::placement::example;
 
 /// One service with one release that shall run in us-east, and the node of its orphans.
 struct World {
@@ -16,36 +14,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let spec: ServiceSpec = serde_json::from_str("{}").unwrap();
-        let deployment = DeploymentId::new();
+        let (service, release) = example::routed();
         Self {
-            service: Service {
-                id: ServiceId::new(),
-                organization: OrganizationId::new(),
-                name: "web".parse().unwrap(),
-                environment: EnvironmentId::new(),
-                environment_name: "production".parse().unwrap(),
-                project: ProjectId::new(),
-                project_name: "shop".parse().unwrap(),
-                spec: spec.clone(),
-                active: true,
-                deleted: false,
-                current: Some(deployment),
-                target: None,
-                routed: Some(deployment),
-            },
-            release: Release {
-                id: ReleaseId::new(),
-                deployment,
-                deployment_number: 1,
-                image: "registry/x@sha256:1".into(),
-                spec,
-                variables: BTreeMap::new(),
-                commit_sha: None,
-                commit_author: None,
-                commit_branch: None,
-                traceparent: None,
-            },
+            service,
+            release,
             node: NodeId::new(),
         }
     }
