@@ -25,6 +25,7 @@ const GONE_WITHIN: Duration = Duration::from_secs(20);
 
 /// Ends the platform.
 pub fn run(plan: &Plan) -> Result<()> {
+    mounts::thaw(plan)?;
     let state = State::read(plan)?;
     stop_nodes_first(plan, &state)?;
     end_processes(plan, &state)?;

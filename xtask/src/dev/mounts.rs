@@ -60,6 +60,20 @@ pub fn ensure_build_disk(region: &Region) -> Result<()> {
     .map(drop)
 }
 
+/// Lets disks go on that a test which was ended has frozen: whoever waits for one can't be ended, nor it be unmounted.
+pub fn thaw(plan: &Plan) -> Result<()> {
+    for target in mounted_below(&plan.run())? {
+        // All that are not frozen refuse.
+        command([
+            "fsfreeze".as_ref(),
+            "--unfreeze".as_ref(),
+            target.as_os_str(),
+        ])
+        .succeeds();
+    }
+    Ok(())
+}
+
 /// Unmounts everything below the platform's run folder, the last mounted first. Lazily: somebody who looks
 /// into a log or stands in the folder is no reason to fail, and nothing of the platform runs any more.
 pub fn remove(plan: &Plan) -> Result<()> {

@@ -19,15 +19,24 @@ pub const FULL: [(Counted, u64); 14] = [
     (Counted::Requests, 200_000),
     (Counted::Kills, 600),
     (Counted::KillsWhileReleasing, 1),
-    (Counted::NamedPoints, 22),
+    (Counted::NamedPoints, 26),
     (Counted::FaultedDeployments, FEW),
     (Counted::NetworkFaults, 18),
-    (Counted::MachineRounds, 11),
+    (Counted::MachineRounds, 19),
 ];
 
 /// How much of something there is.
 pub fn count(counts: &Counts, what: Counted) -> u64 {
     counts.get(&what).copied().unwrap_or_default()
+}
+
+/// How much of something a run must have, with this full count and what has passed: deployments go on until those that
+/// failed for the platform's own reasons are few among them.
+pub fn wanted(counts: &Counts, what: Counted, full: u64) -> u64 {
+    match what {
+        Counted::FaultedDeployments => full.max(FEW * count(counts, Counted::PlatformFailures)),
+        _ => full,
+    }
 }
 
 /// No more than one of a thousand deployments may have failed for the platform's own reasons.
@@ -56,5 +65,7 @@ mod tests {
         assert!(ensure_few_failed(&passed(999, 3)).is_ok());
         assert!(ensure_few_failed(&passed(1_000, 1)).is_ok());
         assert!(ensure_few_failed(&passed(1_999, 2)).is_err());
+        let wanted = |failed| wanted(&passed(0, failed), Counted::FaultedDeployments, FEW);
+        assert_eq!([0, 1, 3].map(wanted), [FEW, FEW, 3 * FEW]);
     }
 }

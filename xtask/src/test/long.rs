@@ -3,57 +3,117 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::{
     full::{self, FULL, count},
     platform::TestPlatforms,
-    record::{self, Counted, Record, Tested},
+    record::{self, Counted, Counts, Record, Tested},
     round::{self, Round},
 };
 use crate::output::say;
 
-/// Goes on until the full counts are met or the time is over.
+/// So many rounds of one kind may fail before a run leaves that kind to the next one.
+const FAILURES_MAX: usize = 3;
+
+/// Goes on until the full counts are met, the time is over, or what lacks fails again and again.
 pub fn run(limit: Option<Duration>) -> Result<()> {
     let began = Instant::now();
-    let commit = record::commit()?;
+    let mut long = Long::of(record::commit()?);
     round::build()?;
-    let goes_on = || limit.is_none_or(|limit| began.elapsed() < limit);
-    let mut platform = None;
-    let outcome = rounds(&commit, &mut platform, goes_on);
-    let tested = Record::read()?.of(&commit);
+    let outcome = long.rounds(|| limit.is_none_or(|limit| began.elapsed() < limit));
+    let tested = Record::read()?.of(&long.commit);
     table(&tested);
-    let ended = platform.map_or(Ok(()), TestPlatforms::end);
+    let ended = long.platform.map_or(Ok(()), TestPlatforms::end);
     outcome.and(ended)?;
-    full::ensure_few_failed(&tested.passed)
+    full::ensure_few_failed(&tested.passed)?;
+    ensure!(
+        long.failed.is_empty(),
+        "rounds have failed: {:?}; what each of them was is in the record",
+        long.failed
+    );
+    Ok(())
 }
 
-/// A platform comes with the first round that needs one.
-fn rounds(
-    commit: &str,
-    platform: &mut Option<TestPlatforms>,
-    goes_on: impl Fn() -> bool,
-) -> Result<()> {
-    while goes_on() {
-        let passed = Record::read()?.of(commit).passed;
-        let Some(round) = Round::next(&passed) else {
-            break;
-        };
-        if round.needs_platform() && platform.is_none() {
-            *platform = Some(TestPlatforms::start(&[2])?);
+/// A run.
+struct Long {
+    /// All counts are of this one.
+    commit: String,
+    /// Comes with the first round that needs one, and goes with one that has failed.
+    platform: Option<TestPlatforms>,
+    failed: Vec<Round>,
+}
+
+impl Long {
+    const fn of(commit: String) -> Self {
+        Self {
+            commit,
+            platform: None,
+            failed: Vec::new(),
         }
-        let began = Instant::now();
-        let outcome = round.run(&passed, platform.as_ref());
+    }
+
+    fn rounds(&mut self, goes_on: impl Fn() -> bool) -> Result<()> {
+        while goes_on() {
+            self.ensure_same_commit()?;
+            let passed = Record::read()?.of(&self.commit).passed;
+            let Some(round) = Round::next(&passed, |round| may_run(&self.failed, round)) else {
+                break;
+            };
+            if round.needs_platform() && self.platform.is_none() {
+                self.platform = Some(TestPlatforms::start(&[2])?);
+            }
+            let began = Instant::now();
+            let outcome = round.run(&passed, self.platform.as_ref());
+            say!("{round:?}, {} s: {outcome:?}", began.elapsed().as_secs());
+            self.note(round, &passed, &outcome)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what became of a round.
+    fn note(&mut self, round: Round, passed: &Counts, outcome: &Result<Counts>) -> Result<()> {
+        // What somebody has edited meanwhile was tested as well.
+        self.ensure_same_commit()?;
         // Another one may have been added to meanwhile.
         let mut record = Record::read()?;
-        match &outcome {
-            Ok(done) => record.add(commit, done),
-            Err(_) => record.add_failure(commit, round.replay(&passed)),
+        match outcome {
+            Ok(done) => record.add(&self.commit, done),
+            Err(_) => record.add_failure(&self.commit, round.replay(passed)),
         }
         record.write()?;
-        say!("{round:?}, {} s: {:?}", began.elapsed().as_secs(), outcome?);
+        match outcome {
+            Ok(_) => Ok(()),
+            Err(_) => self.give_up(round),
+        }
     }
-    Ok(())
+
+    /// The next round does not begin with what this one has left.
+    fn give_up(&mut self, round: Round) -> Result<()> {
+        self.failed.push(round);
+        let platform = self.platform.take_if(|_| round.needs_platform());
+        platform.map_or(Ok(()), TestPlatforms::put_aside)
+    }
+
+    fn ensure_same_commit(&self) -> Result<()> {
+        let now = record::commit()?;
+        ensure!(
+            now == self.commit,
+            "this run adds up for {}, and the checkout is at {now} by now; call it again for that",
+            self.commit
+        );
+        Ok(())
+    }
+}
+
+/// Rounds without a platform leave nothing to chance: one that has failed fails again.
+fn may_run(failed: &[Round], round: Round) -> bool {
+    let failures = failed.iter().filter(|one| **one == round).count();
+    let allowed = match round.needs_platform() {
+        true => FAILURES_MAX,
+        false => 1,
+    };
+    failures < allowed
 }
 
 fn table(tested: &Tested) {
@@ -72,5 +132,21 @@ fn table(tested: &Tested) {
     );
     for failure in &tested.failed {
         say!("failed at {}: {}", failure.at, failure.round);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_of_chance_is_tried_again_and_one_that_fails_again_is_not() {
+        let failed = [Round::Seeds, Round::Kills, Round::Kills];
+        assert!(!may_run(&failed, Round::Seeds));
+        assert!(may_run(&failed, Round::Kills) && may_run(&failed, Round::Days));
+        let failed = [Round::Kills; FAILURES_MAX];
+        assert!(!may_run(&failed, Round::Kills));
+        let next = Round::next(&Counts::new(), |round| may_run(&[Round::Poison], round));
+        assert_eq!(next, Some(Round::Days));
     }
 }

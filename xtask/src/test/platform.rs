@@ -1,9 +1,10 @@
 //! The platforms that whole-system tests run against: folders and slots of their own, made from nothing for each
 //! run, taken down after it. A test that kills or measures has one for itself, so several save time.
 
-use std::{env, path::PathBuf, process::Command, thread};
+use std::{env, fs, path::PathBuf, process::Command, thread};
 
 use anyhow::{Context as _, Result};
+use chrono::Utc;
 
 use crate::{
     cargo::workspace,
@@ -48,5 +49,16 @@ impl TestPlatforms {
     /// Takes them down; their data stays for a look at what failed.
     pub fn end(self) -> Result<()> {
         self.dirs.iter().try_for_each(|dir| dev::down(dir, false))
+    }
+
+    /// Takes them down and keeps their logs beside them, where the next start does not wipe them.
+    pub fn put_aside(self) -> Result<()> {
+        for dir in &self.dirs {
+            dev::down(dir, false)?;
+            let kept = dir.with_extension(format!("failed-{}", Utc::now().timestamp()));
+            fs::rename(dir.join("log"), &kept)
+                .with_context(|| format!("keeping logs in {}", kept.display()))?;
+        }
+        Ok(())
     }
 }
