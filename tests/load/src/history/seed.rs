@@ -138,6 +138,7 @@ pub async fn unfinished(pool: &PgPool) -> Result<usize> {
 
 /// How the deployments of this hour ended.
 pub struct Ended {
+    pub live: usize,
     pub failed: usize,
     pub p50_seconds: f64,
     pub p99_seconds: f64,
@@ -145,8 +146,9 @@ pub struct Ended {
 
 /// Of those that were asked for through the API.
 pub async fn ended(pool: &PgPool) -> Result<Ended> {
-    let (failed, p50, p99): (i64, Option<f64>, Option<f64>) = sqlx::query_as(
-        "select count(*) filter (where state = 'failed'),
+    let (live, failed, p50, p99): (i64, i64, Option<f64>, Option<f64>) = sqlx::query_as(
+        "select count(*) filter (where state = 'live'),
+             count(*) filter (where state = 'failed'),
              percentile_disc(0.5) within group (order by extract(epoch from finished_at - created_at)::float8)
                  filter (where state = 'live'),
              percentile_disc(0.99) within group (order by extract(epoch from finished_at - created_at)::float8)
@@ -156,6 +158,7 @@ pub async fn ended(pool: &PgPool) -> Result<Ended> {
     .fetch_one(pool)
     .await?;
     Ok(Ended {
+        live: usize::try_from(live)?,
         failed: usize::try_from(failed)?,
         p50_seconds: p50.unwrap_or(f64::NAN),
         p99_seconds: p99.unwrap_or(f64::NAN),
