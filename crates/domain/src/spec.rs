@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::instance::Duplication;
 
-pub use check::{InvalidSpec, REPLICAS_MAX};
+pub use check::{InvalidSpec, REPLICAS_MAX, is_probe_path};
 pub use deploy::{Confinement, DeploySpec, Probe, StopSignal, Strategy};
 pub use network::{NetworkSpec, Timeouts};
 pub use scale::{Resources, ScaleSpec};

@@ -1,6 +1,8 @@
 //! The items of the three feeds. Stored rendered by the control plane, in the transaction that
 //! bumps the generation; read by agents and edges.
 
+mod bounds;
+
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ use domain::{
 };
 
 use crate::feed::SecretRef;
+
+pub use bounds::ENDPOINTS_MAX;
 
 /// What every item of a feed can say, for who follows feeds without knowing what they are about.
 pub trait Item: serde::de::DeserializeOwned + Send + Sync + 'static {
@@ -181,13 +185,25 @@ pub enum RunMode {
     /// Until told to stop; restarted with backoff when it ends by itself.
     Service {
         /// Passes once first. TCP to the port when it has no path; absent for a worker.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "bounds::of_probe"
+        )]
         startup: Option<Probe>,
         /// Decides `ready`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "bounds::of_probe"
+        )]
         readiness: Option<Probe>,
         /// Decides about restarts.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            deserialize_with = "bounds::of_probe"
+        )]
         liveness: Option<Probe>,
     },
     /// Once, at most this long; never restarted. Its exit code is the result.
@@ -342,29 +358,18 @@ pub struct ServiceItem {
     /// The deployment that these endpoints belong to: failures during a change are counted on it.
     pub deployment_id: DeploymentId,
     /// Where its instances answer. May be empty; never more than [`ENDPOINTS_MAX`].
-    #[serde(deserialize_with = "endpoints")]
+    #[serde(deserialize_with = "bounds::of_endpoints")]
     pub endpoints: Vec<Endpoint>,
-    /// How edges check health themselves: HTTP when there is a path, else by TCP connect.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// How edges check health themselves: HTTP when there is a path (`domain::spec::is_probe_path`), else by TCP connect.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounds::of_health"
+    )]
     pub health_path: Option<String>,
     /// W3C trace context of that deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
-}
-
-/// Ten times what a service may have in a region (`domain::spec::REPLICAS_MAX`): more is a mistake, and
-/// each costs an edge memory, a question to its agent and probes.
-pub const ENDPOINTS_MAX: usize = 1_000;
-
-fn endpoints<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>, D::Error> {
-    let endpoints = Vec::<Endpoint>::deserialize(deserializer)?;
-    if endpoints.len() > ENDPOINTS_MAX {
-        return Err(serde::de::Error::custom(format!(
-            "{} endpoints, more than the {ENDPOINTS_MAX} that a service may have",
-            endpoints.len()
-        )));
-    }
-    Ok(endpoints)
 }
 
 /// Where one instance answers. An edge uses it once the node's agent has confirmed it.

@@ -12,6 +12,9 @@ use crate::{
 /// Most replicas of one service in one region.
 pub const REPLICAS_MAX: u32 = 100;
 
+/// Bytes of a probe's path.
+const PROBE_PATH_MAX: usize = 1024;
+
 /// One thing in a specification that can't be, where, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
@@ -126,12 +129,18 @@ fn is_command(arguments: &[String]) -> bool {
     !arguments.is_empty() && !arguments.iter().any(|argument| argument.contains('\0'))
 }
 
+/// Whether health can be asked at this path: it becomes part of a request's first line as it is.
+#[must_use]
+pub fn is_probe_path(path: &str) -> bool {
+    let cannot_be = |c: char| c.is_whitespace() || c.is_control();
+    path.starts_with('/') && path.len() <= PROBE_PATH_MAX && !path.contains(cannot_be)
+}
+
 fn check_probe(probe: &Probe) -> Result<(), &'static str> {
-    let is_path = |path: &str| {
-        path.starts_with('/') && path.len() <= 1024 && !path.contains(char::is_whitespace)
-    };
-    if !probe.path.as_deref().is_none_or(is_path) {
-        return Err("the path must begin with \"/\" and have no spaces");
+    if !probe.path.as_deref().is_none_or(is_probe_path) {
+        return Err(
+            "the path must begin with \"/\", have at most 1024 bytes and no spaces or control characters",
+        );
     }
     let second = Span::seconds(1);
     if probe.interval < second || probe.timeout < second || probe.failures == 0 {
@@ -202,6 +211,26 @@ mod tests {
             "network.port",
         ];
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn a_probes_path_fits_into_a_requests_first_line() {
+        let longest = format!("/{}", "x".repeat(PROBE_PATH_MAX - 1));
+        for good in ["/", "/health?deep=1", "/größe", &longest] {
+            assert!(is_probe_path(good), "{good}");
+        }
+        let longer = format!("{longest}x");
+        for bad in [
+            "",
+            "health",
+            "@elsewhere/",
+            "/a b",
+            "/\r\nHost: x",
+            "/\0",
+            &longer,
+        ] {
+            assert!(!is_probe_path(bad), "{bad:?}");
+        }
     }
 
     #[test]

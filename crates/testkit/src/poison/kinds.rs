@@ -49,6 +49,8 @@ pub enum Kind {
     Absurd,
     /// Two items, each under the other's id.
     Swapped,
+    /// Health is to be asked at what is no path.
+    Misled,
     /// More endpoints than any service can have.
     Crowded,
     /// A thousand times what there is.
@@ -61,7 +63,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them; the second half is signed.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Fuzzed,
         Self::Blank,
         Self::Truncated,
@@ -78,6 +80,7 @@ impl Kind {
         Self::Forgotten,
         Self::Absurd,
         Self::Swapped,
+        Self::Misled,
         Self::Crowded,
         Self::Oversized,
         Self::Junk,
@@ -149,6 +152,7 @@ impl Kitchen<'_> {
                 self.forge.whole(some, None)
             }
             Kind::Swapped => self.forge.difference(self.swapped(), &[]),
+            Kind::Misled => self.forge.difference(self.misled(), &[]),
             Kind::Crowded => self.forge.difference(self.crowded(), &[]),
             Kind::Oversized => self.forge.difference(self.oversized(), &[]),
             Kind::Junk => self.forge.difference(self.junk(), &[]),
@@ -259,6 +263,19 @@ impl Kitchen<'_> {
         vec![(a.clone(), second.clone()), (b.clone(), first.clone())]
     }
 
+    /// Every service as it is, but for where its health is asked; who has none gets one that never ran.
+    fn misled(&mut self) -> Items {
+        let mut items = self.items.clone();
+        items.retain(|(_, item)| item["kind"] == "service");
+        if items.is_empty() {
+            items = self.dead();
+        }
+        for (_, item) in &mut items {
+            item["health_path"] = no_path(self.chance).into();
+        }
+        items
+    }
+
     /// More endpoints than any service can have.
     fn crowded(&mut self) -> Items {
         let count = self.chance.between(1_001, 5_000);
@@ -343,6 +360,24 @@ fn absurdity(chance: &mut Chance) -> Value {
         json!({}),
     ];
     chance.pick(&all).cloned().unwrap_or_default()
+}
+
+/// The beginning of another request, another host, nothing, or too much.
+fn no_path(chance: &mut Chance) -> String {
+    let all = [
+        "",
+        "health",
+        "/a b",
+        "@192.0.2.1/",
+        "http://192.0.2.1/",
+        "/\r\nHost: elsewhere.test",
+        "/ HTTP/1.1\r\nHost: x\r\n\r\nGET /other",
+        "/\u{0}",
+    ];
+    match chance.pick(&all) {
+        Some(path) if !chance.is(100) => (*path).to_owned(),
+        _ => format!("/{}", "x".repeat(100_000)),
+    }
 }
 
 fn count_leaves(value: &Value) -> usize {

@@ -8,7 +8,7 @@ use agent::{
     runtime::{Container, Labels, Phase},
 };
 use chrono::Utc;
-use domain::{id::InstanceId, ring::Ring};
+use domain::{id::InstanceId, ring::Ring, spec::is_probe_path};
 use edge_proxy::{
     decide::{ConnInfo, Decision, RequestHead, decide},
     feeds::{Applier, Feeds},
@@ -212,6 +212,13 @@ impl Victim {
                 return Err(format!("{} gets {decision:?}", service.hostname));
             };
             let pool = table.service(route.service_id);
+            let asked = pool.and_then(|pool| pool.health_path.as_deref());
+            if let Some(path) = asked.filter(|path| !is_probe_path(path)) {
+                return Err(format!(
+                    "{}'s health is asked at {path:?}",
+                    service.hostname
+                ));
+            }
             let chosen = pool.and_then(|pool| pool.choose(&[], Instant::now()));
             let Some(chosen) = chosen else {
                 return Err(format!("{} has no instance", service.hostname));
