@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use domain::{id::ServiceId, ring::Ring};
 use futures::StreamExt as _;
-use protocol::feed::{Commit, DropCause, FeedName};
-use testkit::poison::{Chance, Forge, Items, Kind, Kitchen, Poison};
+use protocol::feed::{Commit, FeedName};
+use testkit::poison::{Chance, Forge, Kind, Kitchen, Poison, Source};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -24,45 +24,8 @@ const HOSTNAMES: [&str; 4] = ["app-0.test", "app-1.test", "app-2.test", "app-3.t
 /// what it has judged.
 const HEEDED_WITHIN: Duration = Duration::from_secs(1);
 
-/// A feed, and the edge's newest connection to it.
-struct Feed {
-    forge: Forge,
-    items: Items,
-    /// The newest right document: whoever connects gets it.
-    right: Bytes,
-    line: Option<mpsc::Sender<Bytes>>,
-}
-
-impl Feed {
-    fn new(name: FeedName, key: &[u8], items: Items) -> Self {
-        let mut feed = Self {
-            forge: Forge::signing(name, key),
-            items,
-            right: Bytes::new(),
-            line: None,
-        };
-        feed.mend();
-        feed
-    }
-
-    /// The next document is right.
-    fn mend(&mut self) -> Commit {
-        let set = self.forge.whole(self.items.clone(), Some(DropCause::Plan));
-        self.forge.publish(&set);
-        self.right = self.forge.lines(&set).into();
-        self.forge.commit(&set)
-    }
-
-    fn connected(&mut self) -> ReceiverStream<Bytes> {
-        let (line, receiver) = mpsc::channel(8);
-        let _ = line.try_send(self.right.clone());
-        self.line = Some(line);
-        ReceiverStream::new(receiver)
-    }
-}
-
 /// Global routes, and those of the region.
-type Feeds = Arc<[Mutex<Feed>; 2]>;
+type Feeds = Arc<[Mutex<Source>; 2]>;
 
 const fn place(feed: &FeedName) -> usize {
     match feed {
@@ -102,17 +65,14 @@ impl Trial {
         }
         let region = FeedName::RegionRoutes("us-east".parse().unwrap(), Ring::All);
         let [global_items, region_items] = routes.items();
-        let feeds = Feeds::new([
-            Mutex::new(Feed::new(
-                FeedName::GlobalRoutes(Ring::All),
-                ca.feed_key(),
-                global_items,
-            )),
-            Mutex::new(Feed::new(region, ca.feed_key(), region_items)),
-        ]);
+        let forge = |feed| Forge::signing(feed, ca.feed_key());
+        let global = Source::new(forge(FeedName::GlobalRoutes(Ring::All)), global_items);
+        let region = Source::new(forge(region), region_items);
+        let feeds = Feeds::new([global, region].map(Mutex::new));
         let sent = feeds.clone();
         let control_plane = ControlPlane::sending(ca, move |feed| {
-            let line = sent[place(&feed)].lock().unwrap().connected();
+            let line = sent[place(&feed)].lock().unwrap().connect();
+            let line = ReceiverStream::new(line).map(Bytes::from);
             line.map(Ok).boxed()
         })
         .await;
@@ -138,7 +98,7 @@ impl Trial {
         let Poison { bytes, set } = self.cook(at, kind);
         let line = self.line(at).await;
         // Who has hung up meanwhile does not get it.
-        let _ = line.send(bytes.into()).await;
+        let _ = line.send(bytes).await;
         let Some(set) = set else {
             return;
         };
@@ -167,11 +127,8 @@ impl Trial {
         .cook(kind)
     }
 
-    async fn line(&self, at: usize) -> mpsc::Sender<Bytes> {
-        let open = || {
-            let feed = self.feeds[at].lock().unwrap();
-            feed.line.clone().filter(|line| !line.is_closed())
-        };
+    async fn line(&self, at: usize) -> mpsc::Sender<Vec<u8>> {
+        let open = || self.feeds[at].lock().unwrap().line();
         until("the edge is connected", async || open().is_some()).await;
         open().unwrap()
     }
@@ -185,7 +142,7 @@ impl Trial {
     async fn recovers(&self, at: usize) {
         let (commit, right, line) = {
             let mut feed = self.feeds[at].lock().unwrap();
-            (feed.mend(), feed.right.clone(), feed.line.clone())
+            (feed.mend(), feed.right(), feed.line())
         };
         if let Some(line) = line {
             let _ = line.send(right).await;

@@ -3,6 +3,7 @@
 
 mod forge;
 mod kinds;
+mod source;
 
 use std::net::SocketAddr;
 
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 pub use forge::{Forge, Items, Set};
 pub use kinds::{Kind, Kitchen, Poison};
+pub use source::Source;
 
 /// Where poison comes from: the same seed cooks the same.
 #[derive(Debug)]
