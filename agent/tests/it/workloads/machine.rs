@@ -24,18 +24,25 @@ const REGISTRY: &str = "127.0.0.1:5000";
 
 /// Runs a test on a machine of its own; says what is missing where that is not possible.
 pub fn on_a_machine<F: Future<Output = ()>>(test: impl FnOnce(Machine) -> F + Send) {
+    in_a_network(move || async move { test(Machine::start().await).await });
+}
+
+/// Runs a test in a network of its own, where nothing is but the loopback; says what is missing where that is not
+/// possible.
+pub fn in_a_network<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
     if !possible() {
         return;
     }
     // A thread of its own, because a thread never leaves the namespace again.
     let inside = || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        run("ip", &["link", "set", "lo", "up"]);
         telemetry::init_crypto();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(async { test(Machine::start().await).await });
+        runtime.block_on(test());
     };
     std::thread::scope(|scope| {
         if let Err(panic) = scope.spawn(inside).join() {
@@ -82,7 +89,6 @@ pub struct Machine {
 impl Machine {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        run("ip", &["link", "set", "lo", "up"]);
         let outside = outside::start(folder.path());
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         let registry = start_registry(folder.path());

@@ -6,6 +6,7 @@ mod image;
 mod machine;
 mod node;
 mod outside;
+mod poison;
 mod process;
 mod published;
 mod starts;
