@@ -81,7 +81,8 @@ impl From<sqlx::Error> for Error {
                 },
                 (None, Some(code)) => match code.as_ref() {
                     "25006" => Self::ReadOnly(error),
-                    "40001" | "40P01" | "55P03" => Self::Contention(error),
+                    // The last: ended by the database, as it kept its locks and stood still.
+                    "40001" | "40P01" | "55P03" | "25P03" => Self::Contention(error),
                     code if code.starts_with("08")
                         || code.starts_with("57P")
                         || code == "53300" =>

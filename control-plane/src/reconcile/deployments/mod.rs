@@ -99,6 +99,7 @@ async fn take_step(
         return Ok(false);
     }
     announce(&mut tx, deployment, &next).await?;
+    failpoint::reach("step-written");
     tx.commit().await?;
     failpoint::reach("step-committed");
     wake(context);

@@ -47,6 +47,13 @@ impl Platform {
         self.metric_of(control_plane, &metric).await
     }
 
+    /// How many turns of a reconciler have ended with an error.
+    pub async fn failed_turns(&self, control_plane: &str, task: &str) -> Result<f64> {
+        let metric =
+            format!(r#"railhead_reconcile_turns_total{{outcome="failure",task="{task}"}}"#);
+        self.metric_of(control_plane, &metric).await
+    }
+
     /// 0 before it was first set.
     async fn metric_of(&self, control_plane: &str, metric: &str) -> Result<f64> {
         let metrics = self.metrics_of(control_plane).await?;

@@ -122,11 +122,7 @@ async fn a_deployment_outlives_all_control_planes() -> Result<()> {
 async fn a_control_plane_that_stood_still_past_its_leases_writes_nothing_stale() -> Result<()> {
     let platform = Platform::alone().await?;
     let fixture = platform.fixture("web", hello(&platform)).await?;
-    let armed = platform.control_planes();
-    let armed = armed
-        .iter()
-        .map(|name| Armed::new(&platform, name, "build-decided", Strike::Hold));
-    let armed = futures::future::try_join_all(armed).await?;
+    let armed = hold_at(&platform, "build-decided").await?;
     let begun = platform.begin(fixture.service.id, None).await?;
     let held = first_struck(armed).await;
     let victim = held.process.clone();
@@ -143,8 +139,32 @@ async fn a_control_plane_that_stood_still_past_its_leases_writes_nothing_stale()
     })
     .await;
     is_live_and_all_was_done_once(&platform, &fixture, &begun).await?;
-    next_one_goes_live(&platform, &fixture).await?;
+    stands_still_in_its_transaction(&platform, &fixture).await?;
     platform.delete(&fixture).await
+}
+
+/// Between what it has written and its commit, for longer than its lease and than the database lets it keep its
+/// locks: nothing of the step is kept, and the others take it.
+async fn stands_still_in_its_transaction(platform: &Platform, fixture: &Fixture) -> Result<()> {
+    let armed = hold_at(platform, "step-written").await?;
+    let source = Some(DeploymentSource::Current);
+    let begun = platform.begin(fixture.service.id, source).await?;
+    let held = first_struck(armed).await;
+    let victim = held.process.clone();
+    let failed_before = platform.failed_turns(&victim, "deployments").await?;
+    comes_to(platform, &begun, Step::Starting).await;
+    ensure!(
+        platform.failed_turns(&victim, "deployments").await? <= failed_before,
+        "an invalid run: {victim} no longer stood still"
+    );
+    drop(held);
+    wait::until("the refusal of its commit", LIMIT, || async {
+        let failed = platform.failed_turns(&victim, "deployments").await?;
+        ensure!(failed > failed_before, "{failed} turns failed");
+        Ok(())
+    })
+    .await;
+    is_live_and_all_was_done_once(platform, fixture, &begun).await
 }
 
 #[tokio::test]
@@ -166,6 +186,15 @@ async fn of_three_control_planes_one_is_killed_one_stands_still_and_the_third_do
     is_live_and_all_was_done_once(&platform, &fixture, &begun).await?;
     next_one_goes_live(&platform, &fixture).await?;
     platform.delete(&fixture).await
+}
+
+/// Whichever comes there first stands still.
+async fn hold_at(platform: &Platform, point: &str) -> Result<Vec<Armed>> {
+    let all = platform.control_planes();
+    let armed = all
+        .iter()
+        .map(|name| Armed::new(platform, name, point, Strike::Hold));
+    futures::future::try_join_all(armed).await
 }
 
 /// The first that stands still at its point; the others are disarmed.
