@@ -1,9 +1,13 @@
 //! Reads the [`World`]: rows from PostgreSQL in one snapshot, containers from the engines, and what only
 //! the API can read from the API.
 
+mod audit;
+mod services;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
 };
 
 use anyhow::{Context as _, Result};
@@ -24,7 +28,10 @@ use crate::{
 
 /// Everything as it is now; the variables are those of `environment`.
 pub async fn world(platform: &Platform, environment: EnvironmentId) -> Result<World> {
-    let mut world = World::default();
+    let mut world = World {
+        environment: environment.to_string(),
+        ..World::default()
+    };
     containers(platform, &mut world).await?;
     let mut connection = PgConnection::connect(&database_url(platform)?)
         .await
@@ -37,8 +44,12 @@ pub async fn world(platform: &Platform, environment: EnvironmentId) -> Result<Wo
     instances(&mut tx, &mut world).await?;
     routes(&mut tx, &mut world).await?;
     reservations(&mut tx, &mut world).await?;
-    audit(&mut tx, &mut world).await?;
+    doubled(&mut tx, &mut world).await?;
+    audit::rows(&mut tx, &mut world).await?;
+    services::rows(&mut tx, &mut world).await?;
     tx.rollback().await?;
+    // Images go before rows do: what is there now although its rows were gone is left over.
+    services::images(platform, &mut world).await?;
     from_api(platform, environment, &mut world).await?;
     Ok(world)
 }
@@ -68,19 +79,36 @@ pub fn database_url(platform: &Platform) -> Result<String> {
 
 async fn containers(platform: &Platform, world: &mut World) -> Result<()> {
     for (name, region) in &platform.status.regions {
-        let socket = &region.docker_socket;
-        let path = format!("/containers/json?all=true&filters={OURS}");
-        for container in engine::get(socket, &path).await? {
-            world.containers.push(Container {
-                region: name.clone(),
-                instance: label(&container, "railhead.instance"),
-                state: container["State"].as_str().unwrap_or_default().to_owned(),
-            });
-        }
-        for network in engine::get(socket, &format!("/networks?filters={OURS}")).await? {
-            let environment = label(&network, "railhead.environment");
-            world.networks.insert((name.clone(), environment));
-        }
+        engine_has(world, name, &region.docker_socket).await?;
+    }
+    Ok(())
+}
+
+/// What one more machine of a region has, of which `./dev` does not know. Each machine has networks of its own.
+pub async fn machine_has(world: &mut World, region: &str, socket: &Path) -> Result<()> {
+    let mut there = World::default();
+    engine_has(&mut there, region, socket).await?;
+    world.containers.extend(there.containers);
+    for (place, count) in there.networks {
+        let most = world.networks.entry(place).or_default();
+        *most = count.max(*most);
+    }
+    Ok(())
+}
+
+async fn engine_has(world: &mut World, region: &str, socket: &Path) -> Result<()> {
+    let path = format!("/containers/json?all=true&filters={OURS}");
+    for container in engine::get(socket, &path).await? {
+        world.containers.push(Container {
+            region: region.to_owned(),
+            instance: label(&container, "railhead.instance"),
+            state: container["State"].as_str().unwrap_or_default().to_owned(),
+        });
+    }
+    for network in engine::get(socket, &format!("/networks?filters={OURS}")).await? {
+        let environment = label(&network, "railhead.environment");
+        let place = (region.to_owned(), environment);
+        *world.networks.entry(place).or_default() += 1;
     }
     Ok(())
 }
@@ -195,10 +223,11 @@ async fn routes(tx: &mut PgConnection, world: &mut World) -> Result<()> {
         "select format('%s (%s) has %s of %s at %s, the newest is %s', n.name, n.role, a.digest, a.feed,
                        a.generation, f.generation)
          from node_feed a join feed f on f.name = a.feed join node n on n.id = a.node_id
-         where (a.generation, a.digest) is distinct from (f.generation, f.digest)
+         where (a.generation, a.digest) is distinct from (f.generation, f.digest) and n.denied_at is null
          union all
          select format('%s (%s) is late since %s', n.name, n.role, s.late_since)
-         from node n join node_status s on s.node_id = n.id where s.late_since is not null",
+         from node n join node_status s on s.node_id = n.id
+         where s.late_since is not null and n.denied_at is null",
     )
     .fetch_all(tx)
     .await?;
@@ -220,17 +249,20 @@ async fn reservations(tx: &mut PgConnection, world: &mut World) -> Result<()> {
     Ok(())
 }
 
-async fn audit(tx: &mut PgConnection, world: &mut World) -> Result<()> {
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "select resource, count(*) from audit_event
-         where action = 'deployment.create' and outcome = 'success' and resource is not null group by resource",
+/// Each of these is written by one step of a deployment, or by one plan.
+async fn doubled(tx: &mut PgConnection, world: &mut World) -> Result<()> {
+    world.doubled = sqlx::query_scalar(
+        "select format('deployment %s has %s builds', deployment_id, count(*)) from build
+         group by deployment_id having count(*) > 1
+         union all
+         select format('release %s of service %s is no deployment''s', r.id, r.service_id) from release r
+         where not exists (select 1 from deployment d where d.release_id = r.id)
+         union all
+         select format('%s is in the documents of %s nodes', id, count(*)) from feed_item
+         where feed like 'node/%' and id like 'instance/%' group by id having count(*) > 1",
     )
     .fetch_all(tx)
     .await?;
-    for (deployment, told) in rows {
-        let told = usize::try_from(told).context("a number of audit events")?;
-        world.audited.insert(deployment.parse()?, told);
-    }
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! What is there after the faults: rows, containers, routes, as read by [`crate::observe`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use domain::{
@@ -19,20 +22,62 @@ pub struct World {
     pub instances: BTreeMap<String, Instance>,
     /// In the regions' engines.
     pub containers: Vec<Container>,
-    /// Private networks in the regions' engines: region and environment.
-    pub networks: BTreeSet<(String, String)>,
+    /// Private networks: region and environment, and how many an engine there has.
+    pub networks: BTreeMap<(String, String), usize>,
     /// What regional routes lead to: region and instance.
     pub endpoints: BTreeSet<(String, String)>,
     /// Nodes that have not applied the newest document: what is wrong, in words.
     pub behind: Vec<String>,
     /// Nodes whose reservations are not what their instances take: what is wrong, in words.
     pub misreserved: Vec<String>,
-    /// How often the audit log tells that a deployment was asked for.
-    pub audited: BTreeMap<DeploymentId, usize>,
-    /// The variables that the test sets, with their values.
+    /// Effects that are there more often than once: what is wrong, in words.
+    pub doubled: Vec<String>,
+    /// Rows of services.
+    pub services: BTreeMap<ServiceId, Presence>,
+    /// Items of feeds that are about a service.
+    pub items: Vec<Item>,
+    /// Whose images the regions' engines have: region and service.
+    pub images: BTreeSet<(String, ServiceId)>,
+    /// Whose images or containers a region's agents say that they keep.
+    pub kept: BTreeSet<(String, ServiceId)>,
+    /// Whose images, or their tags, the registry has.
+    pub manifests: BTreeSet<ServiceId>,
+    /// What rows say that somebody has asked for.
+    pub made: BTreeSet<Done>,
+    /// How often the audit log tells of it.
+    pub audited: BTreeMap<Done, usize>,
+    /// The environment whose variables the test sets.
+    pub environment: String,
+    /// Those, with their values.
     pub variables: BTreeMap<String, String>,
     /// Projects that are there.
     pub projects: BTreeSet<ProjectId>,
+}
+
+/// Something that was done, as the audit log has it: the action, and the id of what it was done to.
+pub type Done = (String, String);
+
+/// How much of a service is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// Nobody has deleted it.
+    Whole,
+    /// It is being deleted.
+    Deleting {
+        /// Since that, and since its last instance stopped; nothing while one runs, or when there never was one.
+        idle: Option<Duration>,
+    },
+}
+
+/// An item of a feed.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// Such as `routes/global`.
+    pub feed: String,
+    /// Such as `instance/ins_…`.
+    pub id: String,
+    /// What it is about.
+    pub service: ServiceId,
 }
 
 /// A deployment's row and what was told of it.

@@ -15,7 +15,7 @@ pub(super) fn wrong(world: &World) -> Vec<Violation> {
         replicas(world),
         missing_containers(world),
         orphan_containers(world),
-        orphan_networks(world),
+        networks(world),
         orphan_routes(world),
         missing_routes(world),
         world
@@ -29,6 +29,12 @@ pub(super) fn wrong(world: &World) -> Vec<Violation> {
             .iter()
             .cloned()
             .map(Violation::Misreserved)
+            .collect(),
+        world
+            .doubled
+            .iter()
+            .cloned()
+            .map(Violation::Doubled)
             .collect(),
     ]
     .concat()
@@ -110,7 +116,8 @@ fn orphan_containers(world: &World) -> Vec<Violation> {
         .collect()
 }
 
-fn orphan_networks(world: &World) -> Vec<Violation> {
+/// One for each environment that something runs in. Agents look for others every 20 s.
+fn networks(world: &World) -> Vec<Violation> {
     let in_use = |region: &str, environment: &str| {
         let here = |row: &&Instance| row.region == region && row.environment == environment;
         world
@@ -119,15 +126,21 @@ fn orphan_networks(world: &World) -> Vec<Violation> {
             .filter(here)
             .any(|row| !row.stopped)
     };
-    world
-        .networks
-        .iter()
-        .filter(|(region, environment)| !in_use(region, environment))
-        .map(|(region, environment)| Violation::OrphanNetwork {
-            region: region.clone(),
-            environment: environment.clone(),
+    let wrong = |((region, environment), count): (&(String, String), &usize)| {
+        let (region, environment) = (region.clone(), environment.clone());
+        if !in_use(&region, &environment) {
+            return Some(Violation::OrphanNetwork {
+                region,
+                environment,
+            });
+        }
+        (*count > 1).then_some(Violation::NetworkDoubled {
+            region,
+            environment,
+            count: *count,
         })
-        .collect()
+    };
+    world.networks.iter().filter_map(wrong).collect()
 }
 
 fn orphan_routes(world: &World) -> Vec<Violation> {
@@ -164,4 +177,47 @@ fn missing_routes(world: &World) -> Vec<Violation> {
             instance: id.clone(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::spoilt, *};
+
+    fn place(what: &str) -> (String, String) {
+        ("us-east".to_owned(), what.to_owned())
+    }
+
+    #[test]
+    fn networks_and_routes_lead_to_what_runs() {
+        let network = spoilt(|_, world| {
+            world.networks.insert(place("env_9"), 1);
+        });
+        assert!(matches!(network[..], [Violation::OrphanNetwork { .. }]));
+        let route = spoilt(|_, world| {
+            world.endpoints.insert(place("ins_9"));
+        });
+        assert!(matches!(
+            route[..],
+            [Violation::OrphanRoute { why: NO_ROW, .. }]
+        ));
+        let unrouted = spoilt(|_, world| world.endpoints.clear());
+        assert!(matches!(unrouted[..], [Violation::NoRoute { .. }]));
+        let behind = spoilt(|_, world| world.behind.push("us-east-1 at 3, not 4".to_owned()));
+        assert!(matches!(behind[..], [Violation::Behind(_)]));
+    }
+
+    #[test]
+    fn nothing_is_there_twice() {
+        let network = spoilt(|_, world| {
+            world.networks.insert(place("env_1"), 2);
+        });
+        assert!(
+            matches!(network[..], [Violation::NetworkDoubled { count: 2, .. }]),
+            "{network:?}"
+        );
+        let build = spoilt(|_, world| world.doubled.push("2 builds of dep_1".to_owned()));
+        assert!(matches!(build[..], [Violation::Doubled(_)]));
+        let leaked = spoilt(|_, world| world.misreserved.push("us-east".to_owned()));
+        assert!(matches!(leaked[..], [Violation::Misreserved(_)]));
+    }
 }

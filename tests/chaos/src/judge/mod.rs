@@ -1,6 +1,8 @@
 //! Pass, fail, or a run that proves nothing. Pure: the same history and world give the same verdict.
 
 mod answers;
+mod audit;
+mod deleted;
 mod ends;
 mod leftovers;
 mod requests;
@@ -17,6 +19,7 @@ use domain::{
 
 pub use self::{
     answers::{Answered, judge as judge_answers},
+    deleted::gone,
     ends::Ends,
 };
 use crate::{history::History, kill, world::World};
@@ -47,8 +50,15 @@ pub enum Violation {
         steps: Vec<Step>,
         told: Vec<Step>,
     },
-    #[error("the audit log tells {told} times that deployment {id} was asked for")]
-    AuditedOtherwise { id: DeploymentId, told: usize },
+    #[error(
+        "the audit log tells {told} times of {action} of {resource}, which was acknowledged {acknowledged} times"
+    )]
+    AuditedOtherwise {
+        action: String,
+        resource: String,
+        told: usize,
+        acknowledged: usize,
+    },
     #[error("{name} is {found:?} and not {expected:?}, the last value that was acknowledged")]
     VariableLost {
         name: String,
@@ -84,6 +94,12 @@ pub enum Violation {
     },
     #[error("{region} has a network of {environment}, in which nothing runs")]
     OrphanNetwork { region: String, environment: String },
+    #[error("{region} has {count} networks of {environment}")]
+    NetworkDoubled {
+        region: String,
+        environment: String,
+        count: usize,
+    },
     #[error("a route in {region} leads to instance {instance}, which {why}")]
     OrphanRoute {
         region: String,
@@ -92,6 +108,21 @@ pub enum Violation {
     },
     #[error("instance {instance} is ready, and no route in {region} leads to it")]
     NoRoute { region: String, instance: String },
+    #[error("{feed} has {id}, which is about {service}, and that {why}")]
+    OrphanItem {
+        feed: String,
+        id: String,
+        service: ServiceId,
+        why: &'static str,
+    },
+    #[error("{region} has an image of {service}, and {why}")]
+    OrphanImage {
+        region: String,
+        service: ServiceId,
+        why: &'static str,
+    },
+    #[error("the registry has an image or a tag of {0}, whose deletion has ended")]
+    OrphanManifest(ServiceId),
     #[error("{count} × somebody else answered for {host}: {from}")]
     ForeignAnswer {
         host: String,
@@ -102,6 +133,8 @@ pub enum Violation {
     Behind(String),
     #[error("room is lost or given twice: {0}")]
     Misreserved(String),
+    #[error("it is there twice: {0}")]
+    Doubled(String),
     #[error("{failed} of {ended} deployments failed, and the platform may fail one of a thousand")]
     TooManyFailed { ended: usize, failed: usize },
     #[error(
@@ -191,7 +224,13 @@ pub fn excused(history: &History) -> usize {
 
 /// What is wrong with what is left; it may still be on its way to be right.
 pub fn wrong_with(history: &History, world: &World) -> Vec<Violation> {
-    [writes::wrong(history, world), leftovers::wrong(world)].concat()
+    [
+        writes::wrong(history, world),
+        audit::wrong(history, world),
+        leftovers::wrong(world),
+        deleted::wrong(world),
+    ]
+    .concat()
 }
 
 fn too_little(history: &History, world: &World, demands: &Demands) -> Vec<String> {

@@ -14,7 +14,6 @@ pub(super) fn wrong(history: &History, world: &World) -> Vec<Violation> {
     [
         lost_deployments(history, world),
         doubled_deployments(history, world),
-        audited_otherwise(history, world),
         world.deployments.iter().filter_map(life).collect(),
         lost_variables(history, world),
         lost_scales(history, world),
@@ -65,21 +64,6 @@ fn doubled_deployments(history: &History, world: &World) -> Vec<Violation> {
             found,
             possible,
         })
-        .collect()
-}
-
-/// Who asked for what is in the audit log, once; also when the answer had to be asked for again.
-fn audited_otherwise(history: &History, world: &World) -> Vec<Violation> {
-    let there: BTreeSet<_> = world.deployments.iter().map(|one| one.id).collect();
-    let acknowledged = history
-        .deployments
-        .iter()
-        .filter_map(|(_, answer)| answer.acknowledged());
-    acknowledged
-        .filter(|id| there.contains(id))
-        .map(|id| (*id, world.audited.get(id).copied().unwrap_or_default()))
-        .filter(|(_, told)| *told != 1)
-        .map(|(id, told)| Violation::AuditedOtherwise { id, told })
         .collect()
 }
 
