@@ -1,12 +1,13 @@
 //! Puts the agent together. Order: the disk (identity, last document, ledger) → what runs → the
-//! agent API for edges → only then the control plane.
+//! agent API for edges → only then the control plane. At the end: what is under way → the disk → a last report.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use link::{Link, follow::Follower, report::Reporter, tls};
 use protocol::{feed::FeedName, item::NodeItem, join::Role, report::BuildReport};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     build,
@@ -29,6 +30,20 @@ use crate::{
 /// Log lines of containers and builds that a node keeps.
 const LOG_BUDGET_BYTES: u64 = 1 << 30;
 
+/// From the word to end until the process has ended, at most.
+const ENDS_WITHIN: Duration = Duration::from_secs(7);
+
+/// How far the end has come, once the agent is told to end.
+#[derive(Debug, Default)]
+struct End {
+    /// It is told: nothing more is begun.
+    told: CancellationToken,
+    /// Nothing is under way any more.
+    settled: CancellationToken,
+    /// The last report is sent.
+    reported: CancellationToken,
+}
+
 /// Runs until a task ends that must not, or `shutdown` is done. Containers run on in both cases.
 ///
 /// # Errors
@@ -40,22 +55,29 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     link::metrics::register(telemetry::metrics::registry(), &link, vec![follower.feed()])
         .context("can't register the link's metrics")?;
     let mut tasks = JoinSet::new();
-    let workloads = Workloads::start(&config, &link, &follower, &mut tasks)?;
+    let end = End::default();
+    let workloads = Workloads::start(&config, &link, &follower, &end, &mut tasks)?;
     let builds = start_builds(&config, &link, &workloads, &mut tasks)?;
     listen(&config, &link, &workloads, &mut tasks).await?;
-    report(&config, &link, &follower, &workloads, builds, &mut tasks);
+    let sources = sources(&config, &workloads, builds);
+    report(&link, &follower, sources, &end, &mut tasks);
     tasks.spawn(link.renew());
     tasks.spawn(follower.run());
     telemetry::watchdog::ready();
     telemetry::watchdog::spawn();
     tracing::info!(%node, name = %config.name, "the agent runs");
     tokio::select! {
-        () = shutdown => Ok(()),
+        () = shutdown => {}
         ended = tasks.join_next() => match ended {
-            Some(Err(error)) => Err(error).context("a part of the agent broke off"),
+            Some(Err(error)) => return Err(error).context("a part of the agent broke off"),
             _ => anyhow::bail!("a part of the agent has ended"),
         },
     }
+    end.told.cancel();
+    let reported = tokio::time::timeout(ENDS_WITHIN, end.reported.cancelled()).await;
+    let reported = reported.is_ok();
+    tracing::info!(%node, reported, "the agent ends, containers run on");
+    Ok(())
 }
 
 fn link_config(config: &Config) -> link::Config {
@@ -85,6 +107,7 @@ impl Workloads {
         config: &Config,
         link: &Link,
         follower: &Follower<NodeItem>,
+        end: &End,
         tasks: &mut JoinSet<()>,
     ) -> anyhow::Result<Self> {
         let state_dir = config.state_dir.as_path();
@@ -117,7 +140,11 @@ impl Workloads {
             Arc::new(Prober::new().context("can't make the client for probes")?),
         )?;
         let (usages, usage_receiver) = watch::channel(Arc::default());
-        tasks.spawn(shell.run());
+        let (told, settled) = (end.told.clone(), end.settled.clone().drop_guard());
+        tasks.spawn(async move {
+            let _settled = settled;
+            shell.run(told).await;
+        });
         tasks.spawn(network::keep_guarded(
             Arc::clone(&networks),
             observed.clone(),
@@ -252,15 +279,12 @@ fn readiness(observed: &watch::Receiver<Arc<Observed>>) -> Result<(), String> {
     Err("the container engine or the node's first document has not been seen yet".to_owned())
 }
 
-fn report(
+fn sources(
     config: &Config,
-    link: &Link,
-    follower: &Follower<NodeItem>,
     workloads: &Workloads,
     builds: watch::Receiver<Vec<BuildReport>>,
-    tasks: &mut JoinSet<()>,
-) {
-    let sources = Sources {
+) -> Sources {
+    Sources {
         capacity: config.capacity,
         address: config.listen,
         observed: workloads.observed.clone(),
@@ -269,9 +293,23 @@ fn report(
         desired: workloads.desired.clone(),
         images: Arc::clone(&workloads.images),
         networks: workloads.networks.present(),
-    };
+    }
+}
+
+fn report(
+    link: &Link,
+    follower: &Follower<NodeItem>,
+    sources: Sources,
+    end: &End,
+    tasks: &mut JoinSet<()>,
+) {
     let version = telemetry::BuildInfo::current().version.to_owned();
     let reporter = Reporter::new(link, version, vec![follower.feed()]);
     tasks.spawn(sources.clone().poke(reporter.poke()));
-    tasks.spawn(reporter.run(move || sources.report()));
+    let (settled, reported) = (end.settled.clone(), end.reported.clone().drop_guard());
+    tasks.spawn(async move {
+        let _reported = reported;
+        let settled = settled.cancelled();
+        reporter.run_until(settled, move || sources.report()).await;
+    });
 }

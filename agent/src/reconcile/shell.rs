@@ -13,6 +13,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{Action, Clock, Context, Outcome, Roster, View, decide, ledger::Ledger, wake_at};
 use crate::{
@@ -36,6 +37,8 @@ use watchers::Watchers;
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// And this often while it does not answer.
 const LOOK_AGAIN_WHEN_LOST: Duration = Duration::from_secs(1);
+/// What is under way when the agent is told to end may take so long; the next one takes the rest up.
+const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The reconciler of one node.
 pub struct Shell {
@@ -87,15 +90,41 @@ impl Shell {
         Ok((shell, receiver))
     }
 
-    /// Reconciles until the task is dropped. Containers run on then.
-    pub async fn run(mut self) {
+    /// Reconciles until it is told to end, or the task is dropped. Containers run on in both cases.
+    pub async fn run(mut self, end: CancellationToken) {
         self.engine.look();
         loop {
-            self.wait().await;
+            tokio::select! {
+                () = self.wait() => {}
+                () = end.cancelled() => break,
+            }
             self.act();
             self.save();
             self.publish();
         }
+        let settled = tokio::time::timeout(SETTLED_WITHIN, self.settle()).await;
+        if settled.is_err() {
+            let actions = self.actions.len();
+            tracing::info!(actions, "the next agent takes up what is under way");
+        }
+    }
+
+    /// Nothing more is begun; what is under way ends, and the disk and the reports know what came of it.
+    async fn settle(&mut self) {
+        loop {
+            self.save();
+            self.publish();
+            if self.is_settled() {
+                return;
+            }
+            self.wait().await;
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let mut all = self.roster.all().values();
+        let is_known = self.engine.lost || all.all(|instance| !instance.stale);
+        is_known && self.actions.is_empty() && !self.ledger.is_writing()
     }
 
     /// Until there is a reason to decide again.

@@ -14,7 +14,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 use protocol::log::LogLine;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio_stream::wrappers::BroadcastStream;
 
 use super::{Container, ContainerSpec, Error, Image, Phase, Runtime, Sample, Signal, architecture};
@@ -23,6 +23,7 @@ use super::{Container, ContainerSpec, Error, Image, Phase, Runtime, Sample, Sign
 pub struct Fake {
     world: Mutex<World>,
     changed: broadcast::Sender<()>,
+    starts_held: watch::Sender<bool>,
 }
 
 /// What a test may look at and break.
@@ -33,6 +34,8 @@ pub struct World {
     pub images: BTreeMap<String, Image>,
     pub pulls: Vec<(String, Option<String>)>,
     pub signals: Vec<(InstanceId, Signal)>,
+    /// Starts that wait until they are let go.
+    pub held_starts: usize,
     /// How often each container was started.
     pub starts: BTreeMap<InstanceId, u32>,
     /// Calls fail.
@@ -46,6 +49,7 @@ impl Default for Fake {
         Self {
             world: Mutex::default(),
             changed: broadcast::channel(64).0,
+            starts_held: watch::channel(false).0,
         }
     }
 }
@@ -53,6 +57,18 @@ impl Default for Fake {
 impl Fake {
     pub fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
+    }
+
+    /// Starts take as long as this says.
+    pub fn hold_starts(&self, held: bool) {
+        self.starts_held.send_replace(held);
+    }
+
+    async fn start_is_let_go(&self) {
+        self.world().held_starts += 1;
+        // The sender is ours, and still there.
+        let _ = self.starts_held.subscribe().wait_for(|held| !held).await;
+        self.world().held_starts -= 1;
     }
 
     /// A program ends by itself.
@@ -150,6 +166,7 @@ impl Runtime for Fake {
     }
 
     async fn start(&self, instance: InstanceId) -> Result<(), Error> {
+        self.start_is_let_go().await;
         self.answer(|world| {
             *world.starts.entry(instance).or_default() += 1;
             let container = world.containers.get_mut(&instance);

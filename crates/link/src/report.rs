@@ -92,7 +92,17 @@ impl Reporter {
     }
 
     /// Reports for ever; `build` is asked each time for what it sees now.
-    pub async fn run(mut self, mut build: impl FnMut() -> RoleReport + Send) {
+    pub async fn run(self, build: impl FnMut() -> RoleReport + Send) {
+        self.run_until(std::future::pending(), build).await;
+    }
+
+    /// Reports until the node comes to its end, and then once more.
+    pub async fn run_until(
+        mut self,
+        end: impl Future<Output = ()> + Send,
+        mut build: impl FnMut() -> RoleReport + Send,
+    ) {
+        tokio::pin!(end);
         let mut changes: SelectAll<_> = self
             .feeds
             .iter()
@@ -106,11 +116,13 @@ impl Reporter {
             };
             let due = began + self.interval;
             tokio::select! {
+                () = &mut end => break,
                 () = sleep_until(due) => {}
                 () = self.poke.0.notified() => sleep(pause).await,
                 Some(_) = changes.next() => sleep(pause).await,
             }
         }
+        self.send(build()).await;
     }
 
     async fn send(&mut self, role: RoleReport) -> bool {

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Mutex};
 use async_trait::async_trait;
 use protocol::log::LogBatch;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
@@ -18,6 +19,8 @@ use crate::{
     runtime::{Image, PublishedPort, Runtime as _, Signal, fake::Fake},
     secrets::Secrets,
 };
+
+mod end;
 
 struct Open;
 
@@ -70,6 +73,7 @@ struct Node {
     platform: Arc<Platform>,
     desired: watch::Sender<Option<Arc<Desired>>>,
     running: Option<tokio::task::JoinHandle<()>>,
+    end: CancellationToken,
     observed: watch::Receiver<Arc<Observed>>,
 }
 
@@ -82,6 +86,7 @@ impl Node {
             platform: Arc::default(),
             desired: watch::channel(None).0,
             running: None,
+            end: CancellationToken::new(),
             observed: watch::channel(Arc::default()).1,
         };
         node.restart();
@@ -115,7 +120,8 @@ impl Node {
         )
         .unwrap();
         self.observed = observed;
-        self.running = Some(tokio::spawn(shell.run()));
+        self.end = CancellationToken::new();
+        self.running = Some(tokio::spawn(shell.run(self.end.clone())));
     }
 
     fn want(&self, items: &[&InstanceItem]) {

@@ -32,6 +32,7 @@ use protocol::{
     report::InstanceReport,
 };
 use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use super::{
@@ -134,7 +135,7 @@ impl Node {
         .unwrap();
         let keep = published::keep(networks, published, observed.clone());
         self.observed = observed;
-        self.tasks.spawn(shell.run());
+        self.tasks.spawn(shell.run(CancellationToken::new()));
         self.tasks.spawn(keep);
         self.tasks.spawn(logs::ship(logs, self.platform.clone()));
     }

@@ -56,6 +56,22 @@ async fn a_report_comes_at_once_when_something_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_comes_to_its_end_reports_once_more() {
+    let mut control_plane = ControlPlane::start(Role::Edge).await;
+    let dir = tempdir().unwrap();
+    let link = control_plane.join(dir.path()).await;
+    let reporter = Reporter::new(&link, "1.0".to_owned(), Vec::new());
+    let (end, ended) = tokio::sync::oneshot::channel();
+    let ended = async { ended.await.unwrap() };
+    let running = tokio::spawn(reporter.run_until(ended, edge_report));
+    let first = next(&mut control_plane).await;
+    end.send(()).unwrap();
+    let last = next(&mut control_plane).await;
+    assert_eq!(last.sequence, first.sequence + 1);
+    timeout(SOON, running).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_interval_is_the_control_planes() {
     let mut control_plane = ControlPlane::start(Role::Edge).await;
     control_plane.shared.answer.lock().unwrap().interval_ms = 100;
