@@ -1,5 +1,6 @@
 //! What a request costs before it goes anywhere: the decision and the choice of an endpoint, over a
-//! table of 100,000 host names; and what compiling that table costs. Prints JSON.
+//! table of 100,000 host names; and what compiling that table costs, also at the start of an edge that finds again what
+//! it could use. Prints JSON.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -8,6 +9,7 @@
 
 use std::{
     hint::black_box,
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,9 +21,12 @@ use domain::{
 use edge_proxy::{
     decide::{ConnInfo, Decision, RequestHead, TlsInfo, decide},
     listen::head,
+    metrics::Metrics,
     route::RouteTable,
-    upstream::counters::Counters,
+    state::State,
+    upstream::{counters::Counters, memory::Memory},
 };
+use prometheus::Registry;
 use protocol::item::{Endpoint, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem};
 
 const HOSTNAMES: usize = 100_000;
@@ -88,6 +93,22 @@ fn connection() -> ConnInfo {
     }
 }
 
+/// Has it written by an edge's own task.
+fn keep(table: RouteTable, dir: &Path) {
+    let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+    let (state, _wanted) = State::new(NodeId::new(), "us-east".parse().unwrap(), metrics);
+    state.routes.store(Arc::new(table));
+    state.endpoints_changed();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(async {
+        let keeping = tokio::spawn(Arc::new(Memory::new(dir)).run(state));
+        while Memory::new(dir).recall().services().next().is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        keeping.abort();
+    });
+}
+
 fn measure() -> Vec<Measured> {
     let (global, region) = items();
     let global: Vec<_> = global.iter().collect();
@@ -134,16 +155,32 @@ fn measure() -> Vec<Measured> {
     let checking = best(BATCH, |_| {
         black_box(head::check(black_box(request)).is_ok());
     });
+    let dir = tempfile::tempdir().unwrap();
+    keep(table, dir.path());
+    let recalling = best(1, |_| {
+        black_box(Memory::new(dir.path()).recall());
+    });
+    let recalled = Memory::new(dir.path()).recall();
+    let following = best(1, |_| {
+        let counters = Counters::default();
+        black_box(RouteTable::build(&global, &region, &recalled, &counters));
+    });
     vec![
         nanoseconds("decide_100k_hostnames", deciding),
         nanoseconds("decide_and_choose_endpoint", choosing),
         nanoseconds("check_http1_head", checking),
-        Measured {
-            name: "compile_table_100k_hostnames",
-            value: compile.as_secs_f64() * 1e3,
-            unit: "ms",
-        },
+        milliseconds("compile_table_100k_hostnames", compile),
+        milliseconds("recall_300k_confirmed_endpoints", recalling),
+        milliseconds("compile_table_after_recall", following),
     ]
+}
+
+fn milliseconds(name: &'static str, time: Duration) -> Measured {
+    Measured {
+        name,
+        value: time.as_secs_f64() * 1e3,
+        unit: "ms",
+    }
 }
 
 fn nanoseconds(name: &'static str, time: Duration) -> Measured {

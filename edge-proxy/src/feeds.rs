@@ -61,7 +61,7 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// Applies what the disk has; endpoints that were confirmed before the restart stay usable.
+    /// Applies what the disk has; endpoints that could be used before the restart can be used again.
     #[must_use]
     pub fn start(state: Arc<State>, feeds: Feeds, tickets: Tickets, memory: &Memory) -> Self {
         let mut applier = Self {
@@ -72,9 +72,9 @@ impl Applier {
             certificates: BTreeMap::new(),
             started: false,
         };
+        applier.state.routes.store(Arc::new(memory.recall()));
         applier.apply();
         applier.started = true;
-        memory.recall(&applier.state.routes.load());
         applier
     }
 
@@ -186,8 +186,7 @@ impl Applier {
         self.state.metrics.routed("hostnames", table.hostnames());
         self.state.metrics.routed("endpoints", table.endpoints());
         self.state.routes.store(Arc::new(table));
-        self.state.confirm_wanted.notify_one();
-        self.state.probe_wanted.notify_one();
+        self.state.endpoints_changed();
         refused
     }
 

@@ -10,6 +10,7 @@ use edge_proxy::{
     feeds::Feeds,
     report,
     run::{self, Parts, Ports, Running},
+    upstream::memory::Memory,
 };
 use link::Link;
 use protocol::{
@@ -65,6 +66,7 @@ fn serve(arguments: &Arguments) -> Result<()> {
 }
 
 async fn edge(config: Config) -> Result<()> {
+    let memory = Memory::new(&config.state_dir);
     let link = open_link(&config).await?;
     let region = FeedName::RegionRoutes(link.identity().region(), Ring::All);
     let global = link.follow::<GlobalRouteItem>(FeedName::GlobalRoutes(Ring::All))?;
@@ -77,7 +79,7 @@ async fn edge(config: Config) -> Result<()> {
         identity: link.identity().clone(),
         feeds: feeds.clone(),
         ports: bind(&config).await?,
-        state_dir: config.state_dir.clone(),
+        memory,
         access_log: config.access_log.clone(),
         connections_per_address: config.connections_per_address,
         registry: telemetry::metrics::registry().clone(),

@@ -1,6 +1,6 @@
 //! Puts the parts together: from listeners, an identity and feeds to a serving edge.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use link::identity::Identity;
 use prometheus::Registry;
@@ -44,8 +44,8 @@ pub struct Parts {
     pub feeds: Feeds,
     /// Its ports.
     pub ports: Ports,
-    /// Where confirmations are kept.
-    pub state_dir: PathBuf,
+    /// What it could use before.
+    pub memory: Memory,
     /// Absent: standard output.
     pub access_log: Option<PathBuf>,
     /// Open connections that one address may have.
@@ -77,9 +77,6 @@ pub enum Error {
     /// TLS.
     #[error("preparing TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// The state folder.
-    #[error("using the state folder: {0}")]
-    StateDir(#[from] io::Error),
 }
 
 /// A serving edge. Dropping it ends its background work at once.
@@ -115,8 +112,7 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
     let metrics = Arc::new(Metrics::new(&parts.registry)?);
     let identity = &parts.identity;
     let (state, wanted) = State::new(identity.node_id(), identity.region(), Arc::clone(&metrics));
-    std::fs::create_dir_all(&parts.state_dir)?;
-    let memory = Arc::new(Memory::new(&parts.state_dir));
+    let memory = Arc::new(parts.memory);
     let applier = Applier::start(Arc::clone(&state), parts.feeds, Tickets::new()?, &memory);
     let observer = Arc::new(Observer {
         log: AccessLog::start(parts.access_log.as_deref(), metrics.log_dropped())?,
@@ -129,11 +125,7 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
     let mut tasks = JoinSet::new();
     tasks.spawn(applier.run(applied));
     tasks.spawn(health::run(Arc::clone(&state)));
-    tasks.spawn(confirm::run(
-        Arc::clone(&state),
-        Arc::clone(&agents),
-        Arc::clone(&memory),
-    ));
+    tasks.spawn(confirm::run(Arc::clone(&state), Arc::clone(&agents)));
     tasks.spawn(memory.run(Arc::clone(&state)));
     tasks.spawn(discover::run(Arc::clone(&state), agents, wanted));
     let tunnels = Arc::new(Tunnels {

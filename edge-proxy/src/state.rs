@@ -37,6 +37,8 @@ pub struct State {
     pub probe_wanted: Notify,
     /// Endpoints changed: ask agents now.
     pub confirm_wanted: Notify,
+    /// Endpoints changed: keep now what can be used.
+    pub keep_wanted: Notify,
     discoveries: mpsc::Sender<ServiceId>,
 }
 
@@ -58,6 +60,7 @@ impl State {
             counters: Counters::default(),
             probe_wanted: Notify::new(),
             confirm_wanted: Notify::new(),
+            keep_wanted: Notify::new(),
             discoveries,
         });
         (state, wanted)
@@ -69,8 +72,9 @@ impl State {
         let _ = self.discoveries.try_send(service);
     }
 
-    /// Nothing listens at an endpoint: its agent is asked again, and it is probed.
-    pub fn connect_failed(&self) {
+    /// There are other endpoints, or another verdict on one: all who work on them look now.
+    pub fn endpoints_changed(&self) {
+        self.keep_wanted.notify_one();
         self.confirm_wanted.notify_one();
         self.probe_wanted.notify_one();
     }

@@ -88,6 +88,16 @@ impl RouteTable {
         table
     }
 
+    /// What an edge had that ended: the table that its first own one follows.
+    #[must_use]
+    pub fn recalled(pools: impl IntoIterator<Item = ServicePool>) -> Self {
+        let pools = pools.into_iter();
+        Self {
+            services: pools.map(|p| (p.service_id, Arc::new(p))).collect(),
+            ..Self::default()
+        }
+    }
+
     fn add_hostname(&mut self, item: &HostnameItem) {
         let route = Arc::new(Route {
             hostname: item.hostname.clone(),

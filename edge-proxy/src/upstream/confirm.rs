@@ -11,8 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{
     discover::Agents,
-    endpoint::{Confirmed, Endpoint, Verdict},
-    memory::Memory,
+    endpoint::{Endpoint, Verdict},
     pass::Pace,
     places::{Place, Places},
     pool::ServicePool,
@@ -23,7 +22,7 @@ use crate::{route::RouteTable, state::State};
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Asks for as long as the edge lives.
-pub async fn run(state: Arc<State>, agents: Arc<Agents>, memory: Arc<Memory>) {
+pub async fn run(state: Arc<State>, agents: Arc<Agents>) {
     let (mut pace, mut places) = (Pace::start(), Places::default());
     let mut asking = JoinSet::new();
     loop {
@@ -32,17 +31,11 @@ pub async fn run(state: Arc<State>, agents: Arc<Agents>, memory: Arc<Memory>) {
         let questions = due(&routes, &mut places, now);
         pace.passed(now.elapsed());
         while asking.try_join_next().is_some() {}
-        if questions.iter().any(Question::is_of_a_doubt) {
-            memory.changed();
-        }
         for question in questions {
             let (state, agents) = (Arc::clone(&state), Arc::clone(&agents));
-            let memory = Arc::clone(&memory);
             asking.spawn(async move {
                 if question.ask(&agents).await {
-                    memory.changed();
-                    state.probe_wanted.notify_one();
-                    state.confirm_wanted.notify_one();
+                    state.endpoints_changed();
                 }
             });
         }
@@ -98,10 +91,6 @@ fn place(
 }
 
 impl Question {
-    fn is_of_a_doubt(&self) -> bool {
-        self.asked.confirmed == Confirmed::Doubted
-    }
-
     /// True when the answer changed something.
     async fn ask(self, agents: &Agents) -> bool {
         let spec = self.endpoint.spec;

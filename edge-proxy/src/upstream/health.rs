@@ -77,7 +77,7 @@ impl Lane {
             let (state, ended) = (Arc::clone(state), Arc::clone(ended));
             tokio::spawn(async move {
                 if probe.run().await {
-                    state.confirm_wanted.notify_one();
+                    state.endpoints_changed();
                 }
                 drop(place);
                 ended.notify_one();

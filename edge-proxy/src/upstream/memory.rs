@@ -1,101 +1,103 @@
-//! Which endpoints were confirmed, on disk: after a restart they are used until their agents answer. Nobody waits for
+//! Which endpoints could be used, on disk: after a restart they are used until their agents answer. Nobody waits for
 //! that disk, and when it is slow it gets the newest state at last.
 
 use std::{
-    collections::BTreeSet,
-    net::SocketAddr,
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use domain::id::InstanceId;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Notify, task::JoinError};
+use tokio::task::JoinError;
 
-use super::endpoint::Confirmed;
+use super::pool::{Kept, ServicePool};
 use crate::{route::RouteTable, state::State};
 
-/// Between two writes.
+/// Between two writes at most. With few endpoints it is shorter: writing takes one part of so many of the time.
 const REST: Duration = Duration::from_secs(1);
+const PARTS: u32 = 10;
 /// After one that failed.
 const REST_AFTER_FAILURE: Duration = Duration::from_secs(10);
+/// It is written again as often, so that its age tells how long the edge was away.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(3600);
+/// For so long an agent gives no address to somebody else. What is older must be confirmed anew.
+const GOOD_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// Why confirmations are not on disk.
+/// Why what can be used is not on disk.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error(transparent)]
-    Disk(#[from] link::disk::Error),
-    #[error("confirmations can't be encoded: {0}")]
+    #[error("{} can't be written: {source}", path.display())]
+    Disk { path: PathBuf, source: io::Error },
+    #[error("it can't be encoded: {0}")]
     Encode(#[from] serde_json::Error),
-    #[error("writing confirmations was broken off: {0}")]
+    #[error("writing it was broken off: {0}")]
     BrokenOff(#[from] JoinError),
 }
 
-/// The file of confirmations.
+/// The file of endpoints.
 #[derive(Debug)]
 pub struct Memory {
     path: PathBuf,
-    changed: Notify,
+    reading: Mutex<Option<JoinHandle<Remembered>>>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Kept {
-    confirmed: BTreeSet<(InstanceId, SocketAddr)>,
+struct Remembered {
+    /// Seconds since 1970.
+    at: u64,
+    services: Vec<Kept>,
 }
 
-impl Kept {
+impl Remembered {
     fn of(routes: &RouteTable) -> Self {
-        let confirmed = routes.watched(|endpoint| endpoint.confirmed() == Confirmed::Yes);
-        let confirmed = confirmed
-            .iter()
-            .map(|(_, endpoint)| (endpoint.spec.instance_id, endpoint.spec.address))
-            .collect();
-        Self { confirmed }
+        let now = Instant::now();
+        Self {
+            at: unix_now(),
+            services: routes.services().filter_map(|p| p.kept(now)).collect(),
+        }
     }
 }
 
 impl Memory {
-    /// In the edge's state folder.
+    /// In the edge's state folder. It is read beside whatever else is done at the start.
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
+        let path = state_dir.join("confirmed-endpoints.json");
+        let file = path.clone();
+        let reading = thread::spawn(move || read(&file));
         Self {
-            path: state_dir.join("confirmed-endpoints.json"),
-            changed: Notify::new(),
+            path,
+            reading: Mutex::new(Some(reading)),
         }
     }
 
-    /// Endpoints that were confirmed before the restart are usable until their agent answers.
-    pub fn recall(&self, routes: &RouteTable) {
-        let kept: Kept = match std::fs::read(&self.path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-                tracing::warn!(%error, path = %self.path.display(), "confirmations on disk can't be read; agents are asked");
-                Kept::default()
-            }),
-            Err(_) => return,
-        };
-        for (_, endpoint) in routes.watched(|_| true) {
-            let key = (endpoint.spec.instance_id, endpoint.spec.address);
-            if kept.confirmed.contains(&key) {
-                endpoint.remember();
-            }
-        }
-    }
-
-    /// What is on disk is no longer true.
-    pub fn changed(&self) {
-        self.changed.notify_one();
+    /// What this edge had before it ended. Waits until it is read.
+    #[must_use]
+    pub fn recall(&self) -> RouteTable {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = reading.take().and_then(|reading| reading.join().ok());
+        let (file, now) = (read.unwrap_or_default(), Instant::now());
+        let ago = Duration::from_secs(unix_now().saturating_sub(file.at));
+        let kept = file.services.into_iter().filter(|_| ago < GOOD_FOR);
+        RouteTable::recalled(kept.map(|kept| ServicePool::recalled(kept, ago, now)))
     }
 
     /// Keeps the disk true for as long as the edge lives: one write at a time, and after the last change one more.
     pub async fn run(self: Arc<Self>, state: Arc<State>) {
         loop {
-            self.changed.notified().await;
+            let wanted = state.keep_wanted.notified();
+            // Without a change it is only written again.
+            let _ = tokio::time::timeout(AT_LEAST_EVERY, wanted).await;
+            let begun = Instant::now();
             let rest = match self.write(state.routes.load_full()).await {
-                Ok(()) => REST,
+                Ok(()) => REST.min(begun.elapsed() * (PARTS - 1)),
                 Err(error) => {
-                    tracing::warn!(%error, "what agents confirmed is not on disk; trying again");
-                    self.changed();
+                    tracing::warn!(%error, "which endpoints can be used is not on disk; trying again");
+                    state.keep_wanted.notify_one();
                     REST_AFTER_FAILURE
                 }
             };
@@ -106,20 +108,54 @@ impl Memory {
     /// On a thread that may wait for the disk.
     async fn write(&self, routes: Arc<RouteTable>) -> Result<(), Error> {
         let path = self.path.clone();
-        tokio::task::spawn_blocking(move || replace(&path, &routes)).await?
+        tokio::task::spawn_blocking(move || {
+            let file = serde_json::to_vec(&Remembered::of(&routes))?;
+            replace(&path, &file).map_err(|source| Error::Disk { path, source })
+        })
+        .await?
     }
 }
 
-fn replace(path: &Path, routes: &RouteTable) -> Result<(), Error> {
-    let kept = serde_json::to_vec(&Kept::of(routes))?;
-    Ok(link::disk::replace(path, &kept)?)
+/// A file that can't be read is none: agents are asked.
+fn read(path: &Path) -> Remembered {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+            tracing::warn!(%error, path = %path.display(), "endpoints on disk can't be read; agents are asked");
+            Remembered::default()
+        }),
+        Err(error) => {
+            tracing::debug!(%error, path = %path.display(), "no endpoints on disk");
+            Remembered::default()
+        }
+    }
+}
+
+/// Whole, or not at all. The end of this process takes nothing of it; for the end of the machine, when all endpoints
+/// end as well, nobody waits.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("json.new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&beside)?;
+    file.write_all(bytes)?;
+    // What a write that was cut off has left behind.
+    file.set_len(bytes.len() as u64)?;
+    fs::rename(&beside, path)
+}
+
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
 
-    use domain::id::{DeploymentId, NodeId, ServiceId};
+    use domain::id::{DeploymentId, InstanceId, NodeId, ServiceId};
     use futures::FutureExt as _;
     use prometheus::Registry;
     use protocol::item::{self, RegionRouteItem, ServiceItem};
@@ -128,7 +164,10 @@ mod tests {
     use super::*;
     use crate::{
         metrics::Metrics,
-        upstream::{counters::Counters, endpoint::Failure},
+        upstream::{
+            counters::Counters,
+            endpoint::{Confirmed, Failure},
+        },
     };
 
     fn service(ports: &[u16]) -> ServiceItem {
@@ -146,27 +185,31 @@ mod tests {
         }
     }
 
-    fn table(item: &ServiceItem) -> Arc<RouteTable> {
+    fn table(item: &ServiceItem, before: &RouteTable) -> Arc<RouteTable> {
         let item = RegionRouteItem::Service(item.clone());
-        let (before, counters) = (RouteTable::default(), Counters::default());
-        Arc::new(RouteTable::build(&[], &[&item], &before, &counters))
+        let counters = Counters::default();
+        Arc::new(RouteTable::build(&[], &[&item], before, &counters))
     }
 
-    /// With one endpoint, which is confirmed.
-    fn confirmed(port: u16) -> Arc<RouteTable> {
-        let routes = table(&service(&[port]));
+    /// With these endpoints, which are confirmed.
+    fn confirmed(item: &ServiceItem) -> Arc<RouteTable> {
+        let routes = table(item, &RouteTable::default());
         for (_, endpoint) in routes.watched(|_| true) {
             endpoint.confirm(true);
         }
         routes
     }
 
+    fn state() -> Arc<State> {
+        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
+        State::new(NodeId::new(), "eu-west".parse().unwrap(), metrics).0
+    }
+
     #[tokio::test]
     async fn a_restart_remembers_exactly_the_confirmed_addresses() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::new(dir.path());
         let mut item = service(&[1, 2, 3, 4]);
-        let before = table(&item);
+        let before = table(&item, &RouteTable::default());
         let pool = before.service(item.service_id).unwrap();
         let [a, b, _, refused] = pool.endpoints() else {
             panic!()
@@ -175,11 +218,10 @@ mod tests {
             endpoint.confirm(true);
         }
         refused.probe_failed(Failure::Connect);
-        memory.write(before.clone()).await.unwrap();
+        Memory::new(dir.path()).write(before.clone()).await.unwrap();
 
         item.endpoints[1].address.set_port(9);
-        let after = table(&item);
-        memory.recall(&after);
+        let after = table(&item, &Memory::new(dir.path()).recall());
         let pool = after.service(item.service_id).unwrap();
         let confirmed: Vec<_> = pool.endpoints().iter().map(|e| e.confirmed()).collect();
         assert_eq!(
@@ -198,26 +240,71 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_disk_that_hangs_holds_nobody_up_and_gets_the_newest_state_at_last() {
+    async fn after_a_day_all_must_be_confirmed_anew_and_a_torn_file_is_none() {
         let dir = tempfile::tempdir().unwrap();
-        let metrics = Arc::new(Metrics::new(&Registry::new()).unwrap());
-        let (state, _wanted) = State::new(NodeId::new(), "eu-west".parse().unwrap(), metrics);
+        let item = service(&[1]);
+        let remembers = || {
+            let recalled = Memory::new(dir.path()).recall();
+            let pool = recalled.service(item.service_id);
+            pool.is_some_and(|pool| pool.endpoints()[0].confirmed() == Confirmed::Yes)
+        };
+        let memory = Memory::new(dir.path());
+        assert!(!remembers(), "there is no file");
+        memory.write(confirmed(&item)).await.unwrap();
+        assert!(remembers());
+        let whole = fs::read(&memory.path).unwrap();
+        let mut file: Remembered = serde_json::from_slice(&whole).unwrap();
+        for (age, is_good) in [(3600, true), (25 * 3600, false)] {
+            file.at = unix_now() - age;
+            fs::write(&memory.path, serde_json::to_vec(&file).unwrap()).unwrap();
+            assert_eq!(remembers(), is_good, "{age} s");
+        }
+        fs::write(&memory.path, &whole[..whole.len() / 2]).unwrap();
+        assert!(!remembers());
+    }
+
+    #[tokio::test]
+    async fn a_change_is_on_disk_at_once_also_right_after_another() {
+        let (dir, state) = (tempfile::tempdir().unwrap(), state());
+        let memory = Arc::new(Memory::new(dir.path()));
+        let running = tokio::spawn(Arc::clone(&memory).run(Arc::clone(&state)));
+        let begun = Instant::now();
+        for port in 1..=5 {
+            let item = service(&[port]);
+            state.routes.store(confirmed(&item));
+            state.keep_wanted.notify_one();
+            let address = item.endpoints[0].address.to_string();
+            let is_there = || fs::read_to_string(&memory.path).is_ok_and(|t| t.contains(&address));
+            while !is_there() {
+                assert!(begun.elapsed() < REST * 4, "it waits for its turn");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        running.abort();
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_holds_nobody_up_and_gets_the_newest_state_at_last() {
+        let (dir, state) = (tempfile::tempdir().unwrap(), state());
         let memory = Arc::new(Memory::new(dir.path()));
         let disk = HungFile::at(&dir.path().join("confirmed-endpoints.json.new"));
-        let [first, second, newest] = [1, 2, 3].map(confirmed);
-        let content = |routes: &RouteTable| serde_json::to_vec(&Kept::of(routes)).unwrap();
+        let items = [1, 2, 3].map(|port| service(&[port]));
+        let has = |content: &[u8], item: &ServiceItem| {
+            let content = String::from_utf8_lossy(content);
+            content.contains(&item.endpoints[0].instance_id.to_string())
+        };
 
         let mut running = pin!(Arc::clone(&memory).run(Arc::clone(&state)));
-        for routes in [&first, &second, &newest] {
-            state.routes.store(Arc::clone(routes));
-            memory.changed();
+        for item in &items {
+            state.routes.store(confirmed(item));
+            state.keep_wanted.notify_one();
             assert!(running.as_mut().now_or_never().is_none());
         }
-        assert_eq!(disk.heal(), content(&first), "one write was under way");
+        assert!(has(&disk.heal(), &items[0]), "one write was under way");
 
         tokio::time::pause();
         let kept = async {
-            while std::fs::read(&memory.path).ok() != Some(content(&newest)) {
+            while !fs::read(&memory.path).is_ok_and(|content| has(&content, &items[2])) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

@@ -1,5 +1,7 @@
 //! The endpoints of one service in this region, and the choice among them.
 
+mod kept;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -14,6 +16,8 @@ use super::{
     counters::{Counter, Counters},
     endpoint::{Endpoint, Failure},
 };
+
+pub use kept::Kept;
 
 /// How long an endpoint that left the table may still serve when no new one can.
 const LEAVING_FOR: Duration = Duration::from_secs(60);

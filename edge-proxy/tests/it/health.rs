@@ -233,6 +233,30 @@ async fn a_restarted_edge_serves_from_its_disk_while_the_agent_is_away() {
 }
 
 #[tokio::test]
+async fn an_edge_killed_amid_a_change_goes_on_with_the_old_instance_while_the_agent_is_away() {
+    let region = Region::start().await;
+    region.agent.stop().await;
+    let next = Instance::start("next", region.agent.node_id).await;
+    let routes = region.routes.clone().service(region.service, &[&next]);
+    region.edge.publish(&routes);
+    until("it is on disk that the old one leaves", async || {
+        let path = region
+            .edge
+            .access_log
+            .with_file_name("confirmed-endpoints.json");
+        std::fs::read_to_string(path).is_ok_and(|text| text.contains("leaving"))
+    })
+    .await;
+    let edge = region.edge.restart(&routes).await;
+    let client = client(&region.ca, edge.https);
+    for _ in 0..20 {
+        let answer = client.get("https://app.test/").send().await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "one");
+    }
+    assert_eq!(next.requests(), 0, "nobody has confirmed it");
+}
+
+#[tokio::test]
 async fn an_instance_that_breaks_its_answers_is_ejected_and_idempotent_requests_do_not_notice() {
     let region = Region::start().await;
     let broken = crate::support::MortalSocket::start(region.agent.node_id).await;

@@ -1,7 +1,7 @@
 //! The edge as a process: it joins, serves, goes on without the control plane, starts again from its
 //! disk, and ends in order.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Agent, Ca, ControlPlane, Instance, Process, Routes, until};
 
@@ -47,6 +47,17 @@ async fn an_edge_joins_acknowledges_and_outlives_the_control_plane() {
     let again = Process::start(dir.path(), &control_plane, None);
     again.answers(control_plane.ca()).await;
     assert_eq!(again.get("/readyz").await, "ready\n");
+
+    drop(again);
+    let killed = Instant::now();
+    let again = Process::start(dir.path(), &control_plane, None);
+    again.answers(control_plane.ca()).await;
+    println!("first answer after a kill: {:?}", killed.elapsed());
+    assert!(
+        killed.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        killed.elapsed()
+    );
     assert!(
         !std::fs::read_to_string(dir.path().join("access.log"))
             .unwrap()

@@ -18,7 +18,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use protocol::{agent_api::Confirmation, item, join::Role};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_rustls::TlsAcceptor;
 
 use super::{Ca, Instance};
@@ -47,10 +50,11 @@ impl Agent {
         let held = Held::default();
         let router = router(held.clone());
         let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
                 let (tls, router) = (tls.clone(), router.clone());
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     let Ok(stream) = tls.accept(tcp).await else {
                         return;
                     };
@@ -90,6 +94,7 @@ impl Agent {
         })
     }
 
+    /// Its connections are cut, too.
     pub async fn stop(&self) {
         self.task.abort();
     }

@@ -11,6 +11,7 @@ use domain::{
 use edge_proxy::{
     feeds::Feeds,
     run::{self, Parts, Ports, Running},
+    upstream::memory::Memory,
 };
 use link::{follow::State, identity::Identity};
 use protocol::{
@@ -214,7 +215,7 @@ impl TestEdge {
                 region: region.subscribe(),
             },
             ports,
-            state_dir: dir.path().to_owned(),
+            memory: Memory::new(dir.path()),
             access_log: Some(access_log.clone()),
             connections_per_address: CONNECTIONS_PER_ADDRESS,
             registry: prometheus::Registry::new(),
