@@ -116,7 +116,11 @@ fn call(socket: &Path, path: &str) -> Command {
 
 /// What an engine answers to a GET.
 pub async fn get(socket: &Path, path: &str) -> Result<Vec<Value>> {
-    let said = succeed(&mut call(socket, path)).await?;
-    serde_json::from_str(&said.stdout)
+    serde_json::from_str(&text(socket, path).await?)
         .with_context(|| format!("reading what {} answers", socket.display()))
+}
+
+/// The same, as it comes.
+pub async fn text(socket: &Path, path: &str) -> Result<String> {
+    Ok(succeed(&mut call(socket, path)).await?.stdout)
 }

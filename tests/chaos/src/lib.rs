@@ -9,6 +9,8 @@ pub mod observe;
 pub mod point;
 pub mod postgres;
 pub mod report;
+pub mod runs;
+pub mod silence;
 pub mod work;
 pub mod world;
 

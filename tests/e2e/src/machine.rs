@@ -100,6 +100,19 @@ impl Machine {
         self.command(&format!("{}/railhead", Self::BINARIES))
     }
 
+    /// Cuts it off from everybody, its users too, as long as what this gives is there.
+    pub fn cut_off(&self, platform: &Platform) -> Result<Rules> {
+        let drop = |way| Rule::filter("FORWARD", format!("{way} {} -j DROP", self.address));
+        Rules::set(&platform.status.router_netns, &["-s", "-d"].map(drop))
+    }
+
+    /// Where its workloads' engine is asked, past everything else.
+    #[must_use]
+    pub fn engine_socket(&self) -> PathBuf {
+        let root = format!("/proc/{}/root", self.pid);
+        Path::new(&root).join("run/railhead/engine.sock")
+    }
+
     /// What a property of a unit is.
     pub async fn property(&self, unit: &str, property: &str) -> Result<String> {
         let mut show = self.command("systemctl");

@@ -5,6 +5,7 @@ mod audit;
 mod deleted;
 mod ends;
 mod leftovers;
+mod loss;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use self::{
     answers::{Answered, judge as judge_answers},
     deleted::gone,
     ends::Ends,
+    loss::{Loss, Wrong, judge as judge_loss},
 };
 use crate::{history::History, kill, world::World};
 
@@ -129,6 +131,8 @@ pub enum Violation {
         from: String,
         count: usize,
     },
+    #[error(transparent)]
+    Loss(Wrong),
     #[error("a node has not followed: {0}")]
     Behind(String),
     #[error("room is lost or given twice: {0}")]

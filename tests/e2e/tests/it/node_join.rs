@@ -2,6 +2,7 @@
 //! machine can't be a node, said before anything is changed on it.
 
 mod drain;
+mod lost;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use e2e::{
 use serde_json::{Value, json};
 
 use drain::operate;
+use lost::Lost;
 
 const NAME: &str = "us-east-2";
 const UNITS: [&str; 5] = [
@@ -95,8 +97,12 @@ async fn serves(
     for probe in ["startup", "readiness"] {
         spec["deploy"][probe]["path"] = json!("/etc/");
     }
-    let fixture = platform.fixture("web", spec).await?;
-    platform.deploy(fixture.service.id, None).await?;
+    let fixture = platform.fixture("web", spec.clone()).await?;
+    let alone = lost::service_that_never_runs_twice(platform, &fixture, spec).await?;
+    tokio::try_join!(
+        platform.deploy(fixture.service.id, None),
+        platform.deploy(alone, None)
+    )?;
     let path = format!("/v1/services/{}/instances", fixture.service.id);
     let instances: Vec<Instance> = platform.client.list(&path).await?;
     let agent = nodes
@@ -115,6 +121,15 @@ async fn serves(
     outlives_its_agent(machine, &fixture.host, platform).await?;
     drain::others_come_back(platform, &names(others)).await?;
     drain::empties(platform, NAME, &fixture, others).await?;
+    let lost = Lost {
+        platform,
+        machine,
+        name: NAME,
+        others,
+        rolling: &fixture,
+        alone,
+    };
+    Box::pin(lost.is_replaced_and_comes_back()).await?;
     platform.delete(&fixture).await
 }
 
