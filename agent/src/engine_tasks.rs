@@ -2,8 +2,10 @@
 //! the engine knows nothing, and at which every further start of this container fails ("task …: already exists"). The
 //! engine's own records say which containers run; those, and other engines' containers, are left alone (docs/adr/0047).
 
+mod begun;
 mod folders;
 
+pub use begun::mark;
 pub use folders::remove_unbegun;
 
 use std::{
@@ -43,6 +45,14 @@ pub enum Error {
         /// Why.
         source: serde_json::Error,
     },
+    /// What is to be remembered of a container can't be written.
+    #[error("can't note in {path} that a program has begun: {source}")]
+    Note {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The folder of a task can't be removed.
     #[error("can't remove {path}, the folder of a task that its shim has not begun: {source}")]
     Remove {
@@ -71,7 +81,11 @@ pub enum Error {
 pub fn end_cut_off_starts(data_root: &Path) -> Result<Vec<String>, Error> {
     let mut ended = Vec::new();
     for shim in shims()? {
-        if runs(data_root, &shim.container)? == Some(false) && shim.end()? {
+        if runs(data_root, &shim.container)? == Some(false) {
+            shim.mark_begun(data_root)?;
+            if !shim.end()? {
+                continue;
+            }
             shim.remove_unbegun()?;
             ended.push(shim.container);
         }
@@ -88,6 +102,14 @@ struct Shim {
 }
 
 impl Shim {
+    /// Its program must not be taken for one that never ran.
+    fn mark_begun(&self, data_root: &Path) -> Result<(), Error> {
+        match &self.task {
+            Some(task) if begun::has_begun(task) => begun::note(data_root, &self.container),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether it has not ended by itself.
     fn end(&self) -> Result<bool, Error> {
         match kill(Pid::from_raw(self.pid), Signal::SIGKILL) {

@@ -5,6 +5,9 @@ use protocol::{
     report::Problem,
 };
 
+use super::Record;
+use crate::runtime::Phase;
+
 use crate::restart;
 
 /// The end of one run of a container that was meant to go on.
@@ -52,6 +55,25 @@ impl Exit {
             message,
         })
     }
+}
+
+/// Why nobody knows how far its only run came, if nobody does.
+pub(super) fn unknown(phase: Option<Phase>, record: &Record) -> Option<Problem> {
+    let (code, why) = match phase {
+        None if record.launched && record.exit_code.is_none() => (
+            "container_lost",
+            "its container was removed by someone else",
+        ),
+        Some(Phase::CutOff) => (
+            "start_cut_off",
+            "the container engine ended while it was started, and it is not started twice",
+        ),
+        _ => return None,
+    };
+    Some(Problem {
+        code: code.to_owned(),
+        message: format!("{why}; whether it did its work is not known"),
+    })
 }
 
 /// With the meaning that shells and the engine's init give to some codes.

@@ -14,7 +14,10 @@ use protocol::{
     report::{InstanceReport, Problem, Usage},
 };
 
-use super::{Action, LOGS_GRACE, Outcome, Record, exit::Exit};
+use super::{
+    Action, LOGS_GRACE, Outcome, Record,
+    exit::{self, Exit},
+};
 use crate::{
     health::{Run, Verdict},
     restart,
@@ -167,7 +170,7 @@ impl Instance {
         self.stale = false;
         match self.phase() {
             None => self.record.ready = false,
-            Some(Phase::Created) => self.raise(State::Starting),
+            Some(Phase::Created | Phase::CutOff) => self.raise(State::Starting),
             Some(Phase::Running { since }) => self.observe_run(since, clock),
             Some(Phase::Ended { at, .. }) if self.record.counted_end != Some(at) => {
                 self.observe_end(clock);
@@ -317,13 +320,10 @@ impl Instance {
 
     /// Its state becomes final.
     pub fn conclude(&mut self, clock: Clock) {
-        let lost =
-            self.container.is_none() && self.record.launched && self.record.exit_code.is_none();
-        if lost && matches!(self.goal, Goal::Run(_)) {
-            self.record.problem = Some(Problem {
-                code: "container_lost".to_owned(),
-                message: "its container was removed by someone else; whether it did its work is not known".to_owned(),
-            });
+        if matches!(self.goal, Goal::Run(_))
+            && let Some(problem) = exit::unknown(self.phase(), &self.record)
+        {
+            self.record.problem = Some(problem);
         }
         self.record.ready = false;
         self.record.stopped_at = Some(clock.wall);

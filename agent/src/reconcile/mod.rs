@@ -120,7 +120,7 @@ fn stop(id: InstanceId, instance: &Instance, now: Instant) -> Next {
     let concluded = instance.record.state == State::Stopped;
     match instance.phase() {
         Some(Phase::Running { .. }) => end(id, instance, now),
-        Some(Phase::Created) => Next::Act(Action::Remove(id)),
+        Some(Phase::Created | Phase::CutOff) => Next::Act(Action::Remove(id)),
         None | Some(Phase::Ended { .. }) if !concluded => Next::Act(Action::Conclude(id)),
         Some(Phase::Ended { .. }) => match instance.logs_due() {
             Some(due) if now < due => Next::WaitUntil(due),
@@ -137,7 +137,8 @@ fn run(id: InstanceId, instance: &Instance, item: &InstanceItem, now: Instant) -
     match (instance.phase(), &item.run) {
         (None, RunMode::Once { .. }) if instance.record.launched => Next::Act(Action::Conclude(id)),
         (None, _) => Next::Act(Action::Create(id)),
-        (Some(Phase::Created), _) => Next::Act(Action::Start(id)),
+        (Some(Phase::CutOff), RunMode::Once { .. }) => Next::Act(Action::Conclude(id)),
+        (Some(Phase::Created | Phase::CutOff), _) => Next::Act(Action::Start(id)),
         (Some(Phase::Running { .. }), _) if instance.given_up(now) => end(id, instance, now),
         (Some(Phase::Running { .. }), _) => match instance.run_until() {
             Some(end) => Next::WaitUntil(end),

@@ -87,8 +87,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn a_service_settles_on_what_is_wanted(steps in steps(), stubborn: bool, wanted in prop_oneof![Just(Wanted::Run), Just(Wanted::Stop)]) {
-        let mut model = Model::new(service(), stubborn);
+    fn a_service_settles_on_what_is_wanted(steps in steps(), stubborn: bool, cuts_off: bool, wanted in prop_oneof![Just(Wanted::Run), Just(Wanted::Stop)]) {
+        let mut model = Model::with(service(), stubborn, cuts_off);
         let mut state = State::Assigned;
         for step in &steps {
             model.take(step);
@@ -112,8 +112,8 @@ proptest! {
     }
 
     #[test]
-    fn a_command_never_runs_twice(steps in steps(), stubborn: bool) {
-        let mut model = Model::new(once(), stubborn);
+    fn a_command_never_runs_twice(steps in steps(), stubborn: bool, cuts_off: bool) {
+        let mut model = Model::with(once(), stubborn, cuts_off);
         for step in &steps {
             model.take(step);
             prop_assert!(model.starts <= 1, "started {} times", model.starts);
@@ -129,6 +129,18 @@ fn a_command_ends_with_its_exit_code_and_stays_until_its_item_goes() {
     assert_eq!((report.state, report.exit_code), (State::Stopped, Some(3)));
     assert_eq!(report.problem.unwrap().code, "exited");
     assert!(model.container.is_some());
+    model.take(&Step::Want(Wanted::Stop));
+    assert!(model.container.is_none());
+}
+
+#[test]
+fn a_command_whose_start_was_cut_off_says_that_it_may_have_run() {
+    let mut model = Model::with(once(), false, true);
+    model.take(&Step::Wait(3));
+    let report = model.report();
+    assert_eq!((report.state, report.exit_code), (State::Stopped, None));
+    assert_eq!(report.problem.unwrap().code, "start_cut_off");
+    assert_eq!(model.starts, 1);
     model.take(&Step::Want(Wanted::Stop));
     assert!(model.container.is_none());
 }

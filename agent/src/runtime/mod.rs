@@ -94,6 +94,8 @@ pub struct PublishedPort {
 pub enum Phase {
     /// Made, never started.
     Created,
+    /// As [`Phase::Created`], but its program has begun once: the engine's end has cut its start off.
+    CutOff,
     /// Runs.
     Running {
         /// Start of this run; differs after a restart in place.

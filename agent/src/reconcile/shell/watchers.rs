@@ -87,7 +87,7 @@ impl Watchers {
             return;
         };
         let unread = match phase {
-            Phase::Created => false,
+            Phase::Created | Phase::CutOff => false,
             Phase::Running { .. } => true,
             Phase::Ended { at, .. } => instance.read_until != Some(at),
         };

@@ -36,6 +36,8 @@ pub(super) struct Model {
     pub(super) container: Option<Container>,
     stubborn: bool,
     refuses: bool,
+    /// The engine ends during the next start, before it has noted that the program has begun.
+    cuts_off: bool,
     agent: BTreeMap<InstanceId, Instance>,
     /// Ends in a row, and the time of the last.
     ends: u32,
@@ -45,6 +47,11 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn new(run: RunMode, stubborn: bool) -> Self {
+        Self::with(run, stubborn, false)
+    }
+
+    /// With a first start that the engine's end may cut off.
+    pub(super) fn with(run: RunMode, stubborn: bool, cuts_off: bool) -> Self {
         let item = Arc::new(item(run));
         let clock = Clock {
             now: Instant::now(),
@@ -58,6 +65,7 @@ impl Model {
             container: None,
             stubborn,
             refuses: false,
+            cuts_off,
             ends: 0,
             ended_at: None,
             starts: 0,
@@ -203,6 +211,10 @@ impl Model {
             Action::Start(_) => {
                 let again = matches!(self.phase(), Some(Phase::Ended { .. }));
                 self.starts += 1;
+                if std::mem::take(&mut self.cuts_off) {
+                    self.set_phase(Phase::CutOff);
+                    return Outcome::Failed(problem("engine_failed"));
+                }
                 self.set_phase(Phase::Running {
                     since: self.clock.wall,
                 });

@@ -16,7 +16,8 @@ use futures::{StreamExt, stream::BoxStream};
 use protocol::log::LogLine;
 use tokio::sync::OnceCell;
 
-use super::{Container, ContainerSpec, Error, Image, Runtime, Sample, Signal};
+use super::{Container, ContainerSpec, Error, Image, Phase, Runtime, Sample, Signal};
+use crate::engine_tasks;
 
 mod create;
 mod image;
@@ -35,6 +36,8 @@ pub struct Docker {
     /// Name servers of containers; the engine's own when empty.
     dns: Vec<String>,
     client: OnceCell<bollard::Docker>,
+    /// The engine's data folder.
+    data_root: OnceCell<PathBuf>,
 }
 
 impl Docker {
@@ -46,6 +49,7 @@ impl Docker {
             node,
             dns: dns.iter().map(ToString::to_string).collect(),
             client: OnceCell::new(),
+            data_root: OnceCell::new(),
         }
     }
 
@@ -65,10 +69,32 @@ impl Docker {
     }
 }
 
+impl Docker {
+    /// Whether the program of a container has begun that the engine takes for one that never ran.
+    async fn has_begun(&self, container: &str) -> Result<bool, Error> {
+        let root = self.data_root.get_or_try_init(|| self.ask_data_root());
+        let mark = engine_tasks::mark(root.await?, container);
+        Ok(tokio::fs::try_exists(mark).await.unwrap_or_default())
+    }
+
+    async fn ask_data_root(&self) -> Result<PathBuf, Error> {
+        let client = self.client().await?;
+        let info = client.info().await.map_err(failed("ask for its folder"))?;
+        Ok(info.docker_root_dir.unwrap_or_default().into())
+    }
+}
+
 #[async_trait]
 impl Runtime for Docker {
     async fn list(&self) -> Result<Vec<Container>, Error> {
-        observe::list(self.client().await?, self.node).await
+        let client = self.client().await?;
+        let mut found = observe::list(client, self.node).await?;
+        for (id, container) in &mut found {
+            if container.phase == Phase::Created && self.has_begun(id).await? {
+                container.phase = Phase::CutOff;
+            }
+        }
+        Ok(found.into_iter().map(|(_, container)| container).collect())
     }
 
     async fn image(&self, image: &str) -> Result<Option<Image>, Error> {

@@ -19,7 +19,8 @@ use crate::runtime::{Container, Labels, Phase, PublishedPort};
 
 const INSPECTIONS_AT_ONCE: usize = 8;
 
-pub(super) async fn list(client: &Docker, node: NodeId) -> Result<Vec<Container>, Error> {
+/// With the engine's own ids of them.
+pub(super) async fn list(client: &Docker, node: NodeId) -> Result<Vec<(String, Container)>, Error> {
     let filters: HashMap<String, Vec<String>> =
         [("label".to_owned(), vec![node_label(node)])].into();
     let options = ListContainersOptionsBuilder::new()
@@ -30,7 +31,7 @@ pub(super) async fn list(client: &Docker, node: NodeId) -> Result<Vec<Container>
         .list_containers(Some(options))
         .await
         .map_err(failed("list containers"))?;
-    let found: Vec<Option<Container>> = futures::stream::iter(summaries)
+    let found: Vec<Option<(String, Container)>> = futures::stream::iter(summaries)
         .map(|summary| inspect(client, summary.id.unwrap_or_default()))
         .buffered(INSPECTIONS_AT_ONCE)
         .try_collect()
@@ -38,9 +39,9 @@ pub(super) async fn list(client: &Docker, node: NodeId) -> Result<Vec<Container>
     Ok(found.into_iter().flatten().collect())
 }
 
-async fn inspect(client: &Docker, id: String) -> Result<Option<Container>, Error> {
+async fn inspect(client: &Docker, id: String) -> Result<Option<(String, Container)>, Error> {
     match client.inspect_container(&id, None).await {
-        Ok(answer) => Ok(container(answer)),
+        Ok(answer) => Ok(container(answer).map(|container| (id, container))),
         Err(error) if has_status(&error, 404) => Ok(None),
         Err(error) => Err(failed("inspect a container")(error)),
     }
