@@ -1,4 +1,4 @@
-//! Asks agents whether an instance holds its address (DESIGN §5, endpoints). Without a yes nothing
+//! Asks agents whether an instance holds its address (docs/ARCHITECTURE.md, invariant 9). Without a yes nothing
 //! is sent there; while an agent can't be reached its last answer stands (see `verdict`), also across a restart.
 
 use std::{

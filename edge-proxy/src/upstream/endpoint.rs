@@ -12,7 +12,7 @@ use super::turn::{Turn, millis, start_clock};
 
 pub use super::verdict::{Confirmed, Failure, Health, Verdict};
 
-/// Failures in a row that eject (BEHAVIOUR §2, breaker).
+/// Failures in a row that eject.
 const EJECT_AFTER: u32 = 3;
 /// How long an ejection lasts before one request may try again.
 const EJECTED_FOR: Duration = Duration::from_secs(30);
