@@ -32,11 +32,13 @@ const AGENTS: &[&str] = &["us-east-agent", "eu-west-agent"];
 const EDGE: &[&str] = &["us-east-edge"];
 
 /// Lanes beside one another, each with one strike after another.
-const LANES: [&[Point]; 5] = [
+const LANES: [&[Point]; 7] = [
     &[
         Point::new("mutation-committed", CONTROL_PLANES),
         Point::new("mutation-committed", CONTROL_PLANES).kills("postgres"),
         Point::new("mutation-committed", CONTROL_PLANES).kills("redis"),
+        Point::new("step-written", CONTROL_PLANES),
+        Point::new("step-written", CONTROL_PLANES).kills("postgres"),
         Point::new("step-committed", CONTROL_PLANES),
         Point::new("step-committed", CONTROL_PLANES).kills("postgres"),
         Point::new("report-stored", CONTROL_PLANES),
@@ -62,8 +64,10 @@ const LANES: [&[Point]; 5] = [
         Point::new("image-pushed", AGENTS).kills_of_its_region("build-engine"),
         Point::new("image-pushed", AGENTS).kills("registry"),
     ],
-    // Every worker waits for a lock for ever: only the watchdog helps.
+    // A worker waits for a lock for ever: only the watchdog helps.
     &[Point::new("deadlock", &["eu-west-edge"])],
+    &[Point::new("deadlock", &["eu-west-agent"])],
+    &[Point::new("deadlock", &["control-plane-2"])],
 ];
 /// A point is come to with the next change; a watchdog takes 15 s.
 const STRUCK_WITHIN: Duration = Duration::from_secs(90);
