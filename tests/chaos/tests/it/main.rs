@@ -1,6 +1,7 @@
 //! Faults done to the platform that `./dev test` starts, one test after another (`.config/nextest.toml`).
 //! A tenth of the counts unless `RAILHEAD_CHAOS` is `full`.
 
+mod agents;
 mod cut_off;
 mod database;
 mod engine_start;
