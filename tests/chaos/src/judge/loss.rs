@@ -1,4 +1,4 @@
-//! What may run twice and what never may (DESIGN §4), judged by when copies ran: while a node is cut off, once it is
+//! What may run twice and what never may, judged by when copies ran: while a node is cut off, once it is
 //! declared dead, and when it comes back.
 
 use chrono::{DateTime, Utc};

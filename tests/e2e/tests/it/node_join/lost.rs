@@ -1,4 +1,4 @@
-//! A machine of which nobody hears anything (DESIGN §4): what may run twice is replaced elsewhere, what never may waits
+//! A machine of which nobody hears anything: what may run twice is replaced elsewhere, what never may waits
 //! for an operator's word, and nothing else is touched. Back again, it ends what it has before it counts for anything.
 
 use std::{ops::RangeInclusive, time::Duration};
@@ -12,7 +12,7 @@ use api::{
 use chaos::{
     history::{Answer, History},
     judge::{self, Demands, Loss, Verdict, Violation, Wrong},
-    observe,
+    observe, report,
     runs::{Engine, Run, Watch},
     silence,
     world::World,
@@ -104,9 +104,11 @@ impl Lost<'_> {
         self.are_ready(self.alone, 1, 0..=0).await?;
         ensure!(cut.packets()? > 0, "an invalid run: no packet was lost");
         drop(cut);
+        let healed = Utc::now();
 
         let lifted = self.is_let_in().await?;
         let world = self.converged().await?;
+        let converged = Utc::now();
         let history = self.history(load).await?;
         let verdict = judge::judge(&history, &world, &DEMANDS);
         ensure!(verdict.is_pass(), "{verdict}");
@@ -121,7 +123,13 @@ impl Lost<'_> {
         let verdict = judge::judge_loss(&loss);
         ensure!(verdict.is_pass(), "{verdict}in {loss:#?}");
         assert_the_judge_can_fail(&loss);
-        Ok(())
+        let seconds = |until: DateTime<Utc>| (until - healed).as_seconds_f64();
+        let report = json!({
+            "requests": history.requests.len(),
+            "let_in_seconds": seconds(lifted),
+            "converged_seconds": seconds(converged),
+        });
+        report::write("lost", &report)
     }
 
     /// Those of the regions' nodes and the machine's.
