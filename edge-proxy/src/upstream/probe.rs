@@ -34,7 +34,8 @@ impl Probe {
     /// Probes and records the result. True when its agent must be asked, or heard, anew.
     pub async fn run(self) -> bool {
         let (begun, known) = (Instant::now(), self.endpoint.verdict());
-        let passed = probe(self.endpoint.spec.address, self.pool.health_path.as_deref()).await;
+        let spec = &self.endpoint.spec;
+        let passed = probe(spec.address, self.pool.health_path_of(spec)).await;
         let changed = self.record(known, passed);
         self.endpoint.probe_ended(begun.elapsed());
         changed && self.endpoint.confirmed() == Confirmed::Doubted

@@ -1,0 +1,185 @@
+use super::*;
+use crate::upstream::endpoint::Confirmed;
+
+fn pool(count: u16) -> ServicePool {
+    let endpoints = (1..=count).map(at).collect();
+    let item = ServiceItem {
+        service_id: ServiceId::new(),
+        deployment_id: DeploymentId::new(),
+        endpoints,
+        health_path: None,
+        traceparent: None,
+    };
+    let pool = carry_over(&item, None, &Counters::default(), Instant::now());
+    for endpoint in pool.endpoints() {
+        comes_up(endpoint);
+    }
+    pool
+}
+
+fn comes_up(endpoint: &Endpoint) {
+    endpoint.confirm(true);
+    endpoint.probe_succeeded(endpoint.verdict());
+}
+
+fn watched(pool: &ServicePool) -> Vec<item::Endpoint> {
+    let mut watched = Vec::new();
+    pool.each_watched(|endpoint| watched.push(endpoint.spec));
+    watched
+}
+
+/// As `before`, with this one in the place of all.
+fn changed_to(endpoint: item::Endpoint, before: &Arc<ServicePool>, now: Instant) -> ServicePool {
+    let item = ServiceItem {
+        service_id: before.service_id,
+        deployment_id: DeploymentId::new(),
+        endpoints: vec![endpoint],
+        health_path: None,
+        traceparent: None,
+    };
+    carry_over(&item, Some(before), &Counters::default(), now)
+}
+
+fn at(port: u16) -> item::Endpoint {
+    item::Endpoint {
+        instance_id: InstanceId::new(),
+        node_id: NodeId::new(),
+        address: ([127, 0, 0, 1], port).into(),
+    }
+}
+
+#[test]
+fn the_least_loaded_untried_endpoint_is_chosen() {
+    let (pool, now) = (pool(3), Instant::now());
+    let [a, b, c] = pool.endpoints() else {
+        panic!()
+    };
+    a.begin(now);
+    b.begin(now);
+    b.begin(now);
+    let tried = |list: &[&Arc<Endpoint>]| -> Vec<InstanceId> {
+        list.iter().map(|e| e.spec.instance_id).collect()
+    };
+    let chosen = |list: &[&Arc<Endpoint>]| pool.choose(&tried(list), now).map(|e| e.spec);
+    assert_eq!(chosen(&[]), Some(c.spec));
+    assert_eq!(chosen(&[c]), Some(a.spec));
+    assert_eq!(chosen(&[c, a]), Some(b.spec));
+    assert_eq!(chosen(&[a, b, c]), None);
+}
+
+#[test]
+fn at_most_half_are_ejected_and_a_single_one_never() {
+    let now = Instant::now();
+    for (count, expected) in [(1_u16, 0), (2, 1), (3, 1), (4, 2)] {
+        let pool = pool(count);
+        for endpoint in pool.endpoints() {
+            for _ in 0..5 {
+                pool.record_failure(endpoint, Failure::Answer, now);
+            }
+        }
+        let ejected = pool
+            .endpoints()
+            .iter()
+            .filter(|e| e.is_ejected(now))
+            .count();
+        assert_eq!(ejected, expected, "of {count}");
+    }
+}
+
+#[test]
+fn a_leaving_endpoint_serves_until_a_new_one_can() {
+    let (before, now) = (Arc::new(pool(1)), Instant::now());
+    let (old, new) = (before.endpoints()[0].spec, at(9));
+    let after = Arc::new(changed_to(new, &before, now));
+    let chosen = || after.choose(&[], now).map(|e| e.spec);
+    assert_eq!(chosen(), Some(old));
+    let (patience, late) = (Duration::from_secs(5), now + Duration::from_secs(6));
+    assert!(!after.is_settled(patience, late), "the old one is needed");
+    assert!(
+        after.is_settled(patience, now + LEAVING_FOR),
+        "nobody holds up others for ever"
+    );
+    after.endpoints()[0].confirm(true);
+    assert!(!after.is_settled(patience, late), "it was not probed");
+    comes_up(&after.endpoints()[0]);
+    assert!(after.is_settled(patience, late));
+    assert_eq!(chosen(), Some(new));
+}
+
+#[test]
+fn what_has_left_for_good_is_no_last_resort_and_its_state_is_forgotten() {
+    let (before, now) = (Arc::new(pool(1)), Instant::now());
+    let old = before.endpoints()[0].spec;
+    let after = Arc::new(changed_to(at(9), &before, now));
+    let has_old = |pool: &ServicePool, now| pool.all(now).iter().any(|e| e.spec == old);
+    assert!(has_old(&after, now) && !has_old(&after, now + LEAVING_FOR));
+    let back = changed_to(old, &after, now + LEAVING_FOR);
+    assert!(!back.has_usable(now), "it must be confirmed anew");
+    let back = changed_to(old, &after, now);
+    assert!(back.has_usable(now), "it was seldom away");
+}
+
+#[test]
+fn an_endpoint_of_another_version_is_not_asked_at_this_ones_health_path() {
+    let (before, now) = (Arc::new(pool(1)), Instant::now());
+    let (old, new) = (before.endpoints()[0].spec, at(9));
+    let mut after = changed_to(new, &before, now);
+    assert_eq!(after.health_path_of(&new), None);
+    after.health_path = Some("/new".to_owned());
+    assert_eq!(after.health_path_of(&new), Some("/new"));
+    assert_eq!(after.health_path_of(&old), None);
+}
+
+#[test]
+fn a_leaving_endpoint_is_watched_only_while_it_is_not_known_whether_it_may_be_used() {
+    let (before, now) = (Arc::new(pool(1)), Instant::now());
+    let (old, new) = (Arc::clone(&before.endpoints()[0]), at(9));
+    let after = changed_to(new, &before, now);
+    assert_eq!(watched(&after), [new]);
+
+    old.request_failed(Failure::Connect, false, now);
+    assert_eq!(watched(&after), [new, old.spec]);
+    assert!(!after.has_usable(now));
+    comes_up(&old);
+    assert!(!after.has_usable(now), "it must be said again");
+    old.confirm(true);
+    assert!(after.has_usable(now));
+    assert_eq!(watched(&after), [new]);
+
+    old.request_failed(Failure::Connect, false, now);
+    old.confirm(false);
+    assert_eq!(watched(&after), [new], "it is gone");
+}
+
+#[test]
+fn a_refusal_is_not_forgotten_when_agents_or_the_feed_name_the_same_one_again() {
+    let (before, now) = (Arc::new(pool(1)), Instant::now());
+    let (named, routed) = (at(7), before.endpoints()[0].spec);
+    let found = before.set_discovered(HashSet::from([named, routed]), &[], now);
+    assert_eq!(found, 1, "what is routed is not named again");
+    let discovered = before.all(now).pop().unwrap();
+    comes_up(&discovered);
+    discovered.request_failed(Failure::Connect, false, now);
+    before.set_discovered(HashSet::from([named]), &[], now);
+    let routed = Arc::new(changed_to(named, &before, now));
+    let has_left = changed_to(at(8), &routed, now);
+    for pool in [&*before, &*routed, &has_left] {
+        let all = pool.all(now);
+        let mut same = all.iter().filter(|e| e.spec == named);
+        assert!(same.all(|e| Arc::ptr_eq(e, &discovered)));
+        assert!(all.iter().any(|e| e.spec == named));
+    }
+    assert_eq!(discovered.confirmed(), Confirmed::Doubted);
+}
+
+#[test]
+fn what_an_agent_named_stands_while_it_is_silent() {
+    let (pool, now) = (pool(0), Instant::now());
+    let (stays, gone) = (at(7), at(8));
+    pool.set_discovered(HashSet::from([stays, gone]), &[], now);
+    assert_eq!(
+        pool.set_discovered(HashSet::new(), &[stays.node_id], now),
+        1
+    );
+    assert_eq!(watched(&pool), [stays]);
+}
