@@ -1,7 +1,12 @@
 //! Whatever happens in whatever order: an address at which somebody was refused is used again only after its agent,
 //! asked once something listened there again, has said that the instance holds it.
 
-use proptest::{collection::vec, prelude::*, strategy::Union};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    strategy::Union,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
 
 use super::*;
 
@@ -45,8 +50,16 @@ struct Question {
     answer: Option<Option<bool>>,
 }
 
+/// What an edge could forget; the checks must notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mistake {
+    WhenQuestionsBegan,
+    WhenProbesBegan,
+}
+
 #[derive(Debug)]
 struct World {
+    mistake: Option<Mistake>,
     holder: Holder,
     listens: bool,
     agent_is_away: bool,
@@ -67,8 +80,9 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(mistake: Option<Mistake>) -> Self {
         Self {
+            mistake,
             holder: Holder::Own,
             listens: true,
             agent_is_away: false,
@@ -123,6 +137,7 @@ impl World {
             }
             (Step::ProbeEnds, Some(probe)) => {
                 let (begun, connected) = (probe.begun, probe.connected);
+                let begun = self.known(begun, Mistake::WhenProbesBegan);
                 match connected {
                     Some(true) => self.verdict = self.verdict.passed(begun),
                     Some(false) => self.refused(),
@@ -149,9 +164,10 @@ impl World {
                 self.silent |= self.listened && self.agent_is_away;
             }
             (Step::QuestionEnds, Some(question)) => {
-                let asked = question.asked;
-                self.heard_no |= question.answer == Some(Some(false));
-                self.verdict = match question.answer {
+                let (asked, answer) = (question.asked, question.answer);
+                let asked = self.known(asked, Mistake::WhenQuestionsBegan);
+                self.heard_no |= answer == Some(Some(false));
+                self.verdict = match answer {
                     Some(Some(holds)) => self.verdict.answered(asked, holds),
                     Some(None) => self.verdict.unanswered(asked),
                     None => return,
@@ -159,6 +175,13 @@ impl World {
                 self.question = None;
             }
             _ => {}
+        }
+    }
+
+    fn known(&self, at_first: Verdict, mistake: Mistake) -> Verdict {
+        match self.mistake {
+            Some(made) if made == mistake => self.verdict,
+            _ => at_first,
         }
     }
 
@@ -202,8 +225,8 @@ fn histories(agent_may_be_away: bool) -> impl Strategy<Value = Vec<Step>> {
     vec(Union::new(all), 1..80)
 }
 
-fn run(steps: &[Step]) -> Result<World, TestCaseError> {
-    let mut world = World::new();
+fn run(steps: &[Step], mistake: Option<Mistake>) -> Result<World, TestCaseError> {
+    let mut world = World::new(mistake);
     for step in steps {
         world.step(*step);
         world.check()?;
@@ -216,19 +239,37 @@ proptest! {
 
     #[test]
     fn a_refused_address_is_used_again_only_by_a_yes_from_after_something_listened(steps in histories(false)) {
-        let world = run(&steps)?;
+        let world = run(&steps, None)?;
         prop_assert!(!world.silent);
     }
 
     #[test]
     fn an_agent_that_is_away_leaves_a_yes_standing_but_never_its_no(steps in histories(true)) {
-        run(&steps)?;
+        run(&steps, None)?;
+    }
+}
+
+#[test]
+fn an_edge_that_forgets_when_something_began_is_found() {
+    for mistake in [Mistake::WhenQuestionsBegan, Mistake::WhenProbesBegan] {
+        let config = ProptestConfig {
+            cases: 20_000,
+            failure_persistence: None,
+            max_shrink_iters: 0,
+            ..ProptestConfig::default()
+        };
+        let chance = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+        let mut runner = TestRunner::new_with_rng(config, chance);
+        let found = runner.run(&histories(false), |steps| {
+            run(&steps, Some(mistake)).map(drop)
+        });
+        assert!(found.is_err(), "nobody notices {mistake:?}");
     }
 }
 
 /// One after the other.
 fn after(steps: impl IntoIterator<Item = Step>) -> World {
-    run(&steps.into_iter().collect::<Vec<_>>()).unwrap()
+    run(&steps.into_iter().collect::<Vec<_>>(), None).unwrap()
 }
 
 const PROBED: [Step; 3] = [Step::ProbeBegins, Step::ProbeConnects, Step::ProbeEnds];
