@@ -1,6 +1,7 @@
 //! Poisoned feeds: what no right control plane would send to a node. Half of it is not ours, half is well-formed,
 //! digested, signed, and meant badly. For tests of whoever follows feeds.
 
+mod absurd;
 mod forge;
 mod kinds;
 mod source;
