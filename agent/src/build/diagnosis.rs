@@ -20,6 +20,14 @@ const ENGINE_STOPPED: &[&str] = &[
     "transport is closing",
     "error reading from server: EOF",
 ];
+/// Said by the kernel to the engine about its own disk, which all builds of the node share.
+const DISK_FAILED: &[&str] = &[
+    "no space left on device",
+    "read-only file system",
+    "input/output error",
+];
+/// Said of a step whose own program failed; that has said why itself.
+const PROGRAM_FAILED: &str = "did not complete successfully";
 /// 128 + SIGKILL.
 const KILLED: &str = "exit code: 137";
 
@@ -45,7 +53,7 @@ pub fn of(
         buildkit::Error::Build { message } | buildkit::Error::Refused { message } => message,
         engine @ buildkit::Error::Engine { .. } => return Error::Engine(engine.to_string()),
     };
-    if ENGINE_STOPPED.iter().any(|end| message.ends_with(end)) {
+    if ENGINE_STOPPED.iter().any(|end| message.ends_with(end)) || is_of_the_disk(&message) {
         return Error::Engine(message);
     }
     if let Some(found) = unfit(&message, step) {
@@ -65,6 +73,10 @@ pub fn of(
     Error::DockerfileFailed {
         what: what(&message, step, dockerfile),
     }
+}
+
+fn is_of_the_disk(message: &str) -> bool {
+    says(message, DISK_FAILED) && !message.contains(PROGRAM_FAILED)
 }
 
 /// What does not fit the platform, if that is the reason.
@@ -222,6 +234,16 @@ mod tests {
                 "process \"/bin/sh -c make\" did not complete successfully: context canceled",
                 Some(("[2/3] RUN make", "")),
                 "build_engine_failed",
+            ),
+            (
+                "failed to copy files: copy file range failed: no space left on device",
+                Some(("[2/3] COPY . /app", "")),
+                "build_engine_failed",
+            ),
+            (
+                "process \"/bin/sh -c echo No space left on device >&2; false\" did not complete successfully: exit code: 1",
+                Some(("[2/3] RUN x", "No space left on device")),
+                "dockerfile_failed",
             ),
             (
                 "sh: make: not found",
