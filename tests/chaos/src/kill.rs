@@ -147,7 +147,10 @@ pub fn counts(kills: &[Kill]) -> BTreeMap<&str, usize> {
 }
 
 /// How many kills met a deployment in each of its steps.
-pub fn phases(kills: &[Kill], deployments: &[Deployment]) -> BTreeMap<&'static str, usize> {
+pub fn phases<'a>(
+    kills: &[Kill],
+    deployments: impl IntoIterator<Item = &'a Deployment>,
+) -> BTreeMap<&'static str, usize> {
     let mut phases = BTreeMap::new();
     for deployment in deployments {
         let ends = deployment.steps.iter().skip(1).map(|(_, at)| *at);

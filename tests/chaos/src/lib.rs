@@ -8,6 +8,7 @@ pub mod kill;
 pub mod observe;
 pub mod point;
 pub mod postgres;
+pub mod release_command;
 pub mod report;
 pub mod runs;
 pub mod silence;

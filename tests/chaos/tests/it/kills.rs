@@ -6,11 +6,12 @@ mod tenants;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use chaos::{
     history::{Answer, History},
     judge::{self, Demands, Ends, Verdict, Violation},
     kill::{self, Killer},
+    release_command::{self, Commands},
     report, scale,
     work::Work,
     world::World,
@@ -36,12 +37,16 @@ async fn whatever_is_killed_acknowledged_work_is_kept_and_nothing_is_left_over()
     let mut history = Box::pin(killing).await?;
     let (world, settled) = settled(&platform, tenants.built.environment, &history).await?;
     history.requests = load.stop().await.records;
+    let commands = release_command::seen(&platform, tenants.scaled.service.id, &world).await?;
 
     let demands = extent.demands();
     let verdict = judge::judge(&history, &world, &demands);
-    report::write("kills", &summary(seed, &history, &world, settled, &verdict))?;
+    let mut report = summary(seed, &history, &world, settled, &verdict);
+    report["release_commands_run"] = release_command::ran(&commands).into();
+    report::write("kills", &report)?;
     assert!(verdict.is_pass(), "{verdict}");
     extent.ensure_met(&history, &world)?;
+    ensure_each_command_ran_once(commands, &world)?;
     assert_the_judge_would_see_a_loss(&history, world, &demands);
     tenants.delete(&platform).await
 }
@@ -83,6 +88,25 @@ async fn kill_and_work(
     Ok(history)
 }
 
+/// And that a second run would be seen.
+fn ensure_each_command_ran_once(mut commands: Commands, world: &World) -> Result<()> {
+    let wrong = release_command::wrong(&commands, world);
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let ran = release_command::ran(&commands);
+    ensure!(
+        ran > 0,
+        "an invalid run: no release command was seen to run"
+    );
+    for seen in commands.values_mut() {
+        seen.words.extend(["one".to_owned(), "another".to_owned()]);
+    }
+    assert_eq!(
+        release_command::wrong(&commands, world).len(),
+        commands.len()
+    );
+    Ok(())
+}
+
 fn assert_the_judge_would_see_a_loss(history: &History, mut world: World, demands: &Demands) {
     let acknowledged = history.deployments.iter().rev();
     let newest = acknowledged
@@ -111,12 +135,15 @@ fn summary(
         *by_end.entry(end.trim().to_owned()).or_default() += 1;
     }
     let unknown = |(_, answer): &&(ServiceId, Answer<_>)| matches!(answer, Answer::Unknown(_));
+    let rollbacks = world.deployments.iter();
+    let rollbacks = rollbacks.filter(|deployment| deployment.reason == "rollback");
     let ends = Ends::of(history, world);
     serde_json::json!({
         "seed": seed.to_string(),
         "verdict": verdict.to_string(),
         "kills": kill::counts(&history.kills),
         "kills_during": kill::phases(&history.kills, &world.deployments),
+        "kills_during_rollbacks": kill::phases(&history.kills, rollbacks),
         "kills_during_a": kill::reasons(history, &world.deployments),
         "deployments_ended": ends.ended,
         "deployments_failed_by_the_platform": ends.failed,
@@ -125,6 +152,7 @@ fn summary(
         "variables_set": history.variables.len(),
         "scales": history.scales.len(),
         "projects_deleted": history.deletions.len(),
+        "services_gone": judge::gone(world).count(),
         "requests": history.requests.len(),
         "requests_failed_with_their_edge": judge::excused(history),
         "settled_after_last_kill_seconds": settled.as_secs_f64(),

@@ -15,11 +15,16 @@ const KILLS: usize = 600;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Those that last long enough that sixty kills meet one.
-const LONG_STEPS: &[Step] = &[Step::Building, Step::Starting, Step::Draining];
+const LONG_STEPS: &[Step] = &[
+    Step::Building,
+    Step::Releasing,
+    Step::Starting,
+    Step::Draining,
+];
 const REASONS: &[&str] = &["deploy", "redeploy", "rollback", "scale"];
-/// Without a command, `releasing` is over in a moment: a long run adds up the kills that met it.
 const STEPS: &[Step] = &[
     Step::Building,
+    Step::Releasing,
     Step::Placing,
     Step::Starting,
     Step::Verifying,
@@ -58,8 +63,8 @@ impl Extent {
             Scale::Full => Self {
                 kills,
                 pauses: SHORTEST_PAUSE..Duration::from_secs(4),
-                redeployed: 6,
-                cpu: 0.04,
+                redeployed: 8,
+                cpu: 0.038,
                 steps: STEPS,
                 reasons: REASONS,
             },

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use api::deployment::Deployment;
+use chaos::release_command;
 use e2e::{
     edge::Edge,
     platform::{Fixture, Platform},
@@ -20,7 +21,7 @@ const WARM_UP_SECONDS: u32 = 3;
 pub struct Tenants {
     /// Built from git, and back, in turn.
     pub built: Fixture,
-    /// Scaled and redeployed in turn; ready some seconds after it is up.
+    /// Scaled and redeployed in turn; its release command takes some seconds, and so does it until it is ready.
     pub scaled: Fixture,
     /// Each in one region.
     pub redeployed: Vec<Fixture>,
@@ -29,10 +30,8 @@ pub struct Tenants {
 impl Tenants {
     /// All of them, each with a first deployment.
     pub async fn deployed(platform: &Platform, extent: &Extent) -> Result<Self> {
-        let (built, scaled) = tokio::try_join!(
-            tenant(platform, extent, &REGIONS),
-            slow_to_be_ready(platform, extent)
-        )?;
+        let (built, scaled) =
+            tokio::try_join!(tenant(platform, extent, &REGIONS), slow(platform, extent))?;
         let mut redeployed = Vec::new();
         for region in REGIONS.into_iter().cycle().take(extent.redeployed) {
             redeployed.push(tenant(platform, extent, &[region]).await?);
@@ -79,8 +78,9 @@ async fn tenant(platform: &Platform, extent: &Extent, regions: &[&str]) -> Resul
     Ok(fixture)
 }
 
-async fn slow_to_be_ready(platform: &Platform, extent: &Extent) -> Result<Fixture> {
+async fn slow(platform: &Platform, extent: &Extent) -> Result<Fixture> {
     let mut spec = extent.spec(platform);
+    spec["deploy"]["pre_deploy_command"] = release_command::command();
     spec["deploy"]["readiness"]["path"] = json!("/ready");
     let fixture = platform.fixture("web", spec).await?;
     let path = format!(
