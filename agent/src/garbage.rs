@@ -108,15 +108,16 @@ pub async fn collect(
     networks: Arc<Networks>,
     images: Arc<Images>,
     settings: config::Garbage,
-    observed: watch::Receiver<Arc<Observed>>,
+    mut observed: watch::Receiver<Arc<Observed>>,
 ) {
     let mut ticks = tokio::time::interval(INTERVAL);
     loop {
         ticks.tick().await;
-        let observed = Arc::clone(&observed.borrow());
-        if !observed.complete {
-            continue;
-        }
+        // As soon as that is known: the control plane waits for the first look to learn what the node keeps.
+        let complete = observed.wait_for(|observed| observed.complete).await;
+        let Ok(observed) = complete.map(|observed| Arc::clone(&observed)) else {
+            return;
+        };
         if let Err(error) = networks.remove_unused(&observed.environments).await {
             tracing::warn!(%error, "unused networks stay for now");
         }

@@ -87,14 +87,15 @@ pub async fn edges_behind(tx: &mut SystemTx, positions: &Positions) -> Result<Ve
     .await?)
 }
 
-/// Instances and builds that have not ended, and what nodes say to keep, for people. A node that an
-/// operator has expelled is not asked.
+/// Instances and builds that have not ended, and what nodes say to keep, for people. An agent that has just started
+/// does not know it yet: what it said before may be older than an image that it has pulled. A node that an operator
+/// has expelled is not asked.
 pub async fn on_nodes(tx: &mut SystemTx, subject: Uuid) -> Result<Vec<String>, Error> {
     Ok(sqlx::query_scalar(with_services!(
         ", nodes as (
             select n.id, 'node ' || n.name || case when s.late_since is null then ''
                 else ', silent since ' || to_char(s.late_since at time zone 'UTC', 'HH24:MI') || ' UTC,' end as name,
-                coalesce(s.kept_services, '{}') as services, coalesce(s.kept_environments, '{}') as environments
+                s.kept_services as services, s.kept_environments as environments
             from node n left join node_status s on s.node_id = n.id where n.denied_at is null
          )
          select n.name || ' still runs ' || count(*) || ' of ' || s.name
@@ -109,6 +110,10 @@ pub async fn on_nodes(tx: &mut SystemTx, subject: Uuid) -> Result<Vec<String>, E
          union all
          select n.name || ' still has a container or an image of ' || s.name
          from doomed s join nodes n on s.id = any(n.services)
+         union all
+         select n.name || ' has not said yet what it keeps of ' || s.name
+         from doomed s join nodes n on n.services is null
+         where exists (select 1 from instance i where i.service_id = s.id and i.node_id = n.id)
          union all
          select n.name || ' still has the network of ' || e.name
          from environment e join nodes n on e.id = any(n.environments) join project p on p.id = e.project_id

@@ -18,8 +18,8 @@ use protocol::{
     item::{BuildItem, InstanceItem, NodeItem, RunMode},
     join::Role,
     report::{
-        AgentReport, BuildReport, BuildResult, BuildState, Capacity, InstanceReport, RoleReport,
-        StoredItem, Usage,
+        AgentReport, BuildReport, BuildResult, BuildState, Capacity, InstanceReport, Kept,
+        RoleReport, StoredItem, Usage,
     },
 };
 use reqwest::Url;
@@ -45,6 +45,7 @@ struct Script {
     on_instance: OnInstance,
     on_build: OnBuild,
     addresses: BTreeMap<InstanceId, SocketAddr>,
+    kept: Option<Kept>,
 }
 
 impl std::fmt::Debug for Script {
@@ -63,6 +64,7 @@ impl Default for Script {
             on_instance: Box::new(|_, _| {}),
             on_build: Box::new(|_, _| {}),
             addresses: BTreeMap::new(),
+            kept: Some(Kept::default()),
         }
     }
 }
@@ -136,6 +138,11 @@ impl FakeAgent {
         self.change(|told| told.capacity = capacity);
     }
 
+    /// Changes what it says that it keeps of services: nothing unless scripted; `None` before it knows.
+    pub fn keeps(&self, kept: Option<Kept>) {
+        self.change(|told| told.kept = kept);
+    }
+
     fn change(&self, change: impl FnOnce(&mut Script)) {
         change(&mut self.script.lock().unwrap_or_else(PoisonError::into_inner));
         self.poke.now();
@@ -175,7 +182,7 @@ impl Script {
             address: SocketAddr::from(([127, 0, 0, 1], 7_444)),
             instances,
             builds,
-            kept: None,
+            kept: self.kept.clone(),
         }
     }
 

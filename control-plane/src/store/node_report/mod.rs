@@ -96,8 +96,7 @@ async fn store_status(
             public_address = excluded.public_address, requests = excluded.requests,
             failed_requests = excluded.failed_requests, unrouted_requests = excluded.unrouted_requests,
             items_refused = excluded.items_refused,
-            kept_services = coalesce(excluded.kept_services, s.kept_services),
-            kept_environments = coalesce(excluded.kept_environments, s.kept_environments),
+            kept_services = excluded.kept_services, kept_environments = excluded.kept_environments,
             reported_at = now(), late_since = null
          where case when s.boot_id = excluded.boot_id then s.sequence < excluded.sequence
                     else strpos(coalesce(s.previous_boot_id, ''), excluded.boot_id) = 0

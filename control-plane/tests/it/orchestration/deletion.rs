@@ -10,6 +10,7 @@ use control_plane::{
     workflow::deletion,
 };
 use domain::id::ServiceId;
+use protocol::report::Kept;
 use testkit::{fake_agent::FakeAgent, fake_edge::FakeEdge, wait::until};
 
 use super::platform::{DEADLINE, Platform, Replica};
@@ -200,15 +201,32 @@ async fn it_says_what_it_waits_for() {
         report.ready = true;
     });
     platform.delete_project().await;
-    until(DEADLINE, async || {
-        let (_, step, waits_on) = at(&platform).await;
-        let waits_on = waits_on.unwrap_or_default();
-        step == "clear_nodes" && waits_on.contains("node east-1 still runs 2 of web")
-    })
-    .await;
+    waits_on(&platform, "node east-1 still runs 2 of web").await;
+    // Then it starts again, and has not looked what there is; then it has looked.
+    agent.keeps(None);
     agent.on_instance(|_, _| {});
+    waits_on(
+        &platform,
+        "node east-1 has not said yet what it keeps of web",
+    )
+    .await;
+    agent.keeps(Some(Kept {
+        services: [service].into(),
+        ..Kept::default()
+    }));
+    let image = "node east-1 still has a container or an image of web";
+    waits_on(&platform, image).await;
+    agent.keeps(Some(Kept::default()));
     ends(&platform, service).await;
     drop(edge);
+}
+
+async fn waits_on(platform: &Platform, what: &str) {
+    until(DEADLINE, async || {
+        let (_, step, waits_on) = at(platform).await;
+        step == "clear_nodes" && waits_on.is_some_and(|waits_on| waits_on.contains(what))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
