@@ -38,8 +38,8 @@ pub struct World {
     pub items: Vec<Item>,
     /// Whose images the regions' engines have: region and service.
     pub images: BTreeSet<(String, ServiceId)>,
-    /// Whose images or containers a region's agents say that they keep.
-    pub kept: BTreeSet<(String, ServiceId)>,
+    /// Whose images or containers a region's agents say that they keep; nothing while one has not said.
+    pub kept: BTreeMap<String, Option<BTreeSet<ServiceId>>>,
     /// Whose images, or their tags, the registry has.
     pub manifests: BTreeSet<ServiceId>,
     /// What rows say that somebody has asked for.

@@ -60,7 +60,7 @@ fn orphan_images(world: &World) -> Vec<Violation> {
     let why = |place: &(String, ServiceId)| match world.services.get(&place.1) {
         None if gone.contains(&place.1) => Some(GONE),
         Some(Presence::Deleting { idle }) if *idle > Some(IMAGES_WITHIN) => Some(LATE),
-        _ => (!world.kept.contains(place)).then_some(UNKNOWN),
+        _ => (!may_be_kept(world, place)).then_some(UNKNOWN),
     };
     world
         .images
@@ -73,6 +73,15 @@ fn orphan_images(world: &World) -> Vec<Violation> {
             })
         })
         .collect()
+}
+
+/// An agent that has just started does not know it yet.
+fn may_be_kept(world: &World, (region, service): &(String, ServiceId)) -> bool {
+    match world.kept.get(region) {
+        Some(Some(kept)) => kept.contains(service),
+        Some(None) => true,
+        None => false,
+    }
 }
 
 fn orphan_manifests(world: &World) -> Vec<Violation> {
@@ -110,11 +119,12 @@ mod tests {
     }
 
     fn has_image(world: &mut World, service: ServiceId, is_kept: bool) {
-        let place = ("us-east".to_owned(), service);
-        if is_kept {
-            world.kept.insert(place.clone());
+        if let Some(Some(kept)) = world.kept.get_mut("us-east")
+            && is_kept
+        {
+            kept.insert(service);
         }
-        world.images.insert(place);
+        world.images.insert(("us-east".to_owned(), service));
     }
 
     fn why(violations: &[Violation]) -> &'static str {
@@ -163,11 +173,14 @@ mod tests {
     #[test]
     fn an_image_that_no_agent_knows_of_would_stay_for_ever() {
         let forgotten = spoilt(|_, world| {
-            world.kept.clear();
+            world.kept = [("us-east".to_owned(), Some(BTreeSet::new()))].into();
             let service = world.deployments[0].service;
             has_image(world, service, false);
         });
         assert_eq!(why(&forgotten), UNKNOWN);
+        let (_, mut world) = sound();
+        world.kept = [("us-east".to_owned(), None)].into();
+        assert_eq!(wrong(&world), [], "it has not said yet");
         // Of a service that a restored database does not know, nobody can say since when it is not used.
         let (_, mut world) = sound();
         has_image(&mut world, ServiceId::new(), true);

@@ -57,7 +57,7 @@ pub(super) fn sound() -> (History, World) {
         endpoints: [("us-east".to_owned(), "ins_1".to_owned())].into(),
         services: [(service, Presence::Whole)].into(),
         images: [("us-east".to_owned(), service)].into(),
-        kept: [("us-east".to_owned(), service)].into(),
+        kept: [("us-east".to_owned(), Some([service].into()))].into(),
         manifests: [service].into(),
         environment: "env_1".to_owned(),
         ..World::default()

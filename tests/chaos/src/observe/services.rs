@@ -22,15 +22,21 @@ use crate::{
 pub(super) async fn rows(tx: &mut PgConnection, world: &mut World) -> Result<()> {
     presence(tx, world).await?;
     items(tx, world).await?;
-    let kept: Vec<(String, Uuid)> = sqlx::query_as(
-        "select r.name, unnest(s.kept_services)
+    let rows: Vec<(String, Option<Vec<Uuid>>)> = sqlx::query_as(
+        "select r.name, s.kept_services
          from node_status s join node n on n.id = s.node_id join region r on r.id = n.region_id
-         where n.role = 'agent'",
+         where n.role = 'agent' and n.denied_at is null",
     )
     .fetch_all(tx)
     .await?;
-    let kept = kept.into_iter();
-    world.kept = kept.map(|(region, id)| (region, id.into())).collect();
+    for (region, services) in rows {
+        let kept = world.kept.entry(region).or_insert(Some(BTreeSet::new()));
+        let of_agent = services.map(|ids| ids.into_iter().map(ServiceId::from));
+        *kept = kept.take().zip(of_agent).map(|(mut kept, of_agent)| {
+            kept.extend(of_agent);
+            kept
+        });
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use api::deployment::Deployment;
 use chaos::{
     history::{Answer, History, Write},
     judge::{self, Demands, Verdict},
-    observe,
+    observe, report,
     world::World,
 };
 use chrono::Utc;
@@ -149,15 +149,22 @@ pub async fn settled(
     let last = history.kills.last().context("no kill")?.at;
     let since_last = || (Utc::now() - last).to_std().unwrap_or_default();
     let give_up = Instant::now() + SETTLED_WITHIN.saturating_sub(since_last());
+    let mut wrong = Vec::new();
     loop {
         let looked = observe::world(platform, environment).await;
         let late = Instant::now() >= give_up;
         match looked {
-            Ok(world) if late || judge::wrong_with(history, &world).is_empty() => {
-                return Ok((world, since_last()));
+            Ok(world) => {
+                let before = std::mem::replace(&mut wrong, judge::wrong_with(history, &world));
+                if late || wrong.is_empty() {
+                    let took = since_last();
+                    report::say(&format!("what took {took:?} to be right: {before:?}"));
+                    return Ok((world, took));
+                }
             }
             Err(error) if late => return Err(error),
-            Ok(_) | Err(_) => sleep(Duration::from_millis(500)).await,
+            Err(_) => {}
         }
+        sleep(Duration::from_millis(500)).await;
     }
 }
