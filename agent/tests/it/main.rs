@@ -3,4 +3,5 @@
 
 mod agent_api;
 mod build;
+mod programs;
 mod workloads;

@@ -9,14 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::programs;
+
+pub use crate::programs::run;
+
 /// Whether this machine can run these tests; says what is missing when it can't.
-#[allow(clippy::print_stderr)]
 pub fn possible() -> bool {
-    let root = std::fs::metadata("/proc/self").is_ok_and(|m| {
-        use std::os::unix::fs::MetadataExt;
-        m.uid() == 0
-    });
-    let missing: Vec<_> = [
+    programs::possible(&[
         "ip",
         "nsenter",
         "setpriv",
@@ -25,30 +24,7 @@ pub fn possible() -> bool {
         "docker-registry",
         "git",
         "busybox",
-    ]
-    .into_iter()
-    .filter(|program| !on_path(program))
-    .collect();
-    if !root || !missing.is_empty() {
-        eprintln!("skipped: needs root and {missing:?}; ./dev setup installs them");
-    }
-    root && missing.is_empty()
-}
-
-fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
-}
-
-/// Runs a program of the test itself.
-pub fn run(program: &str, arguments: &[&str]) -> String {
-    let out = Command::new(program)
-        .args(arguments)
-        .output()
-        .unwrap_or_else(|e| panic!("{program}: {e}"));
-    let stderr = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{program} {arguments:?}: {stderr}");
-    String::from_utf8(out.stdout).unwrap()
+    ])
 }
 
 /// Waits for a state of the world.

@@ -19,8 +19,18 @@ use super::{
     outside,
     process::{Process, run, spawn, until},
 };
+use crate::programs;
 
 const REGISTRY: &str = "127.0.0.1:5000";
+const NEEDED: [&str; 7] = [
+    "ip",
+    "iptables",
+    "dockerd",
+    "docker-registry",
+    "busybox",
+    "unshare",
+    "nsenter",
+];
 
 /// Runs a test on a machine of its own; says what is missing where that is not possible.
 pub fn on_a_machine<F: Future<Output = ()>>(test: impl FnOnce(Machine) -> F + Send) {
@@ -30,7 +40,7 @@ pub fn on_a_machine<F: Future<Output = ()>>(test: impl FnOnce(Machine) -> F + Se
 /// Runs a test in a network of its own, where nothing is but the loopback; says what is missing where that is not
 /// possible.
 pub fn in_a_network<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
-    if !possible() {
+    if !programs::possible(&NEEDED) {
         return;
     }
     // A thread of its own, because a thread never leaves the namespace again.
@@ -49,33 +59,6 @@ pub fn in_a_network<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
             std::panic::resume_unwind(panic);
         }
     });
-}
-
-#[allow(clippy::print_stderr)]
-fn possible() -> bool {
-    let programs = [
-        "ip",
-        "iptables",
-        "dockerd",
-        "docker-registry",
-        "busybox",
-        "unshare",
-        "nsenter",
-    ];
-    let missing: Vec<&str> = programs
-        .into_iter()
-        .filter(|program| !on_path(program))
-        .collect();
-    let root = nix::unistd::geteuid().is_root();
-    if !root || !missing.is_empty() {
-        eprintln!("skipped: needs root and {missing:?}; ./dev setup installs them");
-    }
-    root && missing.is_empty()
-}
-
-fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
 /// The machine.

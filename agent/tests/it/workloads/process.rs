@@ -8,16 +8,11 @@ use std::{
 
 use futures::StreamExt;
 
+/// A test's thread is in its machine's namespace, and so is what it runs.
+pub use crate::programs::run;
+
 /// Nothing here takes that long; a loaded machine may.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Runs a program in the machine's namespace.
-pub fn run(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
 
 /// What is waited for, told when it does not come.
 pub trait What {
