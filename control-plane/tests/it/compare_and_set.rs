@@ -1,6 +1,8 @@
 //! PostgreSQL passes the suite that the simulation's tables pass: what the model promises is what the
 //! store does.
 
+mod liveness;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use control_plane::store::{

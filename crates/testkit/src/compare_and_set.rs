@@ -1,6 +1,7 @@
 //! One suite for everything that keeps its rows by comparing before it sets: PostgreSQL behind the
 //! control plane's store, and the simulation's tables in memory. So the model can't drift from the SQL.
 
+pub mod liveness;
 mod report;
 
 use std::time::Duration;
@@ -13,7 +14,7 @@ use domain::{
 };
 use protocol::feed::{DropCause, FeedName};
 
-pub use report::agent_report;
+pub use report::{agent_report, applied};
 
 /// A change of a feed's item.
 #[derive(Debug, Clone, Copy)]
@@ -123,7 +124,7 @@ pub trait Tables {
 }
 
 /// Runs everything.
-pub async fn suite(tables: &mut impl Tables) {
+pub async fn suite(tables: &mut impl liveness::Nodes) {
     steps(tables).await;
     targets(tables).await;
     room(tables).await;
@@ -132,6 +133,7 @@ pub async fn suite(tables: &mut impl Tables) {
     feeds(tables).await;
     leases(tables).await;
     evaluations(tables).await;
+    liveness::suite(tables).await;
     epochs(tables).await;
 }
 

@@ -156,6 +156,7 @@ impl World {
             region: region.clone(),
             schedulable: true,
             draining: false,
+            fenced: false,
             reserved: Amount::default(),
             status: None,
         };

@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use domain::{
+    generation::Position,
     id::{InstanceId, ReleaseId, ServiceId},
     instance::State,
     quantity::{Bytes, MilliCpu},
 };
-use protocol::report::{AgentReport, Capacity, InstanceReport, Report, RoleReport, Usage};
+use protocol::{
+    feed::{Commit, FeedName},
+    report::{AgentReport, Capacity, InstanceReport, Report, RoleReport, Usage},
+};
 
 /// What an agent reports that offers so many thousandths of a CPU, and as many mebibytes.
 pub fn agent_report(
@@ -48,5 +52,21 @@ pub fn agent_report(
             builds: vec![],
             kept: None,
         }),
+    }
+}
+
+/// The report of a node that has applied a feed up to a position.
+pub fn applied(report: Report, feed: FeedName, position: Position) -> Report {
+    let commit = Commit {
+        feed,
+        epoch: position.epoch,
+        generation: position.generation,
+        digest: String::new(),
+        count: 0,
+        signature: String::new(),
+    };
+    Report {
+        feeds: vec![commit],
+        ..report
     }
 }

@@ -86,7 +86,7 @@ impl Tables {
             unrouted: row.unrouted.clone(),
             unrouted_at: row.unrouted_at.map(clock::wall),
             ended: row.status.state >= State::Stopped || self.is_unknown_to_its_node(row),
-            node_gone: false,
+            node_gone: self.nodes.get(&row.node).is_some_and(|node| node.fenced),
             now: clock::wall(now),
         }
     }

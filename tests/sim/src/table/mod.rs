@@ -5,6 +5,7 @@ mod deployment;
 mod epoch;
 mod evaluation;
 mod feed;
+mod fence;
 mod instance;
 mod lease;
 mod liveness;
@@ -116,6 +117,8 @@ pub struct NodeRow {
     pub region: Name,
     pub schedulable: bool,
     pub draining: bool,
+    /// An operator has declared it dead.
+    pub fenced: bool,
     pub reserved: Amount,
     pub status: Option<NodeStatus>,
 }

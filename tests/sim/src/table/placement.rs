@@ -34,10 +34,11 @@ impl Tables {
             region: node.region.clone(),
             schedulable: node.schedulable,
             draining: node.draining,
-            liveness: match (self.is_lost(node, now), node.is_late()) {
-                (true, _) => Liveness::Lost,
-                (false, true) => Liveness::Late,
-                (false, false) => Liveness::Punctual,
+            liveness: match (node.fenced, self.is_lost(node, now), node.is_late()) {
+                (true, ..) => Liveness::Gone,
+                (false, true, _) => Liveness::Lost,
+                (false, false, true) => Liveness::Late,
+                (false, false, false) => Liveness::Punctual,
             },
             capacity: status.capacity,
             reserved: node.reserved,

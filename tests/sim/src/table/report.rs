@@ -29,6 +29,7 @@ impl Tables {
         if let RoleReport::Agent(agent) = &report.role {
             self.store_orphans(node, agent);
             noticed.instances = self.store_instances(node, &agent.instances, now);
+            noticed.address |= self.lift_fence(node, agent);
         }
         Some(noticed)
     }

@@ -1,5 +1,7 @@
 //! The model's tables pass the suite that PostgreSQL passes.
 
+mod liveness;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use control_plane::store::{
@@ -31,19 +33,7 @@ use uuid::Uuid;
 
 #[tokio::test]
 async fn the_model_compares_and_sets_as_postgresql_does() {
-    let tenant = Tenant {
-        organization: OrganizationId::new(),
-        project: ProjectId::new(),
-        environment: EnvironmentId::new(),
-        name: "production".parse().unwrap(),
-    };
-    let mut model = Model {
-        tables: table::Tables::new(vec!["us-east".parse().unwrap()], tenant),
-        rooms: BTreeMap::new(),
-        claim: None,
-        now: 1_000_000,
-    };
-    suite(&mut model).await;
+    suite(&mut Model::new()).await;
 }
 
 struct Model {
@@ -52,9 +42,27 @@ struct Model {
     claim: Option<Claim>,
     /// Every transaction has a time of its own.
     now: clock::Millis,
+    /// Planted in what is kept of nodes' silence.
+    mistake: Option<liveness::Mistake>,
 }
 
 impl Model {
+    fn new() -> Self {
+        let tenant = Tenant {
+            organization: OrganizationId::new(),
+            project: ProjectId::new(),
+            environment: EnvironmentId::new(),
+            name: "production".parse().unwrap(),
+        };
+        Self {
+            tables: table::Tables::new(vec!["us-east".parse().unwrap()], tenant),
+            rooms: BTreeMap::new(),
+            claim: None,
+            now: 1_000_000,
+            mistake: None,
+        }
+    }
+
     fn tick(&mut self) -> clock::Millis {
         self.now += 1;
         self.now
@@ -70,6 +78,7 @@ impl Tables for Model {
             region: "us-east".parse().unwrap(),
             schedulable: true,
             draining: false,
+            fenced: false,
             reserved: Amount::default(),
             status: None,
         };
@@ -178,11 +187,8 @@ impl Tables for Model {
         sequence: u64,
         instances: &[(InstanceId, State)],
     ) -> bool {
-        let (report, now) = (
-            agent_report(boot, sequence, self.rooms[&node], instances),
-            self.tick(),
-        );
-        self.tables.store_report(node, &report, now).is_some()
+        let report = agent_report(boot, sequence, self.rooms[&node], instances);
+        self.store(node, &report)
     }
 
     async fn state(&mut self, instance: InstanceId) -> State {
