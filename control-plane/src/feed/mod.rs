@@ -2,6 +2,7 @@
 
 pub mod heads;
 pub mod instance;
+pub mod platform_routes;
 pub mod route;
 pub mod secrets;
 pub mod stream;

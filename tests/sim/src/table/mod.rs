@@ -10,6 +10,7 @@ mod instance;
 mod lease;
 mod liveness;
 mod placement;
+mod platform_route;
 mod report;
 mod route;
 

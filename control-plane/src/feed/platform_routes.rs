@@ -1,0 +1,222 @@
+//! The platform's own items of routes, rendered from rows: edges, agents, certificates, and the nodes that links
+//! refuse. Facts are in all rings at once: without them an edge serves wrongly.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::{id::NodeId, name::Name, ring::Ring};
+use protocol::{
+    feed::{DropCause, FeedName, digest::Rendered},
+    item::{
+        AgentItem, CertificateItem, DeniedItem, EdgeItem, GlobalRouteItem, NodeItem,
+        RegionRouteItem,
+    },
+};
+
+use super::{
+    route::{Changes, Rings, RouteItem},
+    secrets::SecretKey,
+};
+use crate::store::{Error, feed::Change, route::Certificate};
+
+/// What ids of the platform's items in `routes/global` begin with.
+pub const GLOBAL: [&str; 3] = ["edge/", "certificate/", "denied/"];
+/// Likewise in `routes/region/<region>`.
+pub const REGION: [&str; 1] = ["agent/"];
+
+/// What the platform's items are made of.
+pub struct View<'a> {
+    pub regions: &'a [Name],
+    pub edges: &'a [EdgeItem],
+    pub agents: &'a [(Name, AgentItem)],
+    pub certificates: &'a [Certificate],
+    /// Nodes that an operator has expelled or declared dead.
+    pub denied: &'a [DeniedItem],
+    /// The platform's items that routes have now.
+    pub existing: &'a [(FeedName, String)],
+    /// Every welcome agent, and the denied nodes that its own feed has.
+    pub denied_to: &'a BTreeMap<NodeId, BTreeSet<String>>,
+}
+
+/// The changes that make the feeds say what the rows say. Every feed of routes is there, even when nothing
+/// changes in it; of agents' feeds only those that lack something: agents are many.
+///
+/// # Errors
+/// When an item can't be JSON.
+pub fn changes(view: &View<'_>, rings: &Rings) -> Result<Changes, Error> {
+    let mut changes = Changes::new();
+    for ring in rings.versions.keys() {
+        let of_global = global(view, rings, *ring)?;
+        changes.insert(FeedName::GlobalRoutes(*ring), of_global);
+        for region in view.regions {
+            let of_region = agents(view, rings, *ring, region)?;
+            changes.insert(FeedName::RegionRoutes(region.clone(), *ring), of_region);
+        }
+    }
+    for (feed, id) in stale(view, &changes) {
+        changes.entry(feed).or_default().push(delete(id));
+    }
+    denied_to_agents(view, &mut changes)?;
+    Ok(changes)
+}
+
+fn global(view: &View<'_>, rings: &Rings, ring: Ring) -> Result<Vec<Change>, Error> {
+    let put = |id, item| rings.put(ring, id, &RouteItem::Global(item));
+    let edges = view.edges.iter().map(|edge| {
+        let id = format!("edge/{}", edge.node_id);
+        put(id, GlobalRouteItem::Edge(edge.clone()))
+    });
+    let denied = view
+        .denied
+        .iter()
+        .map(|item| put(denied_id(item), GlobalRouteItem::Denied(*item)));
+    let certificates = view.certificates.iter();
+    let certificates = certificates.map(|one| certificate(rings, ring, one));
+    edges.chain(certificates).chain(denied).collect()
+}
+
+fn certificate(rings: &Rings, ring: Ring, certificate: &Certificate) -> Result<Change, Error> {
+    let key = SecretKey::Certificate(certificate.id).at(certificate.key_version);
+    let item = RouteItem::Global(GlobalRouteItem::Certificate(CertificateItem {
+        id: certificate.id,
+        names: certificate.names.clone(),
+        chain: certificate.chain_pem.clone(),
+        key: key.clone(),
+    }));
+    Ok(Change::Put {
+        id: format!("certificate/{}", certificate.id),
+        item: rings.render(ring, &item)?,
+        secrets: vec![key],
+    })
+}
+
+fn agents(view: &View<'_>, rings: &Rings, ring: Ring, region: &Name) -> Result<Vec<Change>, Error> {
+    let here = view.agents.iter().filter(|(of, _)| of == region);
+    here.map(|(_, agent)| {
+        let id = format!("agent/{}", agent.node_id);
+        let item = RouteItem::Region(RegionRouteItem::Agent(agent.clone()));
+        rings.put(ring, id, &item)
+    })
+    .collect()
+}
+
+/// What routes have and shall not.
+fn stale(view: &View<'_>, changes: &Changes) -> Vec<(FeedName, String)> {
+    let mut wanted = BTreeSet::new();
+    for (feed, of_feed) in changes {
+        wanted.extend(of_feed.iter().map(|change| (feed, change.id())));
+    }
+    let existing = view.existing.iter();
+    existing
+        .filter(|(feed, id)| !wanted.contains(&(feed, id.as_str())))
+        .cloned()
+        .collect()
+}
+
+/// Nodes refuse denied ones by themselves, because certificates don't by expiring.
+fn denied_to_agents(view: &View<'_>, changes: &mut Changes) -> Result<(), Error> {
+    let wanted: BTreeSet<String> = view.denied.iter().map(denied_id).collect();
+    for (node, has) in view.denied_to {
+        if *has == wanted {
+            continue;
+        }
+        let puts = view.denied.iter().map(node_put);
+        let of_node = changes.entry(FeedName::Node(*node)).or_default();
+        of_node.extend(puts.collect::<Result<Vec<_>, _>>()?);
+        of_node.extend(has.difference(&wanted).cloned().map(delete));
+    }
+    Ok(())
+}
+
+fn denied_id(item: &DeniedItem) -> String {
+    format!("denied/{}", item.node_id)
+}
+
+fn delete(id: String) -> Change {
+    Change::Delete {
+        id,
+        cause: DropCause::Deletion,
+    }
+}
+
+fn node_put(denied: &DeniedItem) -> Result<Change, Error> {
+    let item = Rendered::of(&NodeItem::Denied(*denied));
+    Ok(Change::Put {
+        id: denied_id(denied),
+        item: item.map_err(|error| Error::corrupt("item", error))?,
+        secrets: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::route::RENDERING;
+
+    fn written(view: &View<'_>) -> BTreeMap<String, Vec<String>> {
+        let rings = Rings {
+            rendering: RENDERING,
+            versions: [(Ring::Canary, 1), (Ring::All, 1)].into(),
+        };
+        let told = |change: Change| match change {
+            Change::Put { id, .. } => format!("+{id}"),
+            Change::Delete { id, .. } | Change::LetGo { id, .. } => format!("-{id}"),
+        };
+        let changes = changes(view, &rings).unwrap().into_iter();
+        changes
+            .map(|(feed, all)| (feed.to_string(), all.into_iter().map(told).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn what_has_left_goes_and_every_ring_gets_what_there_is() {
+        let (edge, gone, agent) = (NodeId::new(), NodeId::new(), NodeId::new());
+        let region: Name = "eu-west".parse().unwrap();
+        let address = ([10, 0, 0, 1], 7443).into();
+        let feeds = [Ring::Canary, Ring::All].map(FeedName::GlobalRoutes);
+        let written = written(&View {
+            regions: std::slice::from_ref(&region),
+            edges: &[EdgeItem {
+                node_id: edge,
+                region: region.clone(),
+                forward_address: address,
+            }],
+            agents: &[(
+                region.clone(),
+                AgentItem {
+                    node_id: agent,
+                    address,
+                },
+            )],
+            certificates: &[],
+            denied: &[],
+            existing: &feeds.map(|feed| (feed, format!("edge/{gone}"))),
+            denied_to: &BTreeMap::new(),
+        });
+        for ring in ["", "@canary"] {
+            let global = [format!("+edge/{edge}"), format!("-edge/{gone}")];
+            assert_eq!(written[&format!("routes/global{ring}")], global);
+            let of_region = &written[&format!("routes/region/eu-west{ring}")];
+            assert_eq!(*of_region, [format!("+agent/{agent}")]);
+        }
+    }
+
+    #[test]
+    fn only_agents_that_do_not_know_whom_to_refuse_are_written_to() {
+        let [denied, welcome, knows, lacks] = [(); 4].map(|()| NodeId::new());
+        let ids = |node| BTreeSet::from([format!("denied/{node}")]);
+        let denied_to = [(knows, ids(denied)), (lacks, ids(welcome))].into();
+        let written = written(&View {
+            regions: &[],
+            edges: &[],
+            agents: &[],
+            certificates: &[],
+            denied: &[DeniedItem { node_id: denied }],
+            existing: &[],
+            denied_to: &denied_to,
+        });
+        assert_eq!(written["routes/global"], [format!("+denied/{denied}")]);
+        assert!(!written.contains_key(&format!("node/{knows}")));
+        let told = [format!("+denied/{denied}"), format!("-denied/{welcome}")];
+        assert_eq!(written[&format!("node/{lacks}")], told);
+    }
+}
