@@ -12,6 +12,7 @@ use edge_proxy::{
 use crate::{
     clock::{self, SECOND},
     invariant::Invariant,
+    network::Peer,
     trace::Note,
     world::{Event, World},
 };
@@ -76,6 +77,9 @@ impl World {
     }
 
     fn send(&mut self, index: usize, service: ServiceId) -> Option<InstanceId> {
+        if !self.is_accepted_by_users() {
+            return None;
+        }
         let host = self.tables.services.get(&service)?.hostname.clone();
         let Decision::Serve(route) = self.edges[index].edge.as_ref()?.decide(&host) else {
             return None;
@@ -94,9 +98,10 @@ impl World {
             .filter(|edge| edge.region != self.edges[index].region)
             .map(|edge| edge.index)
             .collect();
-        others
-            .into_iter()
-            .find_map(|other| self.try_here(other, service))
+        others.into_iter().find_map(|other| {
+            let linked = self.can_link(Peer::Edge(index), Peer::Edge(other));
+            linked.then(|| self.try_here(other, service)).flatten()
+        })
     }
 
     fn try_here(&mut self, index: usize, service: ServiceId) -> Option<InstanceId> {

@@ -147,7 +147,8 @@ impl World {
                 return Some(format!("{peer:?} is late"));
             }
         }
-        None
+        let overdue = self.certificates.as_ref()?.overdue(self.now)?;
+        Some(format!("{overdue:?} works by a certificate that has ended"))
     }
 
     /// A container that runs is in the plan, or is reported as an orphan.

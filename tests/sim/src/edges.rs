@@ -135,7 +135,7 @@ impl World {
         self.look_at(index, now + pause);
     }
 
-    fn ask(&self, index: usize, service: domain::id::ServiceId, endpoint: &Arc<Endpoint>) {
+    fn ask(&mut self, index: usize, service: domain::id::ServiceId, endpoint: &Arc<Endpoint>) {
         let again = std::time::Duration::from_millis(ASK_AGAIN);
         let Some(asked) = endpoint.take_question(again, clock::instant(self.now)) else {
             return;
@@ -149,7 +149,7 @@ impl World {
 
     /// What the agent says, if it can be reached.
     fn hear(
-        &self,
+        &mut self,
         index: usize,
         service: domain::id::ServiceId,
         endpoint: &Arc<Endpoint>,
@@ -159,7 +159,8 @@ impl World {
         let edge = self.edges[index].edge.as_ref();
         let known = edge.is_some_and(|edge| edge.table.agent(spec.node_id).is_some());
         let (from, to) = (Peer::Edge(index), Peer::Agent(node));
-        if !known || !self.network.is_open_both_ways(from, to) {
+        let open = known && self.network.is_open_both_ways(from, to);
+        if !open || !self.can_link(from, to) {
             return None;
         }
         let answer = self.nodes.get(node)?.confirmation(spec.instance_id)?;

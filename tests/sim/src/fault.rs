@@ -24,6 +24,10 @@ pub enum Fault {
     LostAloneIsReplaced,
     /// A node that is lost is taken for one that is known to be gone.
     LostIsGone,
+    /// Nodes refuse each other's certificates when their time is over, as everybody else does.
+    ExpiryRefuses,
+    /// What edges show to users is renewed half a day before its end.
+    RenewedTooLate,
 }
 
 impl Fault {
@@ -34,7 +38,7 @@ impl Fault {
     }
 
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::AcknowledgeBeforeApply,
         Self::DrainBeforeAcknowledge,
         Self::RegionLeftAtOnce,
@@ -45,5 +49,7 @@ impl Fault {
         Self::EpochsAreCounted,
         Self::LostAloneIsReplaced,
         Self::LostIsGone,
+        Self::ExpiryRefuses,
+        Self::RenewedTooLate,
     ];
 }

@@ -2,6 +2,7 @@
 //! `decide`, feed writer and reader, ledger and brake, agent's roster, edge's table); clock, network,
 //! machines and tables are simulated, and one seed is one whole history.
 
+mod certificates;
 pub mod chaos;
 mod client;
 pub mod clock;

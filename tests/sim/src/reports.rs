@@ -103,6 +103,7 @@ impl World {
         let Some(positions) = answer.filter(|_| is_current) else {
             return;
         };
+        self.renew_certificate(peer);
         for (feed, position) in positions {
             let applied = self.applied(peer, &feed).map(|commit| commit.position());
             if Some(position) > applied {

@@ -88,6 +88,8 @@ pub struct Outcome {
     pub failed: u64,
     /// Likewise, while everything central was away.
     pub away: (u64, u64),
+    /// Handshakes between nodes with a certificate whose time was over.
+    pub expired: u64,
 }
 
 /// Runs a history to its rest, or to the first broken promise.
@@ -106,6 +108,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
         answered: world.answered,
         failed: world.failed,
         away: world.away,
+        expired: world.certificates.map_or(0, |all| all.expired),
     }
 }
 

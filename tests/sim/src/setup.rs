@@ -91,6 +91,7 @@ impl World {
             intents: Intents::default(),
             weather: scenario.climate.clone(),
             connections: 0,
+            certificates: None,
             outage: false,
             healed: None,
             rested: None,
@@ -105,6 +106,7 @@ impl World {
         world.build_services(scenario);
         world.begin();
         if let Some(lasts) = scenario.outage {
+            world.certify();
             world.after(BEFORE, Event::Blow(Blow::Outage));
             world.after(BEFORE + lasts, Event::Heal);
         } else {

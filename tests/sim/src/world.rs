@@ -22,6 +22,7 @@ use protocol::{
 };
 
 use crate::{
+    certificates::Certificates,
     chaos::Blow,
     clock::Millis,
     control::{Ask, Prepared, Replica, Task},
@@ -126,6 +127,8 @@ pub struct World {
     pub intents: Intents,
     pub weather: crate::chaos::Climate,
     pub connections: u64,
+    /// Where a history lasts for longer than they do.
+    pub certificates: Option<Certificates>,
     /// Everything central is away for days.
     pub outage: bool,
     /// When everything was mended, and when it had come to rest.

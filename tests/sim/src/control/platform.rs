@@ -47,6 +47,7 @@ impl World {
     }
 
     pub(super) fn turn_platform_routes(&mut self) {
+        self.renew_shown();
         let tables = &self.tables;
         let rings = feeds::rings();
         let view = View {

@@ -5,7 +5,7 @@
 use sim::{
     Fault, Invariant, Scenario,
     chaos::{Climate, Trouble},
-    clock::SECOND,
+    clock::{MINUTE, SECOND},
     run,
 };
 
@@ -122,4 +122,19 @@ fn replacing_what_must_be_alone_is_found() {
 #[test]
 fn taking_lost_nodes_for_gone_is_found() {
     is_found(Fault::LostIsGone, &[Trouble::Dark], &[Invariant::MassStop]);
+}
+
+/// Long enough for every node's certificate to end.
+fn outage(seed: u64) -> Scenario {
+    Scenario::outage(seed, 24 * 60 * MINUTE)
+}
+
+#[test]
+fn refusing_nodes_whose_certificate_has_ended_is_found() {
+    is_found_in(outage, Fault::ExpiryRefuses, &[Invariant::Availability]);
+}
+
+#[test]
+fn renewing_what_users_see_too_late_is_found() {
+    is_found_in(outage, Fault::RenewedTooLate, &[Invariant::Availability]);
 }
