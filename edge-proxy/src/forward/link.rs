@@ -69,6 +69,9 @@ type Sender = SendRequest<Empty<Bytes>>;
 #[derive(Default)]
 struct Known {
     sender: Option<Sender>,
+    /// Held by the one who dials: the others take the tunnel that comes of it.
+    dialling: Arc<tokio::sync::Mutex<()>>,
+    dialled: u64,
     rtt: Option<Duration>,
     avoid_until: Option<Instant>,
 }
@@ -139,16 +142,35 @@ impl Links {
     }
 
     async fn open_stream(&self, edge: &EdgeItem) -> Result<TunnelStream, Error> {
-        let address = edge.forward_address;
         let kept = self.with(edge.node_id, |known| known.sender.clone());
         if let Some(sender) = kept.filter(|sender| !sender.is_closed())
             && let Ok(stream) = self.connect_stream(sender, edge).await
         {
             return Ok(stream);
         }
-        let sender = self.dial(edge.node_id, address).await?;
-        self.with(edge.node_id, |known| known.sender = Some(sender.clone()));
+        let sender = self.new_sender(edge).await?;
         self.connect_stream(sender, edge).await
+    }
+
+    /// Of a tunnel that was made since now: many requests at once would make as many.
+    async fn new_sender(&self, edge: &EdgeItem) -> Result<Sender, Error> {
+        let node = edge.node_id;
+        let (dialling, before) =
+            self.with(node, |known| (Arc::clone(&known.dialling), known.dialled));
+        let _alone = dialling.lock().await;
+        let newer = self.with(node, |known| {
+            let newer = known.sender.clone().filter(|_| known.dialled > before);
+            newer.filter(|sender| !sender.is_closed())
+        });
+        if let Some(sender) = newer {
+            return Ok(sender);
+        }
+        let sender = self.dial(node, edge.forward_address).await?;
+        self.with(node, |known| {
+            known.dialled += 1;
+            known.sender = Some(sender.clone());
+        });
+        Ok(sender)
     }
 
     async fn connect_stream(

@@ -11,18 +11,18 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{Agent, Ca, Instance, Routes, TestEdge, client, http1_only, raw_tls, until};
 
-struct TwoRegions {
-    ca: Ca,
-    service: ServiceId,
-    near: TestEdge,
-    far: TestEdge,
+pub struct TwoRegions {
+    pub ca: Ca,
+    pub service: ServiceId,
+    pub near: TestEdge,
+    pub far: TestEdge,
     instance: Instance,
-    agents: [Agent; 2],
-    routes: Routes,
+    pub agents: [Agent; 2],
+    pub routes: Routes,
 }
 
 /// `near` has no instance of the service, `far` has one.
-async fn two_regions() -> TwoRegions {
+pub async fn two_regions() -> TwoRegions {
     let ca = Ca::new();
     let agents = [
         Agent::start(&ca, "us-east").await,

@@ -11,4 +11,5 @@ mod process;
 mod refused;
 mod smuggling;
 mod support;
+mod tunnel;
 mod web_socket;
