@@ -22,7 +22,7 @@ const COMES_WITHIN: Duration = Duration::from_secs(60);
 /// The supervisor would kill them later.
 const GONE_WITHIN: Duration = Duration::from_secs(9);
 const DEMANDS: Demands = Demands {
-    requests: 200,
+    requests: 60,
     deployments: 2,
     live: 2,
     kills: 0,
