@@ -86,13 +86,15 @@ impl Trial {
         })
         .await;
 
+        // Before the disk is looked at: whoever takes it and hangs up in between has not refused it.
+        let is_refused = line.is_closed();
         let now = self.on_disk().applied().cloned();
         let is_taken = commit.is_some() && now == commit;
         assert!(is_taken || now == before, "{kind:?} leads to {now:?}");
         self.taken += usize::from(is_taken);
-        self.refused += usize::from(line.is_closed());
+        self.refused += usize::from(is_refused);
         // What is not refused may still be taken.
-        if let Some(set) = set.filter(|_| is_taken || !line.is_closed()) {
+        if let Some(set) = set.filter(|_| is_taken || !is_refused) {
             self.control_plane.source().forge.publish(&set);
         }
         self.keeps_what_was_good(kind);
