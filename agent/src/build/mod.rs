@@ -16,6 +16,7 @@ mod fetch;
 mod job;
 mod log;
 mod lookup;
+mod queue;
 mod record;
 mod registry;
 mod retry;
@@ -24,7 +25,6 @@ mod task;
 mod workspace;
 
 use std::{
-    collections::BTreeMap,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,9 +34,8 @@ use async_trait::async_trait;
 use link::client::{self, Client};
 use tokio::sync::watch;
 
-use domain::id::{ArchiveId, BuildId};
+use domain::id::ArchiveId;
 use protocol::{
-    item::BuildItem,
     join::{RegistryToken, RegistryTokenRequest},
     report::BuildReport,
 };
@@ -46,9 +45,11 @@ use crate::secrets::Secrets;
 pub use config::Config;
 pub use error::Error;
 pub use log::LogSink;
+pub use queue::{Items, Queue};
+pub use record::Record;
 
 /// The builds of the newest document, `None` until there is one.
-pub type Wanted = Option<BTreeMap<BuildId, Arc<BuildItem>>>;
+pub type Wanted = Option<Items>;
 
 /// What builds ask of the control plane.
 #[async_trait]

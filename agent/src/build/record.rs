@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use domain::id::BuildId;
-use protocol::report::{BuildReport, BuildState};
+use protocol::report::{BuildReport, BuildResult, BuildState, Problem};
 
 use super::error::Error;
 
@@ -30,6 +30,7 @@ pub struct Record {
 
 impl Record {
     /// A build that was not begun.
+    #[must_use]
     pub fn new(id: BuildId) -> Self {
         Self {
             report: BuildReport {
@@ -42,22 +43,38 @@ impl Record {
     }
 
     /// Whether nothing more happens to it.
-    pub fn is_ended(&self) -> bool {
+    pub(super) fn is_ended(&self) -> bool {
         matches!(
             self.report.state,
             BuildState::Succeeded(_) | BuildState::Failed { .. }
         )
     }
 
+    /// Whether it has ended because it was not wanted.
+    pub(super) fn is_canceled(&self) -> bool {
+        match &self.report.state {
+            BuildState::Failed { problem } => problem.code == Error::Canceled.code(),
+            _ => false,
+        }
+    }
+
     /// Taken up.
-    pub fn begin(&mut self, now: DateTime<Utc>) {
+    pub(super) fn begin(&mut self, now: DateTime<Utc>) {
         self.attempts += 1;
         self.report.started_at = Some(now);
         self.report.state = BuildState::Fetching;
     }
 
+    /// Ended, well or not.
+    pub(super) fn end(&mut self, result: Result<BuildResult, Problem>) {
+        self.report.state = match result {
+            Ok(result) => BuildState::Succeeded(result),
+            Err(problem) => BuildState::Failed { problem },
+        };
+    }
+
     /// What a restart makes of it.
-    fn after_restart(&mut self) {
+    pub(super) fn after_restart(&mut self) {
         if self.is_ended() {
             return;
         }
@@ -89,8 +106,7 @@ impl Records {
         for entry in entries {
             let path = entry.map_err(Error::io("read", &records.folder))?.path();
             match read(&path) {
-                Ok(mut record) => {
-                    record.after_restart();
+                Ok(record) => {
                     found.insert(record.report.id, record);
                 }
                 Err(error) => {
@@ -174,7 +190,8 @@ mod tests {
         }
         std::fs::write(folder.path().join("records/torn.json"), "{").unwrap();
 
-        let (records, found) = Records::open(folder.path().join("records")).unwrap();
+        let (records, mut found) = Records::open(folder.path().join("records")).unwrap();
+        found.values_mut().for_each(Record::after_restart);
         assert_eq!(found[&done.report.id], done);
         assert_eq!(found[&first.report.id].report.state, BuildState::Waiting);
         assert!(

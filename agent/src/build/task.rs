@@ -1,9 +1,6 @@
-//! The builder's task: one build at a time, the oldest first, level-triggered by the feed.
+//! The builder's task: does what the queue decides, level-triggered by the feed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, btree_map},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::Utc;
 use tokio::{
@@ -25,11 +22,9 @@ use super::{
     error::Error,
     job::{Job, Shared},
     log,
+    queue::Queue,
     record::{Record, Records},
 };
-
-/// Builds that wait; later ones fail at once with a code.
-const QUEUE_MAX: usize = 100;
 
 /// Spawns the task.
 pub fn spawn(
@@ -38,13 +33,13 @@ pub fn spawn(
     records: Records,
     builds: BTreeMap<BuildId, Record>,
 ) -> watch::Receiver<Vec<BuildReport>> {
-    let (reports, receiver) = watch::channel(reports_of(&builds));
+    let queue = Queue::resumed(builds);
+    let (reports, receiver) = watch::channel(queue.reports());
     let task = Task {
         shared: Arc::new(shared),
         wanted,
         records,
-        builds,
-        unsaved: BTreeSet::new(),
+        queue,
         reports,
         running: None,
     };
@@ -56,15 +51,12 @@ struct Task {
     shared: Arc<Shared>,
     wanted: watch::Receiver<Wanted>,
     records: Records,
-    builds: BTreeMap<BuildId, Record>,
-    /// Whose records on disk are old.
-    unsaved: BTreeSet<BuildId>,
+    queue: Queue,
     reports: watch::Sender<Vec<BuildReport>>,
     running: Option<Running>,
 }
 
 struct Running {
-    id: BuildId,
     cancel: CancellationToken,
     states: mpsc::Receiver<BuildState>,
     task: JoinHandle<Result<BuildResult, Error>>,
@@ -80,135 +72,41 @@ enum Event {
 impl Task {
     async fn run(mut self) {
         loop {
-            self.reconcile();
-            self.begin_next();
+            self.follow();
             self.save().await;
-            self.reports.send_replace(reports_of(&self.builds));
+            self.reports.send_replace(self.queue.reports());
             match next(&mut self.wanted, self.running.as_mut()).await {
                 Event::Wanted => {}
                 Event::Ended => return,
-                Event::State(state) => self.enter(state),
+                Event::State(state) => self.queue.enter(state),
                 Event::Finished(result) => self.finish(result),
             }
         }
     }
 
-    /// Makes the records follow the feed.
-    fn reconcile(&mut self) {
+    /// Does as the newest document says, if there is one.
+    fn follow(&mut self) {
         let wanted = self.wanted.borrow_and_update().clone();
         let Some(wanted) = wanted else { return };
-        self.forget_others(&wanted);
-        for item in wanted.values() {
-            if let btree_map::Entry::Vacant(entry) = self.builds.entry(item.id) {
-                entry.insert(Record::new(item.id));
-            }
-            if item.cancel {
-                self.cancel(item.id);
-            }
+        let ends = self.queue.follow(&wanted);
+        if let Some(running) = self.running.as_ref().filter(|_| ends) {
+            running.cancel.cancel();
         }
-        self.shorten_queue();
-    }
-
-    fn forget_others(&mut self, wanted: &BTreeMap<BuildId, Arc<BuildItem>>) {
-        let gone: Vec<BuildId> = self
-            .builds
-            .keys()
-            .filter(|id| !wanted.contains_key(id))
-            .copied()
-            .collect();
-        for id in gone {
-            if self.is_running(id) {
-                self.cancel(id);
-                continue;
-            }
-            self.builds.remove(&id);
-            self.unsaved.insert(id);
-        }
-    }
-
-    fn is_running(&self, id: BuildId) -> bool {
-        self.running
-            .as_ref()
-            .is_some_and(|running| running.id == id)
-    }
-
-    fn cancel(&mut self, id: BuildId) {
-        match self.running.as_ref() {
-            Some(running) if running.id == id => running.cancel.cancel(),
-            _ => self.fail_waiting(id, &Error::Canceled),
-        }
-    }
-
-    fn fail_waiting(&mut self, id: BuildId, error: &Error) {
-        let waits = |record: &&mut Record| !record.is_ended();
-        if let Some(record) = self.builds.get_mut(&id).filter(waits) {
-            record.report.state = BuildState::Failed {
-                problem: error.problem(),
-            };
-            self.unsaved.insert(id);
-        }
-    }
-
-    fn shorten_queue(&mut self) {
-        let waiting = self.builds.values().filter(|record| !record.is_ended());
-        let late: Vec<BuildId> = waiting
-            .map(|record| record.report.id)
-            .skip(QUEUE_MAX)
-            .filter(|id| !self.is_running(*id))
-            .collect();
-        for id in late {
-            self.fail_waiting(id, &Error::QueueFull { limit: QUEUE_MAX });
-        }
-    }
-
-    /// Ids sort by time: the first one is the oldest.
-    fn begin_next(&mut self) {
-        if self.running.is_some() {
-            return;
-        }
-        let wanted = self.wanted.borrow();
-        let next = self
-            .builds
-            .values_mut()
-            .filter(|record| !record.is_ended())
-            .find_map(|record| {
-                let item = wanted.as_ref()?.get(&record.report.id)?;
-                Some((Arc::clone(item), record))
-            });
-        if let Some((item, record)) = next {
-            record.begin(Utc::now());
-            self.unsaved.insert(item.id);
+        if let Some(item) = self.queue.begin(&wanted, Utc::now()) {
             self.running = Some(start(&self.shared, item));
         }
     }
 
-    fn enter(&mut self, state: BuildState) {
-        let id = self.running.as_ref().map(|running| running.id);
-        if let Some(record) = id.and_then(|id| self.builds.get_mut(&id)) {
-            record.report.state = state;
-        }
-    }
-
     fn finish(&mut self, result: Result<BuildResult, Error>) {
-        let Some(running) = self.running.take() else {
-            return;
-        };
-        if let Some(record) = self.builds.get_mut(&running.id) {
-            record.report.state = match result {
-                Ok(result) => BuildState::Succeeded(result),
-                Err(error) => BuildState::Failed {
-                    problem: error.problem(),
-                },
-            };
-            self.unsaved.insert(running.id);
-        }
+        self.running = None;
+        self.queue.finish(result.map_err(|error| error.problem()));
     }
 
     /// What a restart of the agent must know, before anybody hears of it.
     async fn save(&mut self) {
-        for id in std::mem::take(&mut self.unsaved) {
-            let saved = match self.builds.get(&id) {
-                Some(record) => self.records.store(record).await,
+        for (id, record) in self.queue.take_unsaved() {
+            let saved = match record {
+                Some(record) => self.records.store(&record).await,
                 None => self.records.remove(id).await,
             };
             if let Err(error) = saved {
@@ -243,7 +141,7 @@ fn start(shared: &Arc<Shared>, item: Arc<BuildItem>) -> Running {
     let (sender, states) = mpsc::channel(8);
     let cancel = CancellationToken::new();
     let (log, writer) = log::begin(item.id, Arc::clone(&shared.dependencies.logs));
-    let (id, span) = (item.id, span(&item));
+    let span = span(&item);
     let job = Job {
         shared: Arc::clone(shared),
         item,
@@ -262,7 +160,6 @@ fn start(shared: &Arc<Shared>, item: Arc<BuildItem>) -> Running {
     };
     let task = tokio::spawn(work.instrument(span));
     Running {
-        id,
         cancel,
         states,
         task,
@@ -287,11 +184,4 @@ fn last_line(result: &Result<BuildResult, Error>) -> (Stream, String) {
             format!("Build failed ({}): {error}", error.code()),
         ),
     }
-}
-
-fn reports_of(builds: &BTreeMap<BuildId, Record>) -> Vec<BuildReport> {
-    builds
-        .values()
-        .map(|record| record.report.clone())
-        .collect()
 }
