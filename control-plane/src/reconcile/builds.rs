@@ -2,14 +2,14 @@
 //! has ended. A build whose node is lost begins again elsewhere; the old node's word no longer counts.
 
 use domain::id::NodeId;
-use protocol::{
-    feed::{DropCause, FeedName, SecretRef, digest::Rendered},
-    item::{BuildItem, BuildSource, Item as _, NodeItem},
-};
+use protocol::feed::{DropCause, FeedName};
 
 use super::{Context, Error, metrics};
 use crate::{
-    feed::{route::Changes, secrets::SecretKey},
+    feed::{
+        build::{item_id, put},
+        route::Changes,
+    },
     store::{
         self,
         build::{self, Build},
@@ -54,8 +54,9 @@ async fn best_builder(context: &Context) -> Result<Option<NodeId>, Error> {
     Ok(builders.first().map(|(node, _)| *node))
 }
 
+/// What is done about a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Action {
+pub enum Action {
     /// No agent takes builds now.
     Wait,
     /// Make its node's feed say what it shall do.
@@ -68,11 +69,15 @@ enum Action {
     Forget(NodeId),
 }
 
-const fn wants_node(build: &Build) -> bool {
+/// Whether the decision asks which agent has the fewest builds.
+#[must_use]
+pub const fn wants_node(build: &Build) -> bool {
     !build.finished && (build.node.is_none() || build.node_lost)
 }
 
-fn decide(build: &Build, best: Option<NodeId>) -> Action {
+/// What is done about a build, with the agent that has the fewest.
+#[must_use]
+pub fn decide(build: &Build, best: Option<NodeId>) -> Action {
     match (build.finished, build.node) {
         (true, Some(node)) => Action::Forget(node),
         (true, None) => Action::Wait,
@@ -86,6 +91,34 @@ fn decide(build: &Build, best: Option<NodeId>) -> Action {
     }
 }
 
+/// What an action changes in nodes' feeds.
+///
+/// # Errors
+/// When an item can't be JSON.
+pub fn changes(build: &Build, action: Action, registry: &str) -> Result<Changes, store::Error> {
+    let drop = |cause| {
+        let id = item_id(build.id);
+        vec![Change::Delete { id, cause }]
+    };
+    let mut changes = Changes::new();
+    match action {
+        Action::Wait | Action::End => {}
+        Action::Tell(node) => {
+            changes.insert(FeedName::Node(node), vec![put(build, registry)?]);
+        }
+        Action::Assign(node) => {
+            if let Some(previous) = build.node {
+                changes.insert(FeedName::Node(previous), drop(DropCause::Plan));
+            }
+            changes.insert(FeedName::Node(node), vec![put(build, registry)?]);
+        }
+        Action::Forget(node) => {
+            changes.insert(FeedName::Node(node), drop(DropCause::Finished));
+        }
+    }
+    Ok(changes)
+}
+
 /// Whether the build was still as the decision found it; else nothing is to be kept.
 async fn apply(
     tx: &mut SystemTx,
@@ -93,83 +126,25 @@ async fn apply(
     action: Action,
     registry: &str,
 ) -> Result<bool, store::Error> {
-    let id = item_id(build);
-    let mut changes = Changes::new();
-    match action {
-        Action::Wait => {}
-        Action::Tell(node) => {
-            if !build::hold(tx, build).await? {
-                return Ok(false);
-            }
-            changes.insert(FeedName::Node(node), vec![put(build, registry)?]);
+    let is_as_read = match action {
+        Action::Tell(_) => build::hold(tx, build).await?,
+        Action::Assign(node) => build::assign(tx, build, node).await?,
+        Action::End => {
+            build::end_canceled(tx, build.id).await?;
+            true
         }
-        Action::Assign(node) => {
-            if !build::assign(tx, build, node).await? {
-                return Ok(false);
-            }
-            if let Some(previous) = build.node {
-                let cause = DropCause::Plan;
-                changes.insert(FeedName::Node(previous), vec![Change::Delete { id, cause }]);
-            }
-            changes.insert(FeedName::Node(node), vec![put(build, registry)?]);
-        }
-        Action::End => build::end_canceled(tx, build.id).await?,
-        Action::Forget(node) => {
-            let cause = DropCause::Finished;
-            changes.insert(FeedName::Node(node), vec![Change::Delete { id, cause }]);
-        }
-    }
-    feed::write(tx, changes).await?;
-    Ok(true)
-}
-
-fn item_id(build: &Build) -> String {
-    format!("build/{}", build.id)
-}
-
-fn put(build: &Build, registry: &str) -> Result<Change, store::Error> {
-    let item = NodeItem::Build(Box::new(item(build, registry)));
-    let secrets = item.secrets().into_iter().cloned().collect();
-    let item = Rendered::of(&item).map_err(|error| store::Error::corrupt("item", error))?;
-    Ok(Change::Put {
-        id: item_id(build),
-        item,
-        secrets,
-    })
-}
-
-fn item(build: &Build, registry: &str) -> BuildItem {
-    let spec = &build.spec.build;
-    let secret = |name: &domain::name::VariableName| -> SecretRef {
-        SecretKey::Build(build.id, name.to_string()).at(1)
+        Action::Wait | Action::Forget(_) => true,
     };
-    BuildItem {
-        id: build.id,
-        cancel: build.canceled,
-        organization_id: build.organization,
-        service_id: build.service,
-        deployment_id: build.deployment,
-        source: build.source.clone(),
-        root: match &build.source {
-            BuildSource::Git { .. } => build.root.clone(),
-            BuildSource::Archive { .. } | BuildSource::Image { .. } => "/".to_owned(),
-        },
-        dockerfile_path: spec.dockerfile_path.clone(),
-        args: spec.args.clone(),
-        secrets: spec
-            .secrets
-            .iter()
-            .map(|name| (name.clone(), secret(name)))
-            .collect(),
-        repository: format!("{registry}/{}/{}", build.organization, build.service),
-        timeout: spec.timeout,
-        traceparent: build.traceparent.clone(),
+    if is_as_read {
+        feed::write(tx, changes(build, action, registry)?).await?;
     }
+    Ok(is_as_read)
 }
 
 #[cfg(test)]
 mod tests {
     use domain::id::{BuildId, DeploymentId, OrganizationId, ServiceId};
+    use protocol::item::BuildSource;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 //! pure code and applies with compare-and-set, so that running twice is harmless; a lease only
 //! saves work. Each is woken and also runs by its timer.
 
-mod builds;
+pub mod builds;
 mod certificates;
 pub mod deployments;
 mod domains;

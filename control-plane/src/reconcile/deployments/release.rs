@@ -14,7 +14,7 @@ use protocol::item::BuildSource;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    feed::secrets::SecretKey,
+    feed::{build::repository, secrets::SecretKey},
     reconcile::{Context, Error},
     secrets::Label,
     store::{
@@ -180,10 +180,7 @@ async fn image(
     Ok(built
         .map(|(id, digest)| {
             let registry = &context.state.config.registry.host;
-            let repository = format!(
-                "{registry}/{}/{}",
-                deployment.organization, deployment.service
-            );
+            let repository = repository(registry, deployment.organization, deployment.service);
             (format!("{repository}@{digest}"), Origin::Build(id))
         })
         .ok_or_else(|| Failure::new("build_failed", "the build left no image; look at its log")))
