@@ -162,7 +162,7 @@ impl Round {
         words.join(" ")
     }
 
-    /// Which choices the test has made, if it came far enough to say so.
+    /// Which choices the test has made. It says so before it does anything.
     fn seed(self) -> Option<String> {
         let report = read(self.report()?).ok()?;
         report["seed"].as_str().map(str::to_owned)
@@ -346,6 +346,8 @@ mod tests {
             .filter(|round| round.needs_platform());
         for round in rounds {
             assert_eq!(round.counts(&json!({})), None, "{round:?}");
+            let died = json!({ "seed": "7" });
+            assert_eq!(round.counts(&died), None, "{round:?}");
         }
     }
 

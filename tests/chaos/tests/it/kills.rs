@@ -26,14 +26,13 @@ use crate::support::{LIGHT, settled, told};
 
 #[tokio::test]
 async fn whatever_is_killed_acknowledged_work_is_kept_and_nothing_is_left_over() -> Result<()> {
-    let seed = scale::seed();
-    println!("RAILHEAD_CHAOS_SEED={seed}");
+    let run = report::Seeded::begin("kills")?;
     let extent = Extent::of_this_run();
     let platform = Platform::alone().await?;
     let tenants = Box::pin(Tenants::deployed(&platform, &extent)).await?;
     let load = Load::start(&tenants.edges(&platform), &LIGHT);
 
-    let killing = kill_and_work(&platform, &tenants, seed, &extent);
+    let killing = kill_and_work(&platform, &tenants, run.seed(), &extent);
     let mut history = Box::pin(killing).await?;
     let (world, settled) = settled(&platform, tenants.built.environment, &history).await?;
     history.requests = load.stop().await.records;
@@ -41,9 +40,9 @@ async fn whatever_is_killed_acknowledged_work_is_kept_and_nothing_is_left_over()
 
     let demands = extent.demands();
     let verdict = judge::judge(&history, &world, &demands);
-    let mut report = summary(seed, &history, &world, settled, &verdict);
+    let mut report = summary(&history, &world, settled, &verdict);
     report["release_commands_run"] = release_command::ran(&commands).into();
-    report::write("kills", &report)?;
+    run.end(report)?;
     assert!(verdict.is_pass(), "{verdict}");
     extent.ensure_met(&history, &world)?;
     ensure_each_command_ran_once(commands, &world)?;
@@ -122,7 +121,6 @@ fn assert_the_judge_would_see_a_loss(history: &History, mut world: World, demand
 }
 
 fn summary(
-    seed: u64,
     history: &History,
     world: &World,
     settled: Duration,
@@ -139,7 +137,6 @@ fn summary(
     let rollbacks = rollbacks.filter(|deployment| deployment.reason == "rollback");
     let ends = Ends::of(history, world);
     serde_json::json!({
-        "seed": seed.to_string(),
         "verdict": verdict.to_string(),
         "kills": kill::counts(&history.kills),
         "kills_during": kill::phases(&history.kills, &world.deployments),

@@ -74,13 +74,12 @@ const STRUCK_WITHIN: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 async fn at_every_named_point_a_process_can_die_and_nothing_is_lost_or_done_twice() -> Result<()> {
+    let run = report::Seeded::begin("points")?;
     let platform = Platform::alone().await?;
     let (built, scaled) = tokio::try_join!(deployed(&platform), deployed(&platform))?;
     let edges = [platform.edges(&built.host), platform.edges(&scaled.host)].concat();
     let load = Load::start(&edges, &LIGHT);
-    let seed = scale::seed();
-    report::say(&format!("RAILHEAD_CHAOS_SEED={seed}"));
-    let lanes = drawn(Scale::of_this_run(), seed);
+    let lanes = drawn(Scale::of_this_run(), run.seed());
     let mut history = Box::pin(strike_and_work(&platform, &built, &scaled, &lanes)).await?;
     let (world, took) = settled(&platform, built.environment, &history).await?;
     history.requests = load.stop().await.records;
@@ -95,9 +94,8 @@ async fn at_every_named_point_a_process_can_die_and_nothing_is_lost_or_done_twic
     };
     let verdict = judge::judge(&history, &world, &demands);
     let ends = Ends::of(&history, &world);
-    let report = json!({
+    run.end(json!({
         "verdict": verdict.to_string(),
-        "seed": seed.to_string(),
         "points": struck,
         "deployments_ended": ends.ended,
         "deployments_failed_by_the_platform": ends.failed,
@@ -105,8 +103,7 @@ async fn at_every_named_point_a_process_can_die_and_nothing_is_lost_or_done_twic
         "requests": history.requests.len(),
         "requests_failed_with_their_edge": judge::excused(&history),
         "settled_after_last_kill_seconds": took.as_secs_f64(),
-    });
-    report::write("points", &report)?;
+    }))?;
     assert!(verdict.is_pass(), "{verdict}");
     assert_the_judge_would_see_a_second_container(&history, world, &demands);
     platform.delete(&built).await?;

@@ -93,23 +93,19 @@ enum Active {
 
 #[tokio::test]
 async fn users_are_served_during_each_fault_and_all_converges_after_it() -> Result<()> {
-    let seed = scale::seed();
-    report::say(&format!("RAILHEAD_CHAOS_SEED={seed}"));
+    let run = report::Seeded::begin("faults")?;
     let platform = Platform::alone().await?;
     let fixture = deployed(&platform).await?;
     let first = platform.newest_deployment(fixture.service.id).await?;
     let mut asked = vec![told(&first)];
     let count = Scale::of_this_run().of(FAULTS.len());
     let mut report = Vec::new();
-    for fault in FAULTS.sample(&mut scale::choices(seed), count) {
+    for fault in FAULTS.sample(&mut scale::choices(run.seed()), count) {
         report::say(&format!("{fault:?}"));
         let outcome = Box::pin(suffer(&platform, &fixture, &mut asked, *fault)).await;
         report.push(outcome.with_context(|| format!("{fault:?}"))?);
     }
-    report::write(
-        "faults",
-        &json!({ "seed": seed.to_string(), "faults": report }),
-    )?;
+    run.end(json!({ "faults": report }))?;
     platform.delete(&fixture).await
 }
 
