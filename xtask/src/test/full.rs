@@ -22,7 +22,7 @@ pub const FULL: [(Counted, u64); 14] = [
     (Counted::NamedPoints, 26),
     (Counted::FaultedDeployments, FEW),
     (Counted::NetworkFaults, 18),
-    (Counted::MachineRounds, 11),
+    (Counted::MachineRounds, 19),
 ];
 
 /// How much of something there is.

@@ -11,5 +11,5 @@ pub use detour::Detour;
 pub use partition::{Partition, Party, Way};
 pub use point::{Armed, Strike};
 pub use rules::{Rule, Rules, remove_leftovers};
-pub use small_disk::{SMALL_DISK, remove_small_disks};
+pub use small_disk::{FILL, SMALL_DISK, heal_disk, remove_small_disks};
 pub use testkit::chaos_proxy::{ChaosProxy, Conditions, Direction, Observed};

@@ -9,20 +9,31 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use e2e::{command::succeed, fault::SMALL_DISK, platform::Platform, wait};
+use e2e::{
+    command::succeed,
+    fault::{FILL, SMALL_DISK},
+    platform::Platform,
+    wait,
+};
+use nix::fcntl::posix_fallocate;
 use tokio::{process::Command, time::timeout};
 
-use super::log::Log;
+use super::{
+    fault::REGISTRY,
+    log::Log,
+    place::{Place, Program},
+};
 
 const HELD_WITHIN: Duration = Duration::from_secs(60);
 /// Until nobody has a file open for writing.
 const READ_ONLY_WITHIN: Duration = Duration::from_secs(10);
 /// A sound disk takes a few bytes much sooner.
 const HANGS_FOR: Duration = Duration::from_secs(1);
-/// Beside what the process has, and a file system's own.
-const ROOM: u64 = 32 << 20;
-const FILL: &str = "fill";
+/// Beside what the process has, and a file system's own: enough for the images of another service. It is only promised.
+const ROOM: u64 = 512 << 20;
 const PROBE: &str = "probe";
+/// What is taken of a disk at once, as long as there is so much.
+const CHUNKS: [i64; 2] = [1 << 30, 1 << 22];
 
 /// What is wrong with the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,30 +50,51 @@ pub struct BadDisk {
     name: &'static str,
     trouble: Trouble,
     folder: PathBuf,
+    program: Program,
     logs: Vec<Log>,
 }
 
 impl BadDisk {
     /// Moves what the process writes to a disk that is still sound, or read-only already.
     pub async fn under(platform: &Platform, name: &'static str, trouble: Trouble) -> Result<Self> {
+        let place = Place::of(platform, name)?;
+        let logs = match trouble {
+            // A disk that is read-only from the start keeps a log from being opened: that is its supervisor's trouble.
+            Trouble::ReadOnly => Vec::new(),
+            Trouble::Full | Trouble::Hung => place.logs(platform, name)?,
+        };
         let mut disk = Self {
-            folder: folder(platform, name)?,
+            folder: place.folder,
+            program: place.program,
             logs: Vec::new(),
             trouble,
             name,
         };
-        disk.stopped(platform).await?;
-        disk.mount().await?;
-        for log in disk.logs_to_move(platform)? {
-            disk.logs.push(Log::move_to(&disk.folder, log)?);
+        match disk.program {
+            Program::FixedDisk => disk.is_sound().await?,
+            _ => disk.moved(platform, logs).await?,
         }
-        let sound = disk.insist().await;
-        ensure!(sound.is_err(), "a sound disk was taken for a bad one");
-        if disk.begins_read_only(platform) {
-            disk.remount("ro").await?;
-        }
-        disk.started(platform).await?;
         Ok(disk)
+    }
+
+    async fn moved(&mut self, platform: &Platform, logs: Vec<PathBuf>) -> Result<()> {
+        self.stopped(platform).await?;
+        self.mount().await?;
+        for log in logs {
+            self.logs.push(Log::move_to(&self.folder, log)?);
+        }
+        self.is_sound().await?;
+        // A node keeps a file open for writing, so its disk can't become read-only under it.
+        if self.trouble == Trouble::ReadOnly && self.program.is_ours() {
+            self.remount("ro").await?;
+        }
+        self.started(platform).await
+    }
+
+    async fn is_sound(&self) -> Result<()> {
+        let sound = self.insist().await;
+        ensure!(sound.is_err(), "a sound disk was taken for a bad one");
+        Ok(())
     }
 
     async fn mount(&self) -> Result<()> {
@@ -86,33 +118,16 @@ impl BadDisk {
         fs::remove_dir(&first).context("tidying the small disk")
     }
 
-    /// A node keeps a file open for writing, so its disk can't become read-only under it.
-    fn begins_read_only(&self, platform: &Platform) -> bool {
-        self.trouble == Trouble::ReadOnly && is_ours(platform, self.name)
-    }
-
-    /// A disk that is read-only from the start keeps a log from being opened: that is its supervisor's trouble.
-    fn logs_to_move(&self, platform: &Platform) -> Result<Vec<PathBuf>> {
-        if self.trouble == Trouble::ReadOnly || !is_ours(platform, self.name) {
-            return Ok(Vec::new());
-        }
-        let own = data(platform)?
-            .join("log")
-            .join(format!("{}.log", self.name));
-        let access = setting(platform, self.name, "access_log").ok();
-        Ok([Some(own), access].into_iter().flatten().collect())
-    }
-
     /// It goes bad.
     pub async fn begin(&self, platform: &Platform) -> Result<()> {
         match self.trouble {
             Trouble::Full => self.fill().await?,
             Trouble::Hung => self.freeze("--freeze").await?,
-            Trouble::ReadOnly if is_ours(platform, self.name) => {}
-            // So does PostgreSQL; it does not begin on such a disk either.
-            Trouble::ReadOnly if self.name == "postgres" => {
+            Trouble::ReadOnly if self.program.is_ours() => {}
+            // So do these; they do not begin on such a disk either.
+            Trouble::ReadOnly if self.keeps_files_open() => {
                 self.stopped(platform).await?;
-                self.remount("ro").await?;
+                wait::outcome(READ_ONLY_WITHIN, || self.remount("ro")).await?;
                 platform.hold(self.name, false).await?;
             }
             Trouble::ReadOnly => {
@@ -122,10 +137,16 @@ impl BadDisk {
         if self.name == "redis" {
             // Else it would write after minutes only.
             let mut save = Command::new("redis-cli");
-            save.arg("-s").arg(run(platform)?.join("redis.sock"));
+            let socket = platform.data()?.with_file_name("redis.sock");
+            save.arg("-s").arg(socket);
             succeed(save.arg("bgsave")).await?;
         }
         Ok(())
+    }
+
+    /// For writing, all the time.
+    fn keeps_files_open(&self) -> bool {
+        self.name == "postgres" || self.program == Program::FixedDisk
     }
 
     /// Beside the load, which this must not keep waiting.
@@ -149,7 +170,8 @@ impl BadDisk {
 
     async fn remount(&self, how: &str) -> Result<()> {
         let mut mount = Command::new("mount");
-        mount.args(["-o", &format!("remount,{how}")]);
+        // Else it forgets these of a disk that had them.
+        mount.args(["-o", &format!("remount,{how},nosuid,nodev")]);
         succeed(mount.arg(&self.folder)).await.map(drop)
     }
 
@@ -180,9 +202,10 @@ impl BadDisk {
     }
 
     /// Whether its process can be killed, and has to begin with what the disk holds.
-    pub fn is_begun_with(&self, platform: &Platform) -> bool {
-        // What waits for a disk can't be killed, and a database needs one.
-        self.trouble != Trouble::Hung && platform.region_of(self.name).is_ok()
+    pub fn is_begun_with(&self) -> bool {
+        // What waits for a disk can't be killed, and databases and engines need one.
+        let begins = self.program == Program::Node || self.name == REGISTRY;
+        self.trouble != Trouble::Hung && begins
     }
 
     pub async fn heal(&self) -> Result<()> {
@@ -195,6 +218,9 @@ impl BadDisk {
 
     /// Moves all back.
     pub async fn put_away(self, platform: &Platform) -> Result<()> {
+        if self.program == Program::FixedDisk {
+            return self.started(platform).await;
+        }
         self.stopped(platform).await?;
         for log in &self.logs {
             log.move_back()?;
@@ -205,14 +231,14 @@ impl BadDisk {
         succeed(Command::new("umount").arg(&self.folder)).await?;
         fs::remove_dir_all(&self.folder)?;
         fs::rename(&kept, &self.folder)?;
-        if self.name.starts_with("control-plane") {
+        if self.program == Program::ControlPlane {
             fs::remove_dir(&self.folder).context("a control plane kept more than its log")?;
         }
         self.started(platform).await
     }
 
     async fn stopped(&self, platform: &Platform) -> Result<()> {
-        match is_ours(platform, self.name) {
+        match self.program.is_ours() {
             true => platform.kill_and_hold(self.name).await?,
             false => platform.hold(self.name, true).await?,
         }
@@ -230,7 +256,14 @@ impl BadDisk {
 }
 
 fn fill(file: &Path) -> Result<()> {
-    let mut file = fs::File::create(file)?;
+    let mut file = fs::File::options().create(true).append(true).open(file)?;
+    let mut end = file.metadata()?.len().cast_signed();
+    // What is only promised costs nothing below, however large the disk is.
+    for chunk in CHUNKS {
+        while posix_fallocate(&file, end, chunk).is_ok() {
+            end += chunk;
+        }
+    }
     loop {
         // Page by page, so that nothing is left over.
         match file.write_all(&[0; 4096]) {
@@ -241,39 +274,9 @@ fn fill(file: &Path) -> Result<()> {
     }
 }
 
-/// Agents, edges and control planes; what else there is has others' programs.
-fn is_ours(platform: &Platform, name: &str) -> bool {
-    name.starts_with("control-plane") || platform.region_of(name).is_ok()
-}
-
-fn data(platform: &Platform) -> Result<&Path> {
-    platform.status.ca_file.parent().context("no data folder")
-}
-
-fn run(platform: &Platform) -> Result<&Path> {
-    data(platform)?.parent().context("no run folder")
-}
-
-/// What a process keeps: a node's state, or its data. A control plane keeps nothing but its log.
-fn folder(platform: &Platform, name: &str) -> Result<PathBuf> {
-    match platform.region_of(name) {
-        Ok(_) => setting(platform, name, "state_dir"),
-        Err(_) => Ok(data(platform)?.join(name)),
-    }
-}
-
-fn setting(platform: &Platform, name: &str, key: &str) -> Result<PathBuf> {
-    let file = data(platform)?.join("config").join(format!("{name}.toml"));
-    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-    let config: toml::Table = text.parse()?;
-    match config.get(key).and_then(toml::Value::as_str) {
-        Some(path) => Ok(path.into()),
-        None => bail!("{} names no {key}", file.display()),
-    }
-}
-
 async fn used(folder: &Path) -> Result<u64> {
-    let said = succeed(Command::new("du").args(["-sb"]).arg(folder)).await?;
+    // In blocks: a registry has thousands of files of some bytes each.
+    let said = succeed(Command::new("du").args(["-sB1"]).arg(folder)).await?;
     let bytes = said.stdout.split_whitespace().next();
     Ok(bytes.context("du says nothing")?.parse()?)
 }

@@ -23,6 +23,9 @@ pub enum Fault {
 use Fault::{Clock, Disk};
 use Trouble::{Full, Hung, ReadOnly};
 
+/// Its process.
+pub const REGISTRY: &str = "registry";
+
 const TEN_MINUTES: Offset = TimeDelta::minutes(10);
 const TEN_MINUTES_BACK: Offset = TimeDelta::minutes(-10);
 const YEAR_AND_MORE: Offset = TimeDelta::days(400);
@@ -32,9 +35,9 @@ const LASTS: Duration = Duration::from_secs(12);
 /// Longer than a watchdog waits for a sign of life.
 const HANGS: Duration = Duration::from_secs(20);
 
-/// All at once, none under the same process as another: each process has each fault in one of the rounds. The
-/// database's are alone: without it there is little else to write, and all others go by its clock.
-pub const ROUNDS: [&[Fault]; 11] = [
+/// All at once, none under the same process as another: each process has each fault that it can have in one of the
+/// rounds. The database's are alone: without it there is little else to write, and all others go by its clock.
+pub const ROUNDS: [&[Fault]; 19] = [
     &[
         Disk("us-east-agent", Full),
         Disk("eu-west-edge", ReadOnly),
@@ -52,6 +55,23 @@ pub const ROUNDS: [&[Fault]; 11] = [
         Disk("eu-west-edge", Full),
         Disk("redis", ReadOnly),
     ],
+    &[Disk(REGISTRY, Full)],
+    &[Disk(REGISTRY, ReadOnly)],
+    &[Disk(REGISTRY, Hung)],
+    &[
+        Disk("us-east-build-engine", Full),
+        Disk("eu-west-build-engine", ReadOnly),
+    ],
+    &[
+        Disk("us-east-build-engine", ReadOnly),
+        Disk("eu-west-build-engine", Hung),
+    ],
+    &[
+        Disk("us-east-build-engine", Hung),
+        Disk("eu-west-build-engine", Full),
+    ],
+    &[Disk("us-east-engine", Full), Disk("eu-west-engine", Hung)],
+    &[Disk("us-east-engine", Hung), Disk("eu-west-engine", Full)],
     &[Disk("postgres", Full)],
     &[Disk("postgres", ReadOnly)],
     &[Disk("postgres", Hung)],
@@ -89,6 +109,21 @@ pub fn takes_the_database(faults: &[Fault]) -> bool {
 /// Whether a change can be carried through while they last.
 pub fn lets_changes_through(faults: &[Fault]) -> bool {
     faults.iter().all(|fault| matches!(fault, Clock(..)))
+}
+
+/// Whether builds can't end while they last, wherever they are done.
+pub fn keeps_builds_waiting(faults: &[Fault]) -> bool {
+    let takes_it = |fault: &Fault| {
+        let process = fault.process();
+        process == REGISTRY || process.ends_with("-build-engine")
+    };
+    faults.iter().any(takes_it)
+}
+
+/// Whether something is to be tried again, when they are over, by who has waited longer from try to try.
+pub fn delays_what_was_asked(faults: &[Fault]) -> bool {
+    let delays = |fault: &Fault| fault.process().ends_with("engine");
+    keeps_builds_waiting(faults) || faults.iter().any(delays)
 }
 
 /// How long they last.
@@ -146,9 +181,9 @@ impl Machine {
         }
     }
 
-    pub fn is_begun_with(&self, platform: &Platform) -> bool {
+    pub fn is_begun_with(&self) -> bool {
         match self {
-            Self::Disk(disk) => disk.is_begun_with(platform),
+            Self::Disk(disk) => disk.is_begun_with(),
             Self::Clock(_) => true,
         }
     }

@@ -64,7 +64,8 @@ impl Tail {
         })
     }
 
-    fn text(&self) -> Result<String> {
+    /// What the process has said.
+    pub fn text(&self) -> Result<String> {
         let mut file = fs::File::open(&self.path)?;
         file.seek(SeekFrom::Start(self.from))?;
         std::io::read_to_string(file).with_context(|| format!("reading {}", self.path.display()))

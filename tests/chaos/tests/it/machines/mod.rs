@@ -1,21 +1,21 @@
 //! Disks that are full, read-only or hang and clocks that are wrong, each under another process at the same time.
 //! Meanwhile users are served, every acknowledged write is kept, and no certificate between nodes is refused; when it
 //! is over, all converges.
-//!
-//! Not among them: the regions' engines, for what they keep is the root of every container that runs, and can't be
-//! moved to another disk under it; and the registry, which only builds and first pulls need.
 
+mod builds;
+mod changes;
 mod clock;
 mod disk;
 mod fault;
 mod log;
+mod place;
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use api::deployment::{CreateDeployment, Deployment, DeploymentSource, DeploymentState};
+use api::deployment::Deployment;
 use chaos::{
-    history::{Answer, History, Kill, Write},
+    history::{History, Kill},
     judge::{self, Demands},
     observe, report,
     scale::{self, Scale},
@@ -23,39 +23,44 @@ use chaos::{
     world::World,
 };
 use chrono::Utc;
-use domain::id::{DeploymentId, ServiceId};
-use e2e::{
-    platform::{Fixture, Platform},
-    wait,
-};
+use e2e::platform::{Fixture, Platform};
 use futures::future::{join_all, try_join_all};
 use rand::seq::IndexedRandom as _;
 use serde_json::{Value, json};
 use tokio::{sync::watch, time::sleep};
 
 use self::{
-    fault::{Fault, Machine, ROUNDS, duration, hanging, lets_changes_through, takes_the_database},
+    changes::{Told, again, ask},
+    fault::{
+        Fault, Machine, REGISTRY, ROUNDS, delays_what_was_asked, duration, hanging,
+        keeps_builds_waiting, lets_changes_through, takes_the_database,
+    },
     log::Tail,
 };
 use crate::support::{
     CONVERGED_WITHIN, assert_the_judge_can_fail, converged, deployed, load, told,
 };
 
-const ASKED_WITHIN: Duration = Duration::from_secs(30);
-const CHANGED_WITHIN: Duration = Duration::from_secs(60);
+/// A build's step is tried again after 5 s at most, what an engine has refused after 16 s; then there is the rest of it.
+const DONE_AND_CONVERGED_WITHIN: Duration = Duration::from_secs(60);
 const REQUESTS_AT_LEAST: usize = 200;
 
 /// A platform, a tenant's service, and who was told of which of its deployments.
 struct Stage {
     platform: Platform,
     fixture: Fixture,
-    told: Vec<Write<ServiceId, DeploymentId>>,
+    told: Told,
 }
 
 #[tokio::test]
 async fn users_are_served_by_bad_disks_and_clocks_and_all_converges_after_them() -> Result<()> {
-    let seed = scale::seed();
-    report::say(&format!("RAILHEAD_CHAOS_SEED={seed}"));
+    let run = report::Seeded::begin("machines")?;
+    let count = Scale::of_this_run().of(ROUNDS.len());
+    let chosen: Vec<&[Fault]> = ROUNDS
+        .sample(&mut scale::choices(run.seed()), count)
+        .copied()
+        .collect();
+    report::say(&format!("{chosen:?}"));
     let platform = Platform::alone().await?;
     let fixture = deployed(&platform).await?;
     let first = platform.newest_deployment(fixture.service.id).await?;
@@ -64,9 +69,8 @@ async fn users_are_served_by_bad_disks_and_clocks_and_all_converges_after_them()
         platform,
         fixture,
     };
-    let count = Scale::of_this_run().of(ROUNDS.len());
     let (mut rounds, mut wrong) = (Vec::new(), Vec::new());
-    for faults in ROUNDS.sample(&mut scale::choices(seed), count) {
+    for faults in chosen {
         report::say(&format!("{faults:?}"));
         match Box::pin(stage.round(faults)).await {
             Ok(round) => rounds.push(round),
@@ -76,8 +80,7 @@ async fn users_are_served_by_bad_disks_and_clocks_and_all_converges_after_them()
             }
         }
     }
-    let report = json!({ "seed": seed.to_string(), "rounds": rounds, "wrong": wrong });
-    report::write("machines", &report)?;
+    run.end(json!({ "rounds": rounds, "wrong": wrong }))?;
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     stage.platform.delete(&stage.fixture).await
 }
@@ -85,7 +88,6 @@ async fn users_are_served_by_bad_disks_and_clocks_and_all_converges_after_them()
 /// What was seen of a round.
 struct Suffered {
     kills: Vec<Kill>,
-    /// The second one was under way when clocks became right again.
     changes: Vec<Deployment>,
     took: Duration,
 }
@@ -93,22 +95,36 @@ struct Suffered {
 impl Stage {
     async fn round(&mut self, faults: &[Fault]) -> Result<Value> {
         let logs = self.logs()?;
+        let newcomers = match keeps_builds_waiting(faults) {
+            true => builds::newcomers(&self.platform).await?,
+            false => Vec::new(),
+        };
         let machines = try_join_all(faults.iter().map(|fault| fault.prepare(&self.platform)));
         let machines = machines.await?;
-        let suffered = self.judged(faults, &machines).await;
+        let suffered = self.judged(faults, &machines, &newcomers).await;
         if suffered.is_err() {
             // They may have been healed already.
             join_all(machines.iter().map(Machine::heal)).await;
         }
         let away = machines.into_iter();
         let away = try_join_all(away.map(|machine| machine.put_away(&self.platform))).await;
+        let gone = self.forget(&newcomers).await;
         let report = suffered?;
-        away?;
+        away.and(gone)?;
         for log in logs {
             let refused = log.refused_certificates()?;
             ensure!(refused.is_empty(), "{}", refused.join("\n"));
         }
         Ok(report)
+    }
+
+    async fn forget(&mut self, newcomers: &[Fixture]) -> Result<()> {
+        for newcomer in newcomers {
+            let its = newcomer.service.id;
+            self.told.retain(|(service, _)| *service != its);
+            self.platform.delete(newcomer).await?;
+        }
+        Ok(())
     }
 
     /// Of all nodes: whichever end refuses, they say so.
@@ -122,19 +138,19 @@ impl Stage {
     }
 
     /// Under load and with a tenant who sets variables.
-    async fn judged(&mut self, faults: &[Fault], machines: &[Machine]) -> Result<Value> {
+    async fn judged(
+        &mut self,
+        faults: &[Fault],
+        machines: &[Machine],
+        newcomers: &[Fixture],
+    ) -> Result<Value> {
         let load = load(&self.platform, &self.fixture);
         let (stop, stopped) = watch::channel(false);
         let work = Work::new(&self.platform, stopped);
         let suffering = async {
-            let suffered = suffer(
-                &self.platform,
-                &self.fixture,
-                &mut self.told,
-                faults,
-                machines,
-            );
-            let suffered = suffered.await;
+            let tenants = (&self.fixture, newcomers);
+            let suffered = suffer(&self.platform, tenants, &mut self.told, faults, machines);
+            let suffered = Box::pin(suffered).await;
             stop.send_replace(true);
             suffered
         };
@@ -159,9 +175,7 @@ impl Stage {
         history: &History,
         world: World,
     ) -> Result<Value> {
-        for change in &suffered.changes {
-            self.is_live(change).await?;
-        }
+        changes::are_live(&self.platform, &suffered.changes).await?;
         let demands = Demands {
             requests: REQUESTS_AT_LEAST,
             deployments: 1,
@@ -181,54 +195,54 @@ impl Stage {
             "kills": suffered.kills.len(),
         }))
     }
-
-    async fn is_live(&self, change: &Deployment) -> Result<()> {
-        let change = self.platform.deployment(change).await?;
-        ensure!(
-            change.state == DeploymentState::Live,
-            "change {} is {:?}: {:?}",
-            change.number,
-            change.state,
-            change.error
-        );
-        Ok(())
-    }
 }
+
+/// Whoever asks for changes: the tenant whose users are served, and those who were never built.
+type Tenants<'a> = (&'a Fixture, &'a [Fixture]);
 
 async fn suffer(
     platform: &Platform,
-    fixture: &Fixture,
-    told: &mut Vec<Write<ServiceId, DeploymentId>>,
+    (fixture, newcomers): Tenants<'_>,
+    told: &mut Told,
     faults: &[Fault],
     machines: &[Machine],
 ) -> Result<Suffered> {
     // What can't be asked for meanwhile is asked for before.
     let early = match takes_the_database(faults) {
-        true => Some(ask(platform, fixture, told).await?),
+        true => Some(ask(platform, fixture, told, again()).await?),
         false => None,
     };
     let before = hanging(platform, faults).await?;
+    let registry = Tail::of(platform, REGISTRY)?;
     try_join_all(machines.iter().map(|machine| machine.begin(platform))).await?;
-    let change = match early {
-        Some(change) => change,
-        None => ask(platform, fixture, told).await?,
+    let mut changes = match early {
+        Some(change) => vec![change],
+        None => vec![ask(platform, fixture, told, again()).await?],
     };
+    let builds = builds::begin(platform, newcomers, told).await?;
     let kills = last(platform, faults, machines).await?;
     if lets_changes_through(faults) {
-        ended(platform, &change).await?;
+        changes::ended(platform, &changes).await?;
+    }
+    if keeps_builds_waiting(faults) {
+        builds::suffer(platform, &builds, faults, &registry).await?;
     }
     try_join_all(machines.iter().map(Machine::insist)).await?;
-    let mut changes = vec![change];
+    builds::still_go_on(platform, &builds).await?;
     if lets_changes_through(faults) {
         // Clocks jump back amid leases, and amid a change.
-        changes.push(ask(platform, fixture, told).await?);
+        changes.push(ask(platform, fixture, told, again()).await?);
     }
     try_join_all(machines.iter().map(Machine::heal)).await?;
-    if let [_, amid_healing] = &changes[..] {
-        let state = platform.deployment(amid_healing).await?.state;
-        ensure!(!state.is_final(), "an invalid run: it was {state:?}");
+    if lets_changes_through(faults) {
+        changes::under_way(platform, changes.last()).await?;
     }
-    let took = converged(platform, fixture, CONVERGED_WITHIN).await?;
+    changes.extend(builds.into_iter().map(|build| build.deployment));
+    let limit = match delays_what_was_asked(faults) {
+        true => DONE_AND_CONVERGED_WITHIN,
+        false => CONVERGED_WITHIN,
+    };
+    let took = converged(platform, fixture, limit).await?;
     let after = hanging(platform, faults).await?;
     ensure!(
         after == before,
@@ -241,25 +255,13 @@ async fn suffer(
     })
 }
 
-async fn ended(platform: &Platform, change: &Deployment) -> Result<()> {
-    wait::outcome(CHANGED_WITHIN, || async {
-        let state = platform.deployment(change).await?.state;
-        ensure!(
-            state.is_final(),
-            "a change is {state:?} while clocks are wrong"
-        );
-        Ok(())
-    })
-    .await
-}
-
 /// Whoever can be killed in the midst of it is, and begins with the disk or the clock as it is.
 async fn last(platform: &Platform, faults: &[Fault], machines: &[Machine]) -> Result<Vec<Kill>> {
     let half = duration(faults) / 2;
     sleep(half).await;
     let mut killed = Vec::new();
     for (fault, machine) in faults.iter().zip(machines) {
-        if machine.is_begun_with(platform) {
+        if machine.is_begun_with() {
             killed.push(begun_again(platform, fault.process(), machine));
         }
     }
@@ -280,33 +282,4 @@ async fn begun_again(platform: &Platform, process: &str, machine: &Machine) -> R
         back: Some(Utc::now()),
         edge: region.and_then(|region| platform.status.edges.get(region).copied()),
     })
-}
-
-/// Again until it is acknowledged: one of the control planes may not be able to.
-async fn ask(
-    platform: &Platform,
-    fixture: &Fixture,
-    told: &mut Vec<Write<ServiceId, DeploymentId>>,
-) -> Result<Deployment> {
-    let service = fixture.service.id;
-    let path = format!("/v1/services/{service}/deployments");
-    let deadline = tokio::time::Instant::now() + ASKED_WITHIN;
-    loop {
-        let request = CreateDeployment {
-            source: Some(DeploymentSource::Current),
-        };
-        let answer: Result<Deployment, _> = platform.client.post(&path, &request).await;
-        let problem = match answer {
-            Ok(change) => {
-                told.push((service, Answer::Acknowledged(change.id)));
-                return Ok(change);
-            }
-            Err(error) => error,
-        };
-        let late = tokio::time::Instant::now() >= deadline;
-        let text = problem.to_string();
-        told.push((service, Answer::of(Err(problem))));
-        ensure!(!late, "asking for a deployment: {text}");
-        sleep(Duration::from_millis(500)).await;
-    }
 }
