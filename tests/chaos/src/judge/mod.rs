@@ -6,12 +6,13 @@ mod deleted;
 mod ends;
 mod leftovers;
 mod loss;
+mod once;
 mod requests;
 #[cfg(test)]
 mod tests;
 mod writes;
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use domain::{
     deployment::machine::Step,
@@ -23,6 +24,7 @@ pub use self::{
     deleted::gone,
     ends::Ends,
     loss::{Loss, Wrong, judge as judge_loss},
+    once::{Carried, judge as judge_carried},
 };
 use crate::{history::History, kill, world::World};
 
@@ -46,6 +48,16 @@ pub enum Violation {
     DeploymentUnexplained(DeploymentId),
     #[error("deployment {id} went {steps:?}: a step came twice or too late")]
     StepRepeated { id: DeploymentId, steps: Vec<Step> },
+    #[error("deployment {id} went {steps:?}: a step on the way to live is missing")]
+    StepLost { id: DeploymentId, steps: Vec<Step> },
+    #[error("deployment {id} has {found} releases")]
+    ReleasedOtherwise { id: DeploymentId, found: usize },
+    #[error("deployment {id} was given the instances {found:?}, and wanted {wanted:?}")]
+    PlacedOtherwise {
+        id: DeploymentId,
+        found: BTreeMap<String, u32>,
+        wanted: BTreeMap<String, u32>,
+    },
     #[error("deployment {id} went {steps:?}, and events told of {told:?}")]
     StepToldOtherwise {
         id: DeploymentId,

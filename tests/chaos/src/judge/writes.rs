@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{deployment::machine::Step, id::ServiceId};
+use domain::{
+    deployment::machine::Step,
+    id::{DeploymentId, ServiceId},
+};
 
 use super::Violation;
 use crate::{
@@ -74,20 +77,29 @@ fn life(deployment: &Deployment) -> Option<Violation> {
     if !deployment.state.is_final() {
         return Some(Violation::DeploymentUnfinished(id, deployment.state));
     }
-    if !steps.is_sorted_by(|earlier, later| earlier < later) {
-        return Some(Violation::StepRepeated { id, steps });
-    }
-    // It is queued when it is made: an event of another kind tells of that.
-    let announced: Vec<_> = steps.iter().filter(|step| **step != Step::Queued).collect();
-    if !announced.iter().copied().eq(&deployment.told) {
-        let told = deployment.told.clone();
-        return Some(Violation::StepToldOtherwise { id, steps, told });
+    if let Some(wrong) = self::steps(id, &steps, &deployment.told) {
+        return Some(wrong);
     }
     let explained = deployment
         .problem
         .as_ref()
         .is_some_and(|(code, message)| !code.is_empty() && !message.is_empty());
     (deployment.state == Step::Failed && !explained).then_some(Violation::DeploymentUnexplained(id))
+}
+
+/// Steps only rise, and each is told when it is gone.
+pub(super) fn steps(id: DeploymentId, steps: &[Step], told: &[Step]) -> Option<Violation> {
+    if !steps.is_sorted_by(|earlier, later| earlier < later) {
+        let steps = steps.to_vec();
+        return Some(Violation::StepRepeated { id, steps });
+    }
+    // It is queued when it is made: an event of another kind tells of that.
+    let announced = steps.iter().filter(|step| **step != Step::Queued);
+    (!announced.eq(told)).then(|| Violation::StepToldOtherwise {
+        id,
+        steps: steps.to_vec(),
+        told: told.to_vec(),
+    })
 }
 
 fn lost_variables(history: &History, world: &World) -> Vec<Violation> {
