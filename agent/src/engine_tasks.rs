@@ -229,22 +229,34 @@ mod tests {
 
     use super::*;
 
-    /// Waits for a line, under a shim's name and with its arguments, in the folder of its task. The system shows the
-    /// arguments of a program only a moment after `spawn` has answered: when it says something they are there.
-    pub fn shim(container: &str, task: &Path) -> Child {
-        let script = "echo begun; read line";
-        let mut shim = Command::new("sh")
-            .arg0("/usr/bin/containerd-shim-runc-v2")
-            .args(["-c", script, "-namespace", "x", "-id", container])
-            .current_dir(task)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    /// Of a process that waits for a line.
+    pub const WAITS: &str = "echo begun; read line";
+
+    /// Such a process, once it has begun: the system shows the arguments of a program only a moment after `spawn` has
+    /// answered, and when it says something they are there.
+    pub fn begun(program: &mut Command) -> Child {
+        let piped = program.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = piped.spawn().unwrap();
         let mut said = [0; 6];
-        let stdout = shim.stdout.as_mut().unwrap();
+        let stdout = process.stdout.as_mut().unwrap();
         stdout.read_exact(&mut said).unwrap();
-        shim
+        process
+    }
+
+    /// The end of its input ends it.
+    pub fn end(process: &mut Child) {
+        drop(process.stdin.take());
+        process.wait().unwrap();
+    }
+
+    /// A process under a shim's name and with its arguments, in the folder of its task.
+    pub fn shim(container: &str, task: &Path) -> Child {
+        begun(
+            Command::new("sh")
+                .arg0("/usr/bin/containerd-shim-runc-v2")
+                .args(["-c", WAITS, "-namespace", "x", "-id", container])
+                .current_dir(task),
+        )
     }
 
     pub fn record(data_root: &Path, container: &str, running: bool) {
@@ -273,9 +285,7 @@ mod tests {
         assert_eq!(ended.signal(), Some(Signal::SIGKILL as i32));
         for goes_on in &mut shims[1..] {
             assert!(goes_on.try_wait().unwrap().is_none());
-            // The end of its input ends it.
-            drop(goes_on.stdin.take());
-            goes_on.wait().unwrap();
+            end(goes_on);
         }
     }
 
@@ -330,7 +340,6 @@ mod tests {
         let error = end_cut_off_starts(engine.path()).unwrap_err();
         assert!(error.to_string().contains(&container), "{error}");
         assert!(shim.try_wait().unwrap().is_none());
-        drop(shim.stdin.take());
-        shim.wait().unwrap();
+        end(&mut shim);
     }
 }

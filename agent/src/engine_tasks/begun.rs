@@ -40,35 +40,21 @@ pub(super) fn note(data_root: &Path, container: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use std::{
-        io::Read as _,
         os::unix::process::CommandExt as _,
-        process::{Child, Command, Stdio},
+        process::{Child, Command},
     };
 
-    use super::*;
+    use super::{
+        super::tests::{WAITS, begun, end},
+        *,
+    };
 
     /// A first process of this name, with the argument `init`, once the system shows both.
     fn process(task: &Path, name: &str) -> Child {
-        fs::write(task.join("init"), "echo begun; read line").unwrap();
-        let mut process = Command::new("sh")
-            .arg0(name)
-            .arg("init")
-            .current_dir(task)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = [0; 6];
-        let stdout = process.stdout.as_mut().unwrap();
-        stdout.read_exact(&mut said).unwrap();
+        fs::write(task.join("init"), WAITS).unwrap();
+        let process = begun(Command::new("sh").arg0(name).arg("init").current_dir(task));
         fs::write(task.join(FIRST_PROCESS), process.id().to_string()).unwrap();
         process
-    }
-
-    fn end(mut process: Child) {
-        // The end of its input ends it.
-        drop(process.stdin.take());
-        process.wait().unwrap();
     }
 
     #[test]
@@ -76,12 +62,12 @@ mod tests {
         let task = tempfile::tempdir().unwrap();
         let task = task.path();
         assert!(!has_begun(task), "there is no process");
-        let waiting = process(task, "runc");
+        let mut waiting = process(task, "runc");
         assert!(!has_begun(task));
-        end(waiting);
-        let program = process(task, "/sbin/docker-init");
+        end(&mut waiting);
+        let mut program = process(task, "/sbin/docker-init");
         assert!(has_begun(task));
-        end(program);
+        end(&mut program);
         assert!(has_begun(task), "it has ended");
     }
 

@@ -55,7 +55,7 @@ fn children(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine_tasks::tests::{id, record, shim};
+    use crate::engine_tasks::tests::{end, id, record, shim};
 
     /// As containerd makes it before it starts a shim.
     fn task(state: &Path, container: &str) -> PathBuf {
@@ -90,9 +90,7 @@ mod tests {
         for other in others {
             assert!(other.join("config.json").exists(), "{}", other.display());
         }
-        // The end of its input ends it.
-        drop(shim.stdin.take());
-        shim.wait().unwrap();
+        end(&mut shim);
     }
 
     #[test]
