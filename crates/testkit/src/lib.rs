@@ -8,6 +8,7 @@ pub mod fake_edge;
 mod fake_node;
 pub mod git;
 pub mod git_server;
+pub mod https;
 pub mod hung_file;
 pub mod metrics;
 pub mod pki;

@@ -5,9 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use domain::id::NodeId;
+use domain::id::{JoinTokenId, NodeId};
 use link::identity::{Credentials, Identity};
-use protocol::join::{self, Role, SpiffeId};
+use protocol::{
+    join::{self, Role, SpiffeId},
+    join_token::JoinToken,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
@@ -105,6 +108,15 @@ impl Pki {
         let uri = id.to_string().try_into().unwrap();
         request.params.subject_alt_names = vec![SanType::URI(uri)];
         request.signed_by(&self.issuer).unwrap().pem()
+    }
+}
+
+/// With which a node joins where the CA's public key has this hash.
+pub fn join_token(ca_sha256: [u8; 32]) -> JoinToken {
+    JoinToken {
+        id: JoinTokenId::new(),
+        secret: "ab".repeat(32),
+        ca_sha256,
     }
 }
 

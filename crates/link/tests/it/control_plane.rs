@@ -16,12 +16,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use domain::{generation::Position, id::JoinTokenId};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
+use domain::generation::Position;
 use link::Link;
 use protocol::{
     RETRY_AFTER_MS_HEADER,
@@ -38,13 +33,16 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 use serde::Deserialize;
-use testkit::publisher::{Change, Publisher};
+use testkit::{
+    https,
+    pki::join_token,
+    publisher::{Change, Publisher},
+};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinHandle,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::pki::{Life, Pki};
@@ -114,11 +112,7 @@ impl ControlPlane {
     }
 
     pub fn token(&self) -> JoinToken {
-        JoinToken {
-            id: JoinTokenId::new(),
-            secret: "ab".repeat(32),
-            ca_sha256: self.shared.pki.sha256(),
-        }
+        join_token(self.shared.pki.sha256())
     }
 
     /// A node's configuration, with a token, in this folder, reaching us at `address`.
@@ -175,7 +169,6 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
             .with_single_cert(chain, key)
             .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
     let router = Router::new()
         .route("/node/v1/join", post(join))
         .route("/node/v1/renew", post(renew))
@@ -183,19 +176,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/node/v1/report", post(report))
         .route("/node/v1/archives/{id}", get(|| async { "an archive" }))
         .with_state(shared);
-    // Aborting this task ends its connections too, as the end of a process does.
-    let mut connections = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
-        connections.spawn(async move {
-            if let Ok(stream) = acceptor.accept(stream).await {
-                let builder = auto::Builder::new(TokioExecutor::new());
-                let _ = builder
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-            }
-        });
-    }
+    https::serve(listener, config, router).await;
 }
 
 async fn join(State(shared): State<Arc<Shared>>, Json(request): Json<JoinRequest>) -> Response {

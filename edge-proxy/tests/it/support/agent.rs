@@ -13,16 +13,9 @@ use axum::{
     routing::get,
 };
 use domain::id::{InstanceId, NodeId, ServiceId};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    service::TowerToHyperService,
-};
 use protocol::{agent_api::Confirmation, item, join::Role};
-use tokio::{
-    net::TcpListener,
-    task::{JoinHandle, JoinSet},
-};
-use tokio_rustls::TlsAcceptor;
+use testkit::https;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{Ca, Instance};
 
@@ -42,29 +35,12 @@ impl Agent {
             role: Some(Role::Edge),
             ..Default::default()
         };
-        let tls = TlsAcceptor::from(Arc::new(
-            link::tls::server_config(&identity, peers).unwrap(),
-        ));
+        let tls = link::tls::server_config(&identity, peers).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let held = Held::default();
         let router = router(held.clone());
-        let task = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            loop {
-                let (tcp, _) = listener.accept().await.unwrap();
-                let (tls, router) = (tls.clone(), router.clone());
-                connections.spawn(async move {
-                    let Ok(stream) = tls.accept(tcp).await else {
-                        return;
-                    };
-                    let service = TowerToHyperService::new(router);
-                    let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
-        });
+        let task = tokio::spawn(https::serve(listener, tls, router));
         Self {
             node_id: identity.node_id(),
             address,

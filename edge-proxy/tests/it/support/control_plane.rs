@@ -10,30 +10,23 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use domain::id::{JoinTokenId, NodeId};
+use domain::id::NodeId;
 use futures::{
     StreamExt as _,
     stream::{self, BoxStream},
 };
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use protocol::{
     feed::FeedName,
     join::{Identity, JoinRequest, Role, SpiffeId},
-    join_token::JoinToken,
     report::{Report, ReportAnswer},
 };
 use serde::Deserialize;
-use testkit::publisher::{Change, Publisher};
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-    task::{JoinHandle, JoinSet},
+use testkit::{
+    https,
+    pki::join_token,
+    publisher::{Change, Publisher},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use super::{Ca, Routes};
 
@@ -89,12 +82,7 @@ impl ControlPlane {
     }
 
     pub fn token(&self) -> String {
-        JoinToken {
-            id: JoinTokenId::new(),
-            secret: "ab".repeat(32),
-            ca_sha256: self.shared.ca.sha256(),
-        }
-        .to_string()
+        join_token(self.shared.ca.sha256()).to_string()
     }
 
     pub fn last_report(&self) -> Option<Report> {
@@ -109,24 +97,12 @@ impl ControlPlane {
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut tls = shared.ca.server("127.0.0.1");
     tls.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
     let router = Router::new()
         .route("/node/v1/join", post(join))
         .route("/node/v1/desired", get(desired))
         .route("/node/v1/report", post(report))
         .with_state(shared);
-    let mut connections = JoinSet::new();
-    while let Ok((tcp, _)) = listener.accept().await {
-        let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
-        connections.spawn(async move {
-            if let Ok(stream) = acceptor.accept(tcp).await {
-                let builder = auto::Builder::new(TokioExecutor::new());
-                let _ = builder
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
-            }
-        });
-    }
+    https::serve(listener, tls, router).await;
 }
 
 async fn join(

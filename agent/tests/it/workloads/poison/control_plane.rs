@@ -13,25 +13,19 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use domain::id::{JoinTokenId, NodeId};
+use domain::id::NodeId;
 use futures::StreamExt as _;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use protocol::{
     feed::{Commit, FeedName, signature::FeedKeys},
     join::{Identity, JoinRequest, Role, SpiffeId},
-    join_token::JoinToken,
     report::{AgentReport, Report, ReportAnswer, RoleReport},
 };
 use testkit::{
-    pki::{Life, Pki, spiffe_id},
+    https,
+    pki::{Life, Pki, join_token, spiffe_id},
     poison::{Forge, Items, Source},
 };
-use tokio::{net::TcpListener, task::JoinSet};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 
 struct Shared {
@@ -66,12 +60,7 @@ impl ControlPlane {
     }
 
     pub fn token(&self) -> String {
-        let token = JoinToken {
-            id: JoinTokenId::new(),
-            secret: "ab".repeat(32),
-            ca_sha256: self.shared.pki.sha256(),
-        };
-        token.to_string()
+        join_token(self.shared.pki.sha256()).to_string()
     }
 
     pub fn node(&self) -> NodeId {
@@ -111,25 +100,13 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .with_single_cert(chain, key);
     let mut tls = tls.unwrap();
     tls.alpn_protocols = vec![b"h2".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
     let router = Router::new()
         .route("/node/v1/join", post(join))
         .route("/node/v1/desired", get(desired))
         .route("/node/v1/report", post(report))
         .route("/node/v1/logs", post(|| async { Json(()) }))
         .with_state(shared);
-    let mut connections = JoinSet::new();
-    while let Ok((tcp, _)) = listener.accept().await {
-        let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
-        connections.spawn(async move {
-            if let Ok(stream) = acceptor.accept(tcp).await {
-                let builder = auto::Builder::new(TokioExecutor::new());
-                let connection = builder.serve_connection(TokioIo::new(stream), service);
-                // It ends with the agent.
-                let _ = connection.await;
-            }
-        });
-    }
+    https::serve(listener, tls, router).await;
 }
 
 async fn join(
