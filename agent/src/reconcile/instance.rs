@@ -166,12 +166,16 @@ impl Instance {
             self.record.host_port = container.host_port;
             self.record.image_digest.clone_from(&container.image_digest);
         }
+        let known = self.phase();
         self.container = container;
         self.stale = false;
         match self.phase() {
             None => self.record.ready = false,
             Some(Phase::Created | Phase::CutOff) => self.raise(State::Starting),
-            Some(Phase::Running { since }) => self.observe_run(since, clock),
+            Some(Phase::Running { since }) => {
+                let is_known = known == self.phase();
+                self.observe_run(since, is_known, clock);
+            }
             Some(Phase::Ended { at, .. }) if self.record.counted_end != Some(at) => {
                 self.observe_end(clock);
             }
@@ -182,10 +186,14 @@ impl Instance {
         }
     }
 
-    fn observe_run(&mut self, since: DateTime<Utc>, clock: Clock) {
+    fn observe_run(&mut self, since: DateTime<Utc>, is_known: bool, clock: Clock) {
         self.raise(State::Starting);
         (self.ended, self.restart_at) = (None, None);
-        self.began = Some(clock.instant_of(since));
+        // From then on the time it has run is measured on the monotonic clock.
+        self.began = self
+            .began
+            .filter(|_| is_known)
+            .or_else(|| Some(clock.instant_of(since)));
         let probed =
             matches!(&self.goal, Goal::Run(item) if matches!(item.run, RunMode::Service { .. }));
         if !probed {

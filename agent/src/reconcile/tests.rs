@@ -159,6 +159,20 @@ fn a_command_that_runs_too_long_is_ended_and_says_so() {
 }
 
 #[test]
+fn a_clock_that_is_set_neither_ends_a_command_nor_lets_it_run_for_ever() {
+    let mut model = Model::new(once(), true);
+    model.take(&Step::Wait(1));
+    model.take(&Step::ClockIsSet(400 * 24 * 3600));
+    model.take(&Step::Wait(58));
+    assert!(model.instance().ending.is_none());
+    model.take(&Step::ClockIsSet(-401 * 24 * 3600));
+    model.take(&Step::Wait(2));
+    assert!(model.instance().ending.is_some());
+    model.take(&Step::Wait(31));
+    assert_eq!(model.report().problem.unwrap().code, "timed_out");
+}
+
+#[test]
 fn a_crash_loop_is_reported_with_its_exit_code_and_waits() {
     let mut model = Model::new(service(), false);
     for _ in 0..4 {

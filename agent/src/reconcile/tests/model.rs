@@ -5,6 +5,8 @@ use super::*;
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Wait(u32),
+    /// Somebody sets the clock on the wall, so many seconds on or back.
+    ClockIsSet(i64),
     /// The program ends by itself.
     Exit(i64),
     /// What the document says.
@@ -85,6 +87,7 @@ impl Model {
     pub(super) fn take(&mut self, step: &Step) {
         match step {
             Step::Wait(seconds) => self.wait(*seconds),
+            Step::ClockIsSet(seconds) => self.clock.wall += TimeDelta::seconds(*seconds),
             Step::Exit(code) => self.end(*code),
             Step::Want(wanted) => self.wanted = *wanted,
             Step::Lost => self.container = None,
@@ -247,7 +250,7 @@ impl Model {
         };
         // Two ends at the same instant would look like one.
         self.wait(1);
-        let steady = (self.clock.wall - since).to_std().unwrap() >= restart::STEADY;
+        let steady = (self.clock.wall - since) >= TimeDelta::from_std(restart::STEADY).unwrap();
         self.ends = if steady { 1 } else { self.ends + 1 };
         self.ended_at = Some(self.clock.now);
         self.set_phase(Phase::Ended {
