@@ -1,10 +1,11 @@
 //! The lines of one source on disk: numbered, in segments of 1 MiB, with the position up to which
-//! they were shipped. A torn last line (power loss) is cut off when the spool is opened.
+//! they were shipped. What a write that broke off has left (power loss, a full disk) is no part of it.
 
 use std::{
     collections::VecDeque,
     fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Read as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
@@ -85,28 +86,29 @@ impl Spool {
             last_line_at: None,
             ended: false,
         };
+        // A position that a power loss has set back: lines before the first segment had been given up or shipped.
+        let first = firsts.first().copied().unwrap_or_default();
+        spool.position.next = spool.position.next.max(first);
         spool.next = spool.position.next;
-        if let Some(last) = firsts.last() {
-            spool.repair(*last)?;
-        }
+        let last = firsts.pop();
         for first in firsts {
             let bytes = fs::metadata(spool.path(first))?.len();
+            spool.segments.push_back(Segment { first, bytes });
+        }
+        if let Some(first) = last {
+            let bytes = spool.whole(first)?;
             spool.segments.push_back(Segment { first, bytes });
         }
         Ok(spool)
     }
 
-    /// Cuts a torn line off the last segment, and learns the next number and the last time.
-    fn repair(&mut self, first: u64) -> io::Result<()> {
+    /// So much of the last segment is whole lines; learns from them the next number and the last time.
+    fn whole(&mut self, first: u64) -> io::Result<u64> {
         let bytes = fs::read(self.path(first))?;
         let whole = bytes
             .iter()
             .rposition(|b| *b == b'\n')
             .map_or(0, |at| at + 1);
-        if whole < bytes.len() {
-            let file = OpenOptions::new().write(true).open(self.path(first))?;
-            file.set_len(whole as u64)?;
-        }
         let lines: Vec<&[u8]> = bytes
             .get(..whole)
             .unwrap_or_default()
@@ -117,38 +119,40 @@ impl Spool {
             .last()
             .and_then(|line| serde_json::from_slice::<Record>(line).ok())
             .map(|record| record.line.at);
-        Ok(())
+        Ok(whole as u64)
     }
 
+    /// Lines that the disk refuses are told as dropped before the next that it takes.
     pub(super) fn append(&mut self, lines: &[LogLine], dropped: u64) -> io::Result<u64> {
         self.dropped += dropped;
-        let mut bytes = Vec::new();
-        for line in lines {
-            let record = Record {
-                dropped: std::mem::take(&mut self.dropped),
-                line: LogLine {
-                    text: cut(&line.text).to_owned(),
-                    ..line.clone()
-                },
-            };
-            serde_json::to_writer(&mut bytes, &record)?;
-            bytes.push(b'\n');
-        }
+        let bytes = encode(lines, self.dropped)?;
         if bytes.is_empty() {
             return Ok(0);
         }
-        let first = self.active_segment();
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.path(first))?;
-        file.write_all(&bytes)?;
-        if let Some(segment) = self.segments.back_mut() {
-            segment.bytes += bytes.len() as u64;
+        if let Err(error) = self.write(&bytes) {
+            self.dropped += lines.len() as u64;
+            return Err(error);
         }
+        self.dropped = 0;
         self.next += lines.len() as u64;
         self.last_line_at = lines.last().map(|line| line.at);
         Ok(bytes.len() as u64)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let first = self.active_segment();
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.path(first))?;
+        if let Some(segment) = self.segments.back_mut() {
+            // What a write that broke off has left behind.
+            file.set_len(segment.bytes)?;
+            file.write_all_at(bytes, segment.bytes)?;
+            segment.bytes += bytes.len() as u64;
+        }
+        Ok(())
     }
 
     fn active_segment(&mut self) -> u64 {
@@ -183,7 +187,7 @@ impl Spool {
             dropped: self.position.evicted,
         };
         let mut bytes = 0;
-        for line in self.reader(segment.first)? {
+        for line in self.reader(segment)? {
             let line = line?;
             let record: Record = serde_json::from_str(&line)?;
             bytes += line.len();
@@ -198,9 +202,13 @@ impl Spool {
     }
 
     /// Lines of a segment from the position on.
-    fn reader(&self, first: u64) -> io::Result<impl Iterator<Item = io::Result<String>> + use<>> {
-        let file = File::open(self.path(first))?;
-        let shipped = usize::try_from(self.position.next - first).unwrap_or(usize::MAX);
+    fn reader(
+        &self,
+        segment: &Segment,
+    ) -> io::Result<impl Iterator<Item = io::Result<String>> + use<>> {
+        let file = File::open(self.path(segment.first))?.take(segment.bytes);
+        let shipped = self.position.next - segment.first;
+        let shipped = usize::try_from(shipped).unwrap_or(usize::MAX);
         Ok(BufReader::new(file).lines().skip(shipped))
     }
 
@@ -283,6 +291,22 @@ impl Spool {
     }
 }
 
+fn encode(lines: &[LogLine], mut dropped: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        let record = Record {
+            dropped: std::mem::take(&mut dropped),
+            line: LogLine {
+                text: cut(&line.text).to_owned(),
+                ..line.clone()
+            },
+        };
+        serde_json::to_writer(&mut bytes, &record)?;
+        bytes.push(b'\n');
+    }
+    Ok(bytes)
+}
+
 fn read_position(path: &Path) -> io::Result<Position> {
     match fs::read(path) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
@@ -297,66 +321,4 @@ fn cut(text: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use protocol::log::Stream;
-
-    use super::*;
-
-    fn line(text: &str) -> LogLine {
-        LogLine {
-            at: Utc::now(),
-            stream: Stream::Stdout,
-            text: text.to_owned(),
-        }
-    }
-
-    fn texts(pending: &Pending) -> Vec<&str> {
-        pending
-            .lines
-            .iter()
-            .map(|line| line.text.as_str())
-            .collect()
-    }
-
-    #[test]
-    fn goes_on_after_a_restart_with_a_torn_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ins");
-        let mut spool = Spool::open(path.clone()).unwrap();
-        spool.append(&[line("one"), line("two")], 0).unwrap();
-        spool.acknowledge(0, 1).unwrap();
-        let file = path.join(format!("{:020}.ndjson", 0));
-        let mut bytes = fs::read(&file).unwrap();
-        bytes.extend_from_slice(b"{\"at\":\"20");
-        fs::write(&file, bytes).unwrap();
-
-        let mut spool = Spool::open(path).unwrap();
-        spool.append(&[line("three")], 0).unwrap();
-        let pending = spool.pending().unwrap().unwrap();
-        assert_eq!(pending.first_line, 1);
-        assert_eq!(texts(&pending), ["two", "three"]);
-    }
-
-    #[test]
-    fn a_gap_is_told_before_the_line_that_follows_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path().join("ins")).unwrap();
-        spool.append(&[line("one")], 0).unwrap();
-        spool.append(&[], 7).unwrap();
-        spool.append(&[line("two")], 2).unwrap();
-        let first = spool.pending().unwrap().unwrap();
-        assert_eq!((texts(&first), first.dropped), (vec!["one"], 0));
-        spool.acknowledge(0, 1).unwrap();
-        let second = spool.pending().unwrap().unwrap();
-        assert_eq!((texts(&second), second.dropped), (vec!["two"], 9));
-    }
-
-    #[test]
-    fn a_long_line_is_cut_between_characters() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut spool = Spool::open(folder.path().join("ins")).unwrap();
-        spool.append(&[line(&"ä".repeat(TEXT_BYTES))], 0).unwrap();
-        let text = &spool.pending().unwrap().unwrap().lines[0].text;
-        assert_eq!(text.len(), TEXT_BYTES);
-    }
-}
+mod tests;

@@ -104,6 +104,10 @@ impl Store {
         let spool = self.spools.get_mut(key)?;
         let pending = match spool.pending() {
             Ok(pending) => pending?,
+            Err(error) if !is_damage(&error) => {
+                tracing::warn!(%key, %error, "log lines can't be read now and wait");
+                return None;
+            }
             Err(error) => {
                 tracing::error!(%key, %error, "log lines are lost: their file is damaged");
                 let freed = spool.evict().unwrap_or(0);
@@ -176,6 +180,12 @@ impl Store {
     }
 }
 
+/// And not a disk, or a process without descriptors, that may let itself be asked again.
+fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
+}
+
 fn key(source: LogSource) -> String {
     match source {
         LogSource::Instance(id) => id.to_string(),
@@ -241,6 +251,30 @@ mod tests {
         assert!(std::fs::read_dir(folder.path()).unwrap().next().is_some());
         store.acknowledge(&batch);
         assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn lines_that_cannot_be_read_now_wait_and_damaged_ones_are_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = LogSource::Instance(InstanceId::new());
+        let mut store = Store::open(folder.path().to_owned(), 1 << 20).unwrap();
+        store.append(source, &[line("patient".into())], 0);
+        let file = folder
+            .path()
+            .join(key(source))
+            .join(format!("{:020}.ndjson", 0));
+        let content = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        // It can't be read for another reason than its content.
+        std::fs::create_dir(&file).unwrap();
+        assert!(store.next_batch().is_none());
+        std::fs::remove_dir(&file).unwrap();
+        std::fs::write(&file, &content).unwrap();
+        assert_eq!(store.next_batch().unwrap().lines.len(), 1);
+
+        std::fs::write(&file, "x".repeat(content.len())).unwrap();
+        assert!(store.next_batch().is_none());
+        assert!(!file.exists());
     }
 
     proptest! {
