@@ -153,27 +153,66 @@ impl Networks {
         Ok(self.guard.ensure(&environments).await?)
     }
 
-    /// Removes networks of environments that nothing here uses.
+    /// Removes networks of environments that nothing here uses. One that can't be removed holds up no other, and nobody
+    /// who waits to hear which are left.
     ///
     /// # Errors
-    /// When the engine refuses.
+    /// When the engine refuses; the first refusal.
     pub async fn remove_unused(&self, in_use: &BTreeSet<EnvironmentId>) -> Result<(), Error> {
         let mut environments = self.environments.lock().await;
         let mut present: BTreeSet<_> = self.runtime.networks().await?.into_iter().collect();
         let unused: Vec<_> = present.difference(in_use).copied().collect();
+        let mut removed = Ok(());
         for environment in unused {
-            self.runtime.remove_network(environment).await?;
-            environments.remove(&environment);
-            present.remove(&environment);
+            match self.runtime.remove_network(environment).await {
+                Ok(()) => {
+                    environments.remove(&environment);
+                    present.remove(&environment);
+                }
+                Err(error) => removed = removed.and(Err(error.into())),
+            }
         }
         self.present.send_replace(Some(present));
-        Ok(())
+        removed
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::fake::Fake;
+
+    struct Open;
+
+    #[async_trait]
+    impl Guard for Open {
+        async fn ensure(&self, _: &BTreeSet<EnvironmentId>) -> Result<(), iptables::Error> {
+            Ok(())
+        }
+
+        async fn stand_by(&self, _: &BTreeSet<PublishedPort>) -> Result<(), iptables::Error> {
+            Ok(())
+        }
+
+        async fn stand_down(&self) -> Result<(), iptables::Error> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_network_that_cannot_be_removed_holds_up_no_other() {
+        let engine = Arc::new(Fake::default());
+        let networks = Networks::new(Arc::clone(&engine) as Arc<dyn Runtime>, Box::new(Open));
+        let [stuck, used, unused] = [(); 3].map(|()| EnvironmentId::new());
+        for environment in [stuck, used, unused] {
+            networks.ensure(environment).await.unwrap();
+        }
+        engine.world().stuck_networks.insert(stuck);
+        let refused = networks.remove_unused(&[used].into()).await;
+        assert!(refused.is_err());
+        assert_eq!(engine.world().networks, [stuck, used].into());
+        assert_eq!(*networks.present().borrow(), Some([stuck, used].into()));
+    }
 
     #[test]
     fn fits_the_kernel_s_limit_and_differs_between_neighbours() {

@@ -31,6 +31,8 @@ pub struct Fake {
 pub struct World {
     pub containers: BTreeMap<InstanceId, Container>,
     pub networks: BTreeSet<EnvironmentId>,
+    /// Somebody else holds on to them.
+    pub stuck_networks: BTreeSet<EnvironmentId>,
     pub images: BTreeMap<String, Image>,
     pub pulls: Vec<(String, Option<String>)>,
     pub signals: Vec<(InstanceId, Signal)>,
@@ -40,6 +42,8 @@ pub struct World {
     pub starts: BTreeMap<InstanceId, u32>,
     /// Calls fail.
     pub down: bool,
+    /// Who makes a container meets a bug.
+    pub panics: bool,
     /// Programs take no notice of the stop signal.
     pub stubborn: bool,
 }
@@ -146,6 +150,8 @@ impl Runtime for Fake {
     }
 
     async fn create(&self, spec: ContainerSpec) -> Result<(), Error> {
+        let panics = self.world().panics;
+        assert!(!panics, "a planted bug");
         self.answer(|world| {
             if world.containers.contains_key(&spec.labels.instance) {
                 return Err(refused(
@@ -226,6 +232,9 @@ impl Runtime for Fake {
 
     async fn remove_network(&self, environment: EnvironmentId) -> Result<(), Error> {
         self.answer(|world| {
+            if world.stuck_networks.contains(&environment) {
+                return Err(refused("the network has active endpoints"));
+            }
             world.networks.remove(&environment);
             Ok(())
         })
