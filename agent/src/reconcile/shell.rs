@@ -3,12 +3,15 @@
 //! what runs → decisions. The control plane has no part in it.
 
 use std::{
+    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use domain::{id::InstanceId, instance::State};
+use futures::FutureExt as _;
+use protocol::report::Problem;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet},
@@ -204,7 +207,9 @@ impl Shell {
         }
         instance.begin(action);
         let done = Arc::clone(&self.context).apply(action, instance.clone(), held_ports);
-        self.actions.spawn(async move { (id, done.await) });
+        let done = AssertUnwindSafe(done).catch_unwind();
+        self.actions
+            .spawn(async move { (id, done.await.unwrap_or_else(|_| broken_off())) });
     }
 
     fn take_desired(&mut self) {
@@ -285,4 +290,13 @@ impl Shell {
     fn view(&self) -> View<'_> {
         self.roster.view(Clock::read())
     }
+}
+
+/// A bug of ours, kept to this instance: were it not told what came of its action, it would wait for that for ever.
+fn broken_off() -> Outcome {
+    tracing::error!("an action on an instance broke off by a bug in the agent; it is tried again");
+    Outcome::Failed(Problem {
+        code: "agent_failed".to_owned(),
+        message: "a bug in the agent broke the action off; it is tried again".to_owned(),
+    })
 }

@@ -195,6 +195,22 @@ async fn runs_from_the_disk_with_the_control_plane_down_once_the_image_is_here()
 }
 
 #[tokio::test]
+async fn an_action_that_a_bug_broke_off_is_reported_and_tried_again() {
+    let (mut node, web) = (Node::start(), worker());
+    has_image(&node, &web, "1000");
+    node.engine.world().panics = true;
+    node.want(&[&web]);
+    node.until("the bug is reported", |observed, _| {
+        let problem = observed.instances.first().and_then(|i| i.problem.clone());
+        problem.is_some_and(|problem| problem.code == "agent_failed")
+    })
+    .await;
+    node.engine.world().panics = false;
+    node.until("it runs", |_, engine| is_running(engine, web.id))
+        .await;
+}
+
+#[tokio::test]
 async fn pulls_with_a_token_for_the_platform_s_registry_only() {
     let mut node = Node::start();
     *node.platform.0.lock().unwrap() = true;
