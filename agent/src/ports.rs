@@ -45,16 +45,22 @@ pub struct Ports {
 pub struct Rotation {
     last: Option<u16>,
     held_at: BTreeMap<u16, DateTime<Utc>>,
+    /// Given out and not released, as far as is known.
+    #[serde(default)]
+    given: BTreeSet<u16>,
 }
 
 impl Rotation {
-    /// Takes the next port of `range` that is neither in `held` nor resting; none when there is none.
+    /// Takes the next port of `range` that is neither in `held` nor resting; none when there is none. The rest of one
+    /// whose container went without a release (the agent was killed, somebody else removed it) begins now.
     pub fn take(
         &mut self,
         range: &RangeInclusive<u16>,
         held: &BTreeSet<u16>,
         now: DateTime<Utc>,
     ) -> Option<u16> {
+        let gone: Vec<u16> = self.given.difference(held).copied().collect();
+        gone.into_iter().for_each(|port| self.release(port, now));
         self.held_at.retain(|_, at| {
             // A clock that was ahead must not make a port rest until then.
             *at = now.min(*at);
@@ -63,11 +69,14 @@ impl Rotation {
         let port = self.next_free(range, held)?;
         self.last = Some(port);
         self.held_at.insert(port, now);
+        self.given.clone_from(held);
+        self.given.insert(port);
         Some(port)
     }
 
     /// Begins the rest of a port whose container is gone.
     pub fn release(&mut self, port: u16, now: DateTime<Utc>) {
+        self.given.remove(&port);
         self.held_at.insert(port, now);
     }
 
@@ -100,13 +109,14 @@ impl Ports {
     /// # Errors
     /// When there is none, or the choice can't be written.
     pub async fn take(&mut self, held: &BTreeSet<u16>, now: DateTime<Utc>) -> Result<u16, Error> {
-        let port = self.rotation.take(&self.range, held, now);
-        let port = port.ok_or(Error::Exhausted {
+        let mut rotation = self.rotation.clone();
+        let port = rotation.take(&self.range, held, now);
+        disk::write(&self.path, &rotation).await?;
+        self.rotation = rotation;
+        port.ok_or(Error::Exhausted {
             first: *self.range.start(),
             last: *self.range.end(),
-        })?;
-        disk::write(&self.path, &self.rotation).await?;
-        Ok(port)
+        })
     }
 
     /// Begins the rest of a port whose container is gone.
@@ -165,6 +175,37 @@ mod tests {
         assert_eq!(take(now + TimeDelta::days(400)), Some(20_000));
         assert_eq!(take(now), None);
         assert_eq!(take(now + TimeDelta::hours(24)), Some(20_000));
+    }
+
+    #[test]
+    fn a_port_whose_container_went_without_a_release_rests_a_day_all_the_same() {
+        let mut rotation = Rotation::default();
+        let (range, start) = (20_000..=20_001, Utc::now());
+        let mut take = |held: &[u16], hours| {
+            let held = held.iter().copied().collect();
+            rotation.take(&range, &held, start + TimeDelta::hours(hours))
+        };
+        assert_eq!(take(&[], 0), Some(20_000));
+        assert_eq!(take(&[20_000], 100), Some(20_001));
+        // Both containers are gone, and an agent that was killed has released neither.
+        assert_eq!(take(&[], 200), None);
+        assert_eq!(take(&[], 223), None);
+        assert_eq!(take(&[], 224), Some(20_000));
+    }
+
+    #[tokio::test]
+    async fn a_choice_that_the_disk_refuses_uses_no_port_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ports = ports(&folder);
+        let in_the_way = folder.path().join("ports.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        for _ in 0..10 {
+            let refused = ports.take(&BTreeSet::new(), Utc::now()).await.unwrap_err();
+            assert!(matches!(refused, Error::Disk(_)), "{refused}");
+        }
+        std::fs::remove_dir(in_the_way).unwrap();
+        let port = ports.take(&BTreeSet::new(), Utc::now()).await.unwrap();
+        assert_eq!(port, 20_000);
     }
 
     proptest! {
