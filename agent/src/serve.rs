@@ -21,6 +21,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use link::identity::DenyList;
+use nix::sys::socket::{setsockopt, sockopt};
 use protocol::agent_api::Confirmation;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -35,6 +36,11 @@ type Seen = watch::Receiver<Arc<Observed>>;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// Edges keep few connections each; what is beyond waits in the listen queue.
 const CONNECTIONS: usize = 512;
+/// A peer whose machine or network is gone says nothing more: the kernel finds out within half a minute, and its place
+/// is free again.
+const SILENT_SECONDS: u32 = 15;
+const ASK_AGAIN_SECONDS: u32 = 5;
+const ASK_TIMES: u32 = 3;
 /// After the system refused a connection (no file descriptors).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// What the disk remembers may be over: until the engine has told what there is, there is no answer.
@@ -55,6 +61,9 @@ pub async fn serve(
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, peer)) => {
+                if let Err(error) = notice_its_end(&stream) {
+                    tracing::warn!(%peer, %error, "an edge's connection is served, but its end may go unnoticed");
+                }
                 let connection = Connection {
                     acceptor: acceptor.clone(),
                     denied: denied.clone(),
@@ -71,6 +80,13 @@ pub async fn serve(
             }
         }
     }
+}
+
+fn notice_its_end(stream: &TcpStream) -> nix::Result<()> {
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &SILENT_SECONDS)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &ASK_AGAIN_SECONDS)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &ASK_TIMES)
 }
 
 struct Connection {
@@ -183,8 +199,8 @@ mod tests {
         Ok(status)
     }
 
-    #[tokio::test]
-    async fn an_edge_that_is_expelled_loses_the_connection_that_it_has() {
+    /// An agent that sees nothing, where it listens, and an edge.
+    async fn start() -> (Identity, SocketAddr, Identity) {
         let pki = Pki::new();
         let [agent, edge] =
             [Role::Agent, Role::Edge].map(|role| pki.identity(&spiffe_id(role), Life::FRESH));
@@ -195,9 +211,40 @@ mod tests {
             confirmations: Some(BTreeMap::new()),
             ..Observed::default()
         };
-        let (_observed, seen) = watch::channel(Arc::new(sees_nothing));
-        tokio::spawn(serve(listener, tls, agent.denied().clone(), seen));
+        let (observed, seen) = watch::channel(Arc::new(sees_nothing));
+        let serving = serve(listener, tls, agent.denied().clone(), seen);
+        tokio::spawn(async move {
+            serving.await;
+            drop(observed);
+        });
+        (agent, address, edge)
+    }
 
+    /// Of the connections to this port, as the kernel lists them in hexadecimal: `local remote state queues timer`.
+    fn timers(local: SocketAddr) -> Vec<String> {
+        let local = format!(":{:04X}", local.port());
+        let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let rows = table.lines().map(|row| row.split_whitespace().collect());
+        let stand = rows.filter(|row: &Vec<&str>| row[1].ends_with(&local) && row[3] == "01");
+        stand.map(|row| row[5][..2].to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn the_kernel_looks_whether_an_edge_that_is_silent_is_still_there() {
+        let (_agent, address, edge) = start().await;
+        let mut open = connect(&edge, address).await.unwrap();
+        assert_eq!(&ask(&mut open).await.unwrap(), b"HTTP/1.1 404");
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        // 01 while the answer is not acknowledged yet, 02 from then on.
+        while timers(address) != ["02"] {
+            assert!(std::time::Instant::now() < end, "{:?}", timers(address));
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn an_edge_that_is_expelled_loses_the_connection_that_it_has() {
+        let (agent, address, edge) = start().await;
         let mut open = connect(&edge, address).await.unwrap();
         assert_eq!(&ask(&mut open).await.unwrap(), b"HTTP/1.1 404");
         let feed = FeedName::Node(agent.node_id());
