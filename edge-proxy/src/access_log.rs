@@ -6,7 +6,7 @@ use std::{
     io::{self, BufWriter, Write},
     net::IpAddr,
     path::{Path, PathBuf},
-    sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel},
+    sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
 };
 
 use chrono::{DateTime, Utc};
@@ -108,7 +108,10 @@ impl AccessLog {
         let (lines, waiting) = sync_channel(WAITING);
         std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || write_all(&waiting, sink))
+            .spawn({
+                let dropped = dropped.clone();
+                move || write_all(&waiting, sink, &dropped)
+            })
             .map_err(|source| Error {
                 path: path.map(Path::to_owned).unwrap_or_default(),
                 source,
@@ -126,10 +129,10 @@ impl AccessLog {
     }
 }
 
-fn write_all(waiting: &Receiver<Box<Entry>>, mut sink: Sink) {
+fn write_all(waiting: &Receiver<Box<Entry>>, mut sink: Sink, dropped: &IntCounter) {
     let mut failing = false;
     while let Ok(first) = waiting.recv() {
-        let written = write_batch(first, waiting, &mut sink);
+        let written = write_batch(first, waiting, &mut sink, dropped);
         match (&written, failing) {
             (Err(error), false) => tracing::error!(%error, "writing the access log"),
             (Ok(()), true) => tracing::info!("the access log is written again"),
@@ -143,14 +146,17 @@ fn write_batch(
     first: Box<Entry>,
     waiting: &Receiver<Box<Entry>>,
     sink: &mut Sink,
+    dropped: &IntCounter,
 ) -> io::Result<()> {
-    sink.line(&first)?;
-    loop {
-        match waiting.try_recv() {
-            Ok(entry) => sink.line(&entry)?,
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => return sink.flush(),
+    let (mut next, mut written) = (Some(first), Ok(()));
+    while let Some(entry) = next {
+        if let Err(error) = sink.line(&entry) {
+            dropped.inc();
+            written = Err(error);
         }
+        next = waiting.try_recv().ok();
     }
+    written.and(sink.flush())
 }
 
 enum Sink {
@@ -205,18 +211,23 @@ impl Sink {
     }
 }
 
-/// `x` → `x.1` → … → `x.4`, which is forgotten; a new `x` is opened.
+/// `x` → `x.1` → … → `x.4`, which is forgotten, once there is a new `x`: were it missing (no descriptor, a full disk),
+/// each further attempt would forget one more.
 fn rotate(path: &Path) -> io::Result<File> {
-    let numbered = |n: u32| {
+    let named = |end: &str| {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{n}"));
+        name.push(format!(".{end}"));
         PathBuf::from(name)
     };
+    let numbered = |n: u32| named(&n.to_string());
+    let new = named("new");
+    let file = OpenOptions::new().create(true).append(true).open(&new)?;
     for n in (1..KEPT).rev() {
         rename_if_there(&numbered(n), &numbered(n + 1))?;
     }
     rename_if_there(path, &numbered(1))?;
-    OpenOptions::new().create(true).append(true).open(path)
+    std::fs::rename(new, path)?;
+    Ok(file)
 }
 
 fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
@@ -289,6 +300,45 @@ mod tests {
         let newest = std::fs::read_to_string(&path).unwrap();
         let last: serde_json::Value = serde_json::from_str(newest.lines().last().unwrap()).unwrap();
         assert_eq!(last["path"], "/19");
+    }
+
+    #[test]
+    fn a_rotation_that_fails_forgets_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("access.log");
+        let mut sink = Sink::file(&path).unwrap();
+        if let Sink::File { limit, .. } = &mut sink {
+            *limit = 100;
+        }
+        sink.line(&entry("/first")).unwrap();
+        // As without a descriptor for the new file.
+        let in_the_way = dir.path().join("access.log.new");
+        std::fs::create_dir(&in_the_way).unwrap();
+        for _ in 0..10 {
+            sink.line(&entry("/lost")).unwrap_err();
+        }
+        std::fs::remove_dir(in_the_way).unwrap();
+        sink.line(&entry("/last")).unwrap();
+        sink.flush().unwrap();
+        let has = |name: &str, path| {
+            let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
+            assert!(text.contains(path) && text.lines().count() == 1, "{text}");
+        };
+        has("access.log.1", "/first");
+        has("access.log", "/last");
+    }
+
+    #[test]
+    fn lines_that_the_disk_refuses_are_counted() {
+        let dropped = IntCounter::new("dropped", "x").unwrap();
+        let full = Path::new("/dev/full");
+        let log = AccessLog::start(Some(full), dropped.clone()).unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while dropped.get() == 0 {
+            assert!(std::time::Instant::now() < end, "no line is counted");
+            log.write(entry("/"));
+            std::thread::yield_now();
+        }
     }
 
     #[test]
