@@ -25,6 +25,19 @@ const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 /// RFC 7239 says the same as the X- headers and would contradict them.
 const FORWARDED: HeaderName = header::FORWARDED;
 
+/// What an application may believe because the edge says it.
+const OURS: [HeaderName; 9] = [
+    FORWARDED_FOR,
+    FORWARDED_PROTO,
+    FORWARDED_HOST,
+    REAL_IP,
+    REGION,
+    REQUEST_ID,
+    REQUEST_START,
+    HOP,
+    TRACEPARENT,
+];
+
 /// What the first edge says about a request.
 #[derive(Debug)]
 pub struct Origin<'a> {
@@ -48,6 +61,7 @@ pub fn set_origin(request: &mut RequestHeader, origin: &Origin<'_>) -> Result<()
     for name in [FORWARDED, TRACESTATE, HOP] {
         request.remove_header(&name);
     }
+    remove_look_alikes(request);
     let client = origin.client.to_canonical().to_string();
     let proto = if origin.https { "https" } else { "http" };
     request.insert_header(FORWARDED_FOR, &client)?;
@@ -57,6 +71,23 @@ pub fn set_origin(request: &mut RequestHeader, origin: &Origin<'_>) -> Result<()
     request.insert_header(REGION, origin.region)?;
     request.insert_header(REQUEST_ID, origin.request_id)?;
     request.insert_header(REQUEST_START, now_millis().to_string())
+}
+
+/// Servers that hand headers on as variables (CGI, WSGI) read `x_real_ip` as `x-real-ip`.
+fn remove_look_alikes(request: &mut RequestHeader) {
+    let names = request.headers.keys();
+    let look_alikes: Vec<HeaderName> = names.filter(|name| looks_alike(name)).cloned().collect();
+    for name in look_alikes {
+        request.remove_header(&name);
+    }
+}
+
+fn looks_alike(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.contains('_')
+        && OURS
+            .iter()
+            .any(|ours| ours.as_str() == name.replace('_', "-"))
 }
 
 fn now_millis() -> u128 {

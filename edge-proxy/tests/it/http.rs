@@ -41,6 +41,9 @@ async fn the_edges_headers_replace_what_the_user_claims() {
     let seen: serde_json::Value = client(&region.ca, region.edge.https)
         .get("https://app.test/headers?q=1")
         .header("x-forwarded-for", "6.6.6.6")
+        .header("x_forwarded_for", "6.6.6.6")
+        .header("x_real-ip", "6.6.6.6")
+        .header("x_own", "stays")
         .header("x-request-id", "mine")
         .header("x-railhead-hop", "0")
         .header("x-railhead-region", "mars")
@@ -76,7 +79,13 @@ async fn the_edges_headers_replace_what_the_user_claims() {
             .parse::<u64>()
             .is_ok()
     );
-    for absent in ["x-railhead-hop", "forwarded"] {
+    assert_eq!(seen["x_own"], "stays");
+    for absent in [
+        "x-railhead-hop",
+        "forwarded",
+        "x_forwarded_for",
+        "x_real-ip",
+    ] {
         assert!(seen.get(absent).is_none(), "{absent}");
     }
 }
