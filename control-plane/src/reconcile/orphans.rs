@@ -6,16 +6,17 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    id::{DeploymentId, InstanceId, ServiceId},
+    id::{DeploymentId, InstanceId, NodeId, ServiceId},
     instance::Desired,
     name::Name,
+    spec::Strategy,
 };
 use protocol::{
     feed::{DropCause, FeedName, digest::Rendered},
     item::{InstanceItem, Item as _, NodeItem, RunMode},
     report::StoredItem,
 };
-use scheduler::{Amount, Liveness, Phase, Placement, Snapshot};
+use scheduler::{Amount, Node, Phase, Placement, Snapshot};
 
 use super::{Context, Error};
 use crate::{
@@ -65,6 +66,7 @@ pub(crate) async fn let_go(
     cause: DropCause,
 ) -> Result<(), store::Error> {
     let let_go = |id: String| Change::LetGo { id, cause };
+    orphan::let_go_of_service(tx, service).await?;
     let mut changes = Changes::new();
     for (node, instance) in orphan::of_service(tx, service).await? {
         let of_node = changes.entry(FeedName::Node(node)).or_default();
@@ -95,44 +97,78 @@ pub enum Action {
     Keep(InstanceId, String),
 }
 
-/// One action for each orphan.
+/// One action for each orphan. Those first that needn't be replaced where they are.
 #[must_use]
-pub fn decide(view: &View<'_>) -> Vec<Action> {
-    let mut there = there(view.snapshot);
-    let decide_one = |orphan: &Candidate| match fits(view, orphan, &there) {
-        Ok(item) => {
-            let key = (item.deployment_id, orphan.region.clone());
-            *there.entry(key).or_default() += 1;
-            Action::Adopt(Box::new(item))
+pub fn decide<'a>(view: &View<'a>) -> Vec<(&'a Candidate, Action)> {
+    let (mut fitting, mut actions) = (Vec::new(), Vec::new());
+    for orphan in view.orphans {
+        match fits(view, orphan) {
+            Ok(item) => fitting.push((orphan, item)),
+            Err(reason) => actions.push((orphan, Action::Keep(orphan.instance, reason))),
         }
-        Err(reason) => Action::Keep(orphan.instance, reason),
-    };
-    view.orphans.iter().map(decide_one).collect()
+    }
+    if fitting.is_empty() {
+        return actions;
+    }
+    fitting.sort_by_key(|(orphan, item)| !stays(view, item.deployment_id, orphan.node));
+    let mut there = there(view);
+    let places = fitting.into_iter().map(|(orphan, item)| {
+        let action = take_place(view, orphan, item, &mut there);
+        (orphan, action)
+    });
+    actions.extend(places);
+    actions
 }
 
 type There = BTreeMap<(DeploymentId, String), u32>;
 
-/// Instances that count as replicas: the scheduler does not replace them.
-fn there(snapshot: &Snapshot) -> There {
+/// What the scheduler counts as replicas.
+fn there(view: &View<'_>) -> There {
     let mut there = There::new();
-    for instance in &snapshot.instances {
-        let node = snapshot
-            .nodes
-            .iter()
-            .find(|node| node.id == instance.node_id);
-        let Some(node) = node.filter(|node| node.liveness < Liveness::Lost && !node.draining)
-        else {
-            continue;
-        };
-        if matches!(instance.phase, Phase::Coming | Phase::Ready) {
-            let key = (instance.deployment_id, node.region.to_string());
+    for instance in &view.snapshot.instances {
+        let (deployment, node) = (instance.deployment_id, instance.node_id);
+        let comes = matches!(instance.phase, Phase::Coming | Phase::Ready);
+        if let Some(node) = node_of(view, node).filter(|_| comes && stays(view, deployment, node)) {
+            let key = (deployment, node.region.to_string());
             *there.entry(key).or_default() += 1;
         }
     }
     there
 }
 
-fn fits(view: &View<'_>, orphan: &Candidate, there: &There) -> Result<InstanceItem, String> {
+/// Whether the scheduler counts an instance on this node, rather than to place another one in its stead.
+fn stays(view: &View<'_>, deployment: DeploymentId, node: NodeId) -> bool {
+    let mut releases = view.releases.iter();
+    let release = releases.find(|release| release.deployment == deployment);
+    let strategy = release.map_or(Strategy::Rolling, |release| release.spec.deploy.strategy);
+    node_of(view, node).is_some_and(|node| scheduler::stays(view.snapshot, strategy, node))
+}
+
+fn node_of<'a>(view: &View<'a>, id: NodeId) -> Option<&'a Node> {
+    view.snapshot.nodes.iter().find(|node| node.id == id)
+}
+
+fn take_place(
+    view: &View<'_>,
+    orphan: &Candidate,
+    item: InstanceItem,
+    there: &mut There,
+) -> Action {
+    let region = orphan.region.as_str();
+    let mut replicas = view.replicas.iter();
+    let wanted = replicas.find(|(name, _)| name.as_str() == region);
+    let wanted = wanted.map_or(0, |(_, replicas)| *replicas);
+    let key = (item.deployment_id, orphan.region.clone());
+    let there = there.entry(key).or_default();
+    if *there >= wanted {
+        let reason = format!("the service has its {wanted} replicas in {region} without it");
+        return Action::Keep(orphan.instance, reason);
+    }
+    *there += 1;
+    Action::Adopt(Box::new(item))
+}
+
+fn fits(view: &View<'_>, orphan: &Candidate) -> Result<InstanceItem, String> {
     let item = read(orphan.item.as_ref())?;
     if item.id != orphan.instance || item.service_id != view.service.id {
         return Err("its stored item is another instance's".to_owned());
@@ -147,18 +183,6 @@ fn fits(view: &View<'_>, orphan: &Candidate, there: &There) -> Result<InstanceIt
         .ok_or_else(|| format!("{} is not a deployment that shall run", item.deployment_id))?;
     if release.id != item.release_id || release.image != item.image {
         return Err(format!("{} has another release by now", item.deployment_id));
-    }
-    let region = orphan.region.as_str();
-    let wanted = view
-        .replicas
-        .iter()
-        .find(|(name, _)| name.as_str() == region);
-    let wanted = wanted.map_or(0, |(_, replicas)| *replicas);
-    let key = (item.deployment_id, orphan.region.clone());
-    if there.get(&key).copied().unwrap_or_default() >= wanted {
-        return Err(format!(
-            "the service has its {wanted} replicas in {region} without it"
-        ));
     }
     Ok(item)
 }
@@ -183,7 +207,7 @@ fn read(stored: Option<&StoredItem>) -> Result<InstanceItem, String> {
 pub(super) async fn adopt(tx: &mut SystemTx, view: &View<'_>) -> Result<usize, store::Error> {
     let mut changes = Changes::new();
     let mut events = Vec::new();
-    for (action, candidate) in decide(view).into_iter().zip(view.orphans) {
+    for (candidate, action) in decide(view) {
         match action {
             Action::Keep(instance, reason) => orphan::keep(tx, instance, &reason).await?,
             Action::Adopt(item) => {

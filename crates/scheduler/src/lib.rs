@@ -11,4 +11,4 @@ pub use model::{
     Snapshot, Stop, StopCause,
 };
 pub use place::Score;
-pub use plan::plan;
+pub use plan::{plan, stays};

@@ -124,10 +124,14 @@ impl Goal {
     /// Whether a second copy may run while a node is cut off.
     #[must_use]
     pub fn duplication(&self) -> Duplication {
-        match self.strategy {
-            Strategy::Rolling => Duplication::Allowed,
-            Strategy::Recreate => Duplication::Never,
-        }
+        duplication(self.strategy)
+    }
+}
+
+pub(crate) const fn duplication(strategy: Strategy) -> Duplication {
+    match strategy {
+        Strategy::Rolling => Duplication::Allowed,
+        Strategy::Recreate => Duplication::Never,
     }
 }
 

@@ -6,8 +6,8 @@ use domain::{instance::Duplication, name::Name, spec::Strategy};
 use crate::{
     explain::explain,
     model::{
-        Evaluation, Exhausted, Goal, Instance, Liveness, Phase, Placement, Plan, Snapshot, Stop,
-        StopCause,
+        Evaluation, Exhausted, Goal, Instance, Liveness, Node, Phase, Placement, Plan, Snapshot,
+        Stop, StopCause, duplication,
     },
     place::Board,
 };
@@ -122,7 +122,7 @@ fn plan_region(
     let braked = brake(snapshot, region);
     let (going, staying): (Vec<_>, Vec<_>) = alive
         .into_iter()
-        .partition(|i| must_go(board, goal, i, braked).is_some());
+        .partition(|i| why_go(board, goal, i, braked).is_some());
 
     let missing = wanted.saturating_sub(staying.len());
     place_missing(plan, board, snapshot, goal, region, missing);
@@ -140,7 +140,7 @@ fn plan_region(
     if missing == 0 && ready >= wanted {
         let going = going.iter().filter(|instance| may_go(instance));
         plan.stops.extend(going.filter_map(|instance| {
-            must_go(board, goal, instance, braked).map(|cause| stop(instance, cause))
+            why_go(board, goal, instance, braked).map(|cause| stop(instance, cause))
         }));
     }
 }
@@ -203,18 +203,28 @@ fn members<'a>(
         .collect()
 }
 
+fn why_go(board: &Board<'_>, goal: &Goal, instance: &Instance, braked: bool) -> Option<StopCause> {
+    must_go(goal.strategy, board.node(instance.node_id)?, braked)
+}
+
+/// Whether an instance on this node counts as a replica: nothing about the node asks for another one in its place.
+#[must_use]
+pub fn stays(snapshot: &Snapshot, strategy: Strategy, node: &Node) -> bool {
+    must_go(strategy, node, brake(snapshot, &node.region)).is_none()
+}
+
 /// Why an instance needs a replacement. While too much of a region is lost nothing is replaced:
 /// then it is more likely that we can't see than that they are gone.
-fn must_go(board: &Board<'_>, goal: &Goal, instance: &Instance, braked: bool) -> Option<StopCause> {
-    let node = board.node(instance.node_id)?;
+fn must_go(strategy: Strategy, node: &Node, braked: bool) -> Option<StopCause> {
     let lost = match node.liveness {
         Liveness::Punctual | Liveness::Late => false,
         Liveness::Lost => !braked,
         Liveness::Gone => true,
     };
-    if lost && goal.duplication() == Duplication::Allowed {
+    let may_run_twice = duplication(strategy) == Duplication::Allowed;
+    if lost && may_run_twice {
         Some(StopCause::Replaced)
-    } else if node.draining && goal.duplication() == Duplication::Allowed {
+    } else if node.draining && may_run_twice {
         Some(StopCause::Drain)
     } else {
         None
