@@ -34,6 +34,7 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     let mut tx = SystemTx::begin(pools).await?;
     // After a restore agents say first what they run.
     if epoch::is_settling(&mut tx).await? {
+        tx.commit().await?;
         return Ok(());
     }
     evaluation::revive(&mut tx, false).await?;

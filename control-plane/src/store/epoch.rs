@@ -102,11 +102,12 @@ pub async fn follow_timeline(tx: &mut SystemTx) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether an agent that is there has not applied the epoch's first document yet: until then, and for
-/// two minutes at most, it is not known what it runs without a plan.
+/// Whether it is open yet which history counts, or an agent that is there has not applied the epoch's first
+/// document: until then, and for two minutes at most, it is not known what it runs without a plan.
 pub async fn is_settling(tx: &mut SystemTx) -> Result<bool, Error> {
+    follow_timeline(tx).await?;
     Ok(sqlx::query_scalar(
-        "select exists (
+        "select exists (select 1 from platform where shown_epoch is not null) or exists (
             select 1 from platform p, node n join node_status s on s.node_id = n.id
             join node_feed f on f.node_id = n.id and f.feed = 'node/nod_' || replace(n.id::text, '-', '')
             where n.role = 'agent' and n.denied_at is null and s.late_since is null
