@@ -71,7 +71,33 @@ pub async fn replace(
     .fetch_all(tx.executor())
     .await?;
     ask_about(tx, &new).await?;
+    tell_again(tx, node, &alive).await?;
     Ok(!new.is_empty())
+}
+
+/// What was let go and its node keeps although it has read so: in an epoch's first document, which ends nothing.
+async fn tell_again(
+    tx: &mut SystemTx,
+    node: NodeId,
+    alive: &[&InstanceReport],
+) -> Result<(), Error> {
+    let kept = alive.iter().filter(|instance| instance.item.is_some());
+    let kept: Vec<Uuid> = kept.map(|instance| instance.id.uuid()).collect();
+    if kept.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "update orphan_instance o set let_go_at = now() from feed_tombstone t, node_feed f, platform p
+         where o.node_id = $1 and o.instance_id = any($2) and f.node_id = $1 and f.feed = $3 and f.epoch = p.epoch
+           and t.feed = $3 and t.id = 'instance/ins_' || replace(o.instance_id::text, '-', '')
+           and t.created_at >= o.let_go_at and t.generation <= f.generation",
+    )
+    .bind(node.uuid())
+    .bind(&kept)
+    .bind(FeedName::Node(node).to_string())
+    .execute(tx.executor())
+    .await?;
+    Ok(())
 }
 
 async fn ask_about(tx: &mut SystemTx, services: &[Uuid]) -> Result<(), Error> {
@@ -207,7 +233,7 @@ pub async fn let_go(tx: &mut impl Write, instance: InstanceId) -> Result<bool, E
     query::changed(tx, query).await
 }
 
-/// The service is deleted: none of its orphans is needed.
+/// None of the service's orphans is needed: another deployment of it serves, or it is deleted.
 pub async fn let_go_of_service(tx: &mut SystemTx, service: ServiceId) -> Result<(), Error> {
     sqlx::query(
         "update orphan_instance set let_go_at = now() where service_id = $1 and let_go_at is null",
