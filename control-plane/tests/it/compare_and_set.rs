@@ -2,6 +2,7 @@
 //! store does.
 
 mod liveness;
+mod orphan;
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -2,6 +2,7 @@
 //! control plane's store, and the simulation's tables in memory. So the model can't drift from the SQL.
 
 pub mod liveness;
+pub mod orphan;
 mod report;
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use domain::{
 };
 use protocol::feed::{DropCause, FeedName};
 
-pub use report::{agent_report, applied};
+pub use report::{agent_report, applied, with_item};
 
 /// A change of a feed's item.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +125,7 @@ pub trait Tables {
 }
 
 /// Runs everything.
-pub async fn suite(tables: &mut impl liveness::Nodes) {
+pub async fn suite(tables: &mut impl orphan::Orphans) {
     steps(tables).await;
     targets(tables).await;
     room(tables).await;
@@ -134,6 +135,7 @@ pub async fn suite(tables: &mut impl liveness::Nodes) {
     leases(tables).await;
     evaluations(tables).await;
     liveness::suite(tables).await;
+    orphan::suite(tables).await;
     epochs(tables).await;
 }
 

@@ -64,6 +64,7 @@ impl World {
             .next()
             .or_else(|| self.unrest_of_nodes())
             .or_else(|| self.unrest_of_containers())
+            .or_else(|| self.unrest_of_orphans())
     }
 
     fn unrest_of_service(&self, row: &ServiceRow) -> Option<String> {
@@ -165,6 +166,14 @@ impl World {
             }
         }
         None
+    }
+
+    /// What somebody has let go has ended, if its agent has a document with it.
+    fn unrest_of_orphans(&self) -> Option<String> {
+        let let_go = self.tables.orphans.iter();
+        let mut let_go = let_go.filter(|(_, row)| row.let_go_at.is_some() && row.item.is_some());
+        let ((node, id), _) = let_go.next()?;
+        Some(format!("{id} on {node} was let go and runs on"))
     }
 
     /// Nothing that was acknowledged, and that the database has not lost, is missing.

@@ -24,6 +24,10 @@ pub enum Fault {
     LostAloneIsReplaced,
     /// A node that is lost is taken for one that is known to be gone.
     LostIsGone,
+    /// What a restored database has forgotten is taken back however many there are already.
+    EveryOrphanTaken,
+    /// After a restore instances are placed before agents have said what they run.
+    OrphansNotWaitedFor,
     /// Nodes refuse each other's certificates when their time is over, as everybody else does.
     ExpiryRefuses,
     /// What edges show to users is renewed half a day before its end.
@@ -38,7 +42,7 @@ impl Fault {
     }
 
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::AcknowledgeBeforeApply,
         Self::DrainBeforeAcknowledge,
         Self::RegionLeftAtOnce,
@@ -49,6 +53,8 @@ impl Fault {
         Self::EpochsAreCounted,
         Self::LostAloneIsReplaced,
         Self::LostIsGone,
+        Self::EveryOrphanTaken,
+        Self::OrphansNotWaitedFor,
         Self::ExpiryRefuses,
         Self::RenewedTooLate,
     ];

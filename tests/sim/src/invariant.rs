@@ -13,7 +13,7 @@ use domain::{
     name::Name,
 };
 use protocol::feed::{Commit, FeedName};
-use scheduler::{Amount, Plan, StopCause};
+use scheduler::{Amount, Placement, Plan, StopCause};
 
 use crate::{clock::Millis, table::Tables};
 
@@ -43,6 +43,9 @@ pub enum Invariant {
     Alone,
     /// Nothing is given up as lost in a region of which too much can't be seen.
     MassStop,
+    /// What a restored database has forgotten is taken back before anything is placed in its stead, and nothing
+    /// is stopped for having been taken back.
+    Adoption,
     /// When all is mended, everything comes to rest as it was asked for.
     Convergence,
 }
@@ -66,6 +69,13 @@ impl fmt::Display for Violation {
     }
 }
 
+/// What a node's instances reserve together.
+fn sum(tables: &Tables, node: NodeId) -> Amount {
+    let held = tables.instances.values();
+    let held = held.filter(|instance| instance.node == node && !instance.stopped);
+    held.fold(Amount::default(), |sum, instance| sum.plus(instance.amount))
+}
+
 /// Remembers what it was told, and the first promise that was broken.
 #[derive(Debug, Default)]
 pub struct Checker {
@@ -75,6 +85,8 @@ pub struct Checker {
     written: BTreeMap<FeedName, BTreeMap<Position, String>>,
     /// Instances that some history of the database has told to stop.
     told: BTreeSet<InstanceId>,
+    /// Instances without a plan that some history of the database has let go.
+    let_go: BTreeSet<InstanceId>,
     /// Told although late edges had not acknowledged, as the design allows after ten minutes.
     tolerated: BTreeSet<InstanceId>,
     /// The last moment at which history may have been cut, or was taken up anew.
@@ -101,13 +113,11 @@ impl Checker {
     }
 
     /// A node's reservation has changed.
-    pub fn placed(&mut self, tables: &Tables, node: NodeId) {
+    pub fn reserved(&mut self, tables: &Tables, node: NodeId) {
         let Some(row) = tables.nodes.get(&node) else {
             return;
         };
-        let held = tables.instances.values();
-        let held = held.filter(|instance| instance.node == node && !instance.stopped);
-        let sum = held.fold(Amount::default(), |sum, instance| sum.plus(instance.amount));
+        let sum = sum(tables, node);
         if sum != row.reserved {
             let what = format!(
                 "{node} has {:?} reserved for instances of {sum:?}",
@@ -115,6 +125,15 @@ impl Checker {
             );
             self.broken(Invariant::Capacity, what);
         }
+    }
+
+    /// Something has been placed on a node. What is only taken back may be more than there is room for.
+    pub fn placed(&mut self, tables: &Tables, node: NodeId) {
+        self.reserved(tables, node);
+        let Some(row) = tables.nodes.get(&node) else {
+            return;
+        };
+        let sum = sum(tables, node);
         let capacity = row.status.as_ref().map(|status| status.capacity);
         if capacity.is_some_and(|capacity| !capacity.holds(sum)) {
             let what = format!("{node} has {capacity:?} and is promised {sum:?}");
@@ -156,6 +175,19 @@ impl Checker {
                 self.broken(Invariant::MassStop, what);
             }
         }
+    }
+
+    /// One is too many because another one was taken back.
+    pub fn stopped_for(&mut self, stopped: InstanceId, taken_back: InstanceId) {
+        let what = format!("{taken_back} is taken back, and {stopped} is stopped as one too many");
+        self.broken(Invariant::Adoption, what);
+    }
+
+    /// Something is placed although this of the same release runs there without a plan.
+    pub fn placed_anew(&mut self, placement: &Placement, runs: InstanceId) {
+        let (deployment, region) = (placement.deployment_id, &placement.region);
+        let what = format!("{deployment} is placed anew in {region}, where {runs} of it runs");
+        self.broken(Invariant::Adoption, what);
     }
 
     /// A feed has a new generation.
@@ -214,6 +246,17 @@ impl Checker {
     /// A replica has told an instance to stop, or forgotten it.
     pub fn told(&mut self, id: InstanceId) {
         self.told.insert(id);
+    }
+
+    /// What ran without a plan is let go.
+    pub fn let_go(&mut self, id: InstanceId) {
+        self.let_go.insert(id);
+    }
+
+    /// Whether any history has let it go.
+    #[must_use]
+    pub fn was_let_go(&self, id: InstanceId) -> bool {
+        self.let_go.contains(&id)
     }
 
     /// Whether any history has told it to stop.

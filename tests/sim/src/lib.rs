@@ -27,6 +27,7 @@ mod setup;
 pub mod table;
 mod tenant;
 pub mod trace;
+mod unknown;
 pub mod world;
 
 pub use fault::Fault;

@@ -1,6 +1,10 @@
 //! A machine that runs workloads: containers, which outlive the agent's process; the disk, which
 //! outlives both; and the agent, whose every choice is the real roster's and the real `decide`'s.
 
+mod report;
+
+pub use report::role_report;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr},
@@ -24,7 +28,7 @@ use protocol::{
     agent_api::Confirmation,
     feed::{FeedName, signature::FeedKeys},
     item::{InstanceItem, NodeItem},
-    report::{AgentReport, Capacity, InstanceReport, Problem, RoleReport, Usage},
+    report::{Capacity, InstanceReport, Problem},
 };
 
 use crate::{
@@ -371,19 +375,6 @@ impl Agent {
         all.map(|(id, instance)| instance.report(*id, address))
             .collect()
     }
-}
-
-/// What an agent's report says beside its feeds.
-#[must_use]
-pub fn role_report(node: &Node, agent: &Agent) -> RoleReport {
-    RoleReport::Agent(AgentReport {
-        capacity: node.capacity,
-        usage: Usage::default(),
-        address: node.address,
-        instances: agent.reports(node.address.ip()),
-        builds: Vec::new(),
-        kept: None,
-    })
 }
 
 fn failed(code: &str, message: &str) -> Outcome {

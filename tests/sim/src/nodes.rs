@@ -114,7 +114,7 @@ impl World {
         };
         container.told_to_stop = true;
         let service = container.seen.labels.service;
-        if !self.checker.was_told(id) && !self.was_let_go(id) {
+        if !self.checker.was_told(id) && !self.checker.was_let_go(id) {
             let what = format!("agent {index} ends {id}, which nobody told to stop");
             self.checker.broken(Invariant::Cause, what);
         }
@@ -124,11 +124,6 @@ impl World {
                 self.routed_to_stopped(edge, id);
             }
         }
-    }
-
-    /// An orphan that the service's next deployment has let go.
-    fn was_let_go(&self, id: InstanceId) -> bool {
-        !self.tables.instances.contains_key(&id)
     }
 
     /// An edge's newest routes lead to an instance that the plan has stopped.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::{
-    chaos::Climate,
+    chaos::{Climate, Trouble},
     clock::{MINUTE, Millis},
     fault::Fault,
     invariant::Violation,
@@ -55,6 +55,15 @@ impl Scenario {
         }
     }
 
+    /// A database that loses its last seconds or minutes again and again.
+    #[must_use]
+    pub fn restores(seed: u64) -> Self {
+        Self {
+            climate: Climate::with(vec![Trouble::Restore, Trouble::FailOver]),
+            ..Self::of_seed(seed)
+        }
+    }
+
     /// The history of a seed, at full size: 3 regions of 50 nodes and two edges, three replicas.
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
@@ -86,6 +95,8 @@ pub struct Outcome {
     pub rested_after: Option<Millis>,
     pub answered: u64,
     pub failed: u64,
+    /// Orphans that were taken back.
+    pub adopted: u64,
     /// Likewise, while everything central was away.
     pub away: (u64, u64),
     /// Handshakes between nodes with a certificate whose time was over.
@@ -107,6 +118,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
         rested_after: world.rested.zip(world.healed).map(|(at, from)| at - from),
         answered: world.answered,
         failed: world.failed,
+        adopted: world.adopted,
         away: world.away,
         expired: world.certificates.map_or(0, |all| all.expired),
     }

@@ -99,6 +99,7 @@ impl World {
             established: BTreeSet::new(),
             answered: 0,
             failed: 0,
+            adopted: 0,
             away: (0, 0),
             random,
         };

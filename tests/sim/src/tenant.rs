@@ -7,6 +7,7 @@ use domain::{
     id::{DeploymentId, ReleaseId, ServiceId},
     name::Name,
 };
+use protocol::feed::DropCause;
 
 use crate::{
     clock::{Millis, SECOND},
@@ -76,6 +77,7 @@ impl World {
             75..79 => self.delete(service),
             79..84 => self.take_down(service),
             84..88 => self.cancel(service),
+            88..92 => self.let_one_go(),
             _ => self.drain_or_not(),
         }
         self.after_commit();
@@ -171,6 +173,7 @@ impl World {
             row.deleted = true;
         }
         self.evaluate(service);
+        self.let_go_of_orphans(service, DropCause::Deletion);
         self.acknowledge(Intent::Delete(service));
     }
 

@@ -28,6 +28,8 @@ pub enum Note {
     Step(DeploymentId, Step),
     /// The plan has a new instance, on this agent.
     Placed(InstanceId, ServiceId, usize),
+    /// What ran without a plan is in it again, on this agent.
+    Adopted(InstanceId, ServiceId, usize),
     /// The plan wants an instance to go.
     Stop(InstanceId, String),
     /// Its agent is told so.

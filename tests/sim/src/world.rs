@@ -141,6 +141,8 @@ pub struct World {
     /// Requests that were answered, and that were not.
     pub answered: u64,
     pub failed: u64,
+    /// Orphans that were taken back.
+    pub adopted: u64,
     /// Likewise, while everything central is away; of services that are never without an instance.
     pub away: (u64, u64),
 }

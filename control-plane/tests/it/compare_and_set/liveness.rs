@@ -27,7 +27,8 @@ impl Nodes for Postgres {
                 update instance_status set reported_at = reported_at - make_interval(secs => $1)
              )
              update platform set listened_at = listened_at - make_interval(secs => $1),
-                listening_since = listening_since - make_interval(secs => $1)",
+                listening_since = listening_since - make_interval(secs => $1),
+                epoch_since = epoch_since - make_interval(secs => $1)",
         )
         .bind(time.as_secs_f64())
         .execute(&self.platform.pool)

@@ -64,7 +64,7 @@ pub async fn suite(tables: &mut impl Nodes) {
 }
 
 /// Time in which somebody listens.
-async fn listen(tables: &mut impl Nodes, seconds: u64) {
+pub(super) async fn listen(tables: &mut impl Nodes, seconds: u64) {
     for _ in 0..seconds / 2 {
         tables.pass(Duration::from_secs(2)).await;
         tables.look().await;

@@ -10,7 +10,7 @@ use domain::{
 };
 use protocol::{
     feed::{Commit, FeedName},
-    report::{AgentReport, Capacity, InstanceReport, Report, RoleReport, Usage},
+    report::{AgentReport, Capacity, InstanceReport, Report, RoleReport, StoredItem, Usage},
 };
 
 /// What an agent reports that offers so many thousandths of a CPU, and as many mebibytes.
@@ -53,6 +53,21 @@ pub fn agent_report(
             kept: None,
         }),
     }
+}
+
+/// The same of a service that the plan knows, with the item that it runs by.
+pub fn with_item(mut report: Report, service: ServiceId, item: Option<&str>) -> Report {
+    if let RoleReport::Agent(agent) = &mut report.role {
+        for instance in &mut agent.instances {
+            instance.service_id = service;
+            instance.orphaned = true;
+            instance.item = item.map(|item| StoredItem {
+                json: item.to_owned(),
+                sha256: item.to_owned(),
+            });
+        }
+    }
+    report
 }
 
 /// The report of a node that has applied a feed up to a position.

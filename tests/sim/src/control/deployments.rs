@@ -4,17 +4,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use control_plane::{
-    feed::{
-        instance::item_id,
-        route::{Changes, service_item_id},
-    },
     reconcile::deployments::{
         decide::{Edges, Progress, Seen, View, decide},
         draining::Older,
     },
     store::{
         deployment::{Build, Deployment},
-        feed::Change,
         placement::Release,
     },
 };
@@ -23,10 +18,10 @@ use domain::{
         Source,
         machine::{Effect, Outcome, State, Step as At},
     },
-    id::{BuildId, DeploymentId, ReleaseId, ServiceId},
+    id::{BuildId, DeploymentId, ReleaseId},
     quantity::Span,
 };
-use protocol::feed::{DropCause, FeedName};
+use protocol::feed::DropCause;
 
 use super::{Prepared, Task};
 use crate::{clock::SECOND, fault::Fault, trace::Note, world::World};
@@ -180,7 +175,7 @@ impl World {
             Effect::Adopt => {
                 self.tables.adopt(deployment.id);
                 self.tables.begin_late_time(deployment.service, self.now);
-                self.let_go_of_orphans(deployment.service);
+                self.let_go_of_orphans(deployment.service, DropCause::Deployment);
                 self.evaluate(deployment.service);
             }
             Effect::Abandon => self.abandon(deployment),
@@ -221,30 +216,6 @@ impl World {
         };
         self.tables.releases.insert(id, Arc::new(release));
         id
-    }
-
-    fn let_go_of_orphans(&mut self, service: ServiceId) {
-        let let_go = |id: String| Change::LetGo {
-            id,
-            cause: DropCause::Deployment,
-        };
-        let mut changes = Changes::new();
-        for ((node, instance), of) in &self.tables.orphans {
-            if *of == service {
-                let of_node = changes.entry(FeedName::Node(*node)).or_default();
-                of_node.push(let_go(item_id(*instance)));
-            }
-        }
-        if self.fault != Some(Fault::OrphanedRoutesStay) {
-            for feed in self.tables.kept_routes(service) {
-                let of_region = changes.entry(feed).or_default();
-                of_region.push(let_go(service_item_id(service)));
-            }
-        }
-        self.tables.write_feeds(changes);
-        if self.tables.edges_are_of_this_epoch() {
-            self.let_go.insert(service, self.tables.platform.epoch);
-        }
     }
 
     fn abandon(&mut self, deployment: &Deployment) {

@@ -19,7 +19,7 @@ use domain::{
 use protocol::feed::FeedName;
 use scheduler::{Evaluation, Exhausted, Liveness, Placement, Plan, Snapshot};
 
-use super::{Prepared, Task};
+use super::{Prepared, Task, orphans::Adoption};
 use crate::{
     fault::Fault,
     table::{Claim, NewInstance},
@@ -38,11 +38,17 @@ pub struct Answer {
     locked: u64,
     service: Option<Service>,
     releases: Vec<Release>,
+    adoptions: Vec<Adoption>,
     plan: Plan,
 }
 
 impl World {
     pub(super) fn turn_evaluations(&mut self, replica: usize) {
+        // After a restore agents say first what they run.
+        let waits = self.fault != Some(Fault::OrphansNotWaitedFor);
+        if waits && self.tables.is_settling(self.now) {
+            return;
+        }
         for service in self.tables.revive_evaluations(false, self.now) {
             self.evaluate(service);
         }
@@ -68,6 +74,7 @@ impl World {
             locked,
             service: None,
             releases: Vec::new(),
+            adoptions: Vec::new(),
             plan: Plan::default(),
         };
         let Some(service) = service else {
@@ -83,10 +90,13 @@ impl World {
         };
         let replicas: BTreeMap<Name, u32> = self.tables.replicas(&service.spec);
         self.checker.wanted(service.id, &replicas);
+        let releases = &answer.releases;
+        answer.adoptions = self.adoptions(&service, releases, &replicas, &mut snapshot);
         let mut question = question(&service, &answer.releases, &replicas);
         self.mistake(&mut snapshot, &mut question);
         answer.plan = scheduler::plan(&snapshot, &question);
         self.checker.planned(&self.tables, &answer.plan);
+        self.check_adoptions(&answer.adoptions, &answer.plan);
         answer.service = Some(service);
         answer
     }
@@ -112,7 +122,7 @@ impl World {
         }
     }
 
-    pub(super) fn commit_answer(&mut self, replica: usize, answer: Answer) {
+    pub(super) fn commit_answer(&mut self, replica: usize, mut answer: Answer) {
         let claim = answer.claim;
         if !self.lock(replica, claim.service, answer.locked) {
             // It would have waited for the row, and read what is there now.
@@ -126,6 +136,7 @@ impl World {
                 self.tables.take_down(service.id);
                 self.write_routes(service.id);
             }
+            self.adopt_orphans(std::mem::take(&mut answer.adoptions));
             self.write_plan(service, &answer);
         }
         self.tables.finish_evaluation(claim, shortages, self.now);

@@ -94,7 +94,7 @@ impl World {
         }
         self.note(Note::Gone(going.id));
         self.checker.told(going.id);
-        self.checker.placed(&self.tables, going.node);
+        self.checker.reserved(&self.tables, going.node);
         let change = Change::Delete {
             id: item_id(going.id),
             cause: drop_cause(&going.cause),

@@ -4,6 +4,7 @@
 mod deployments;
 mod evaluations;
 mod going;
+mod orphans;
 mod platform;
 mod routes;
 mod serve;
@@ -42,17 +43,19 @@ pub enum Task {
     PlatformRoutes,
     Instances,
     Nodes,
+    Orphans,
 }
 
 impl Task {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Evaluations,
         Self::Deployments,
         Self::Routes,
         Self::PlatformRoutes,
         Self::Instances,
         Self::Nodes,
+        Self::Orphans,
     ];
 
     /// Without a wake-up it runs this often.
@@ -60,7 +63,7 @@ impl Task {
         match self {
             Self::Nodes => SECOND,
             Self::Evaluations | Self::Deployments | Self::Instances => 2 * SECOND,
-            Self::Routes | Self::PlatformRoutes => 5 * SECOND,
+            Self::Routes | Self::PlatformRoutes | Self::Orphans => 5 * SECOND,
         }
     }
 
@@ -72,6 +75,7 @@ impl Task {
             Self::PlatformRoutes => "reconcile/platform_routes",
             Self::Instances => "reconcile/instances",
             Self::Nodes => "reconcile/nodes",
+            Self::Orphans => "reconcile/orphans",
         }
     }
 }
@@ -223,6 +227,7 @@ impl World {
             Task::PlatformRoutes => self.turn_platform_routes(),
             Task::Instances => self.turn_instances(replica),
             Task::Nodes => self.turn_nodes(),
+            Task::Orphans => self.turn_orphans(),
         }
         self.after_commit();
     }

@@ -154,6 +154,11 @@ impl World {
         self.note(Note::Report(peer, report.sequence));
         let epoch = self.tables.platform.epoch;
         self.checker.acknowledged(epoch, &report.feeds);
+        if noticed.orphans {
+            for service in self.tables.services_of_orphans(node) {
+                self.evaluate(service);
+            }
+        }
         if noticed.applied || noticed.instances {
             self.wake(Task::Deployments);
             self.wake(Task::Instances);
@@ -164,7 +169,7 @@ impl World {
         if noticed.address {
             self.wake(Task::PlatformRoutes);
         }
-        if noticed.capacity {
+        if noticed.capacity || noticed.orphans {
             self.wake(Task::Evaluations);
         }
         let feeds = report.feeds.iter().map(|commit| &commit.feed);

@@ -6,10 +6,10 @@ use protocol::feed::FeedName;
 use super::Tables;
 
 impl Tables {
-    /// Remembers the highest position that was shown.
+    /// Remembers the highest position that was shown, if it is of no epoch that is over.
     pub fn show(&mut self, feed: &FeedName, position: Position) {
         let shown = self.platform.shown.as_ref().map(|(_, shown)| *shown);
-        if shown < Some(position) {
+        if shown < Some(position) && self.platform.epoch <= position.epoch {
             self.platform.shown = Some((feed.clone(), position));
         }
     }
@@ -19,6 +19,7 @@ impl Tables {
         let shown = self.platform.shown.take();
         let shown = shown.map_or(self.platform.epoch, |(_, position)| position.epoch);
         self.platform.epoch = self.epoch_after(self.platform.epoch.max(shown));
+        self.platform.epoch_since = self.clock;
         self.platform.epoch
     }
 
@@ -37,6 +38,7 @@ impl Tables {
         self.platform.timeline = Some(self.timeline);
         if stored.is_some() {
             self.platform.epoch = self.epoch_after(self.platform.epoch);
+            self.platform.epoch_since = self.clock;
             self.begun = Some(self.platform.epoch);
             self.written = self.feeds.keys().cloned().collect();
         }

@@ -10,6 +10,7 @@ use domain::generation::{Generation, Position};
 use protocol::feed::{DropCause, FeedName, digest::Document};
 
 use super::Tables;
+use crate::clock::Millis;
 
 /// A feed.
 #[derive(Debug, Clone)]
@@ -19,7 +20,15 @@ pub struct FeedRow {
     pub document: Document,
     /// In which generation each item came.
     generations: BTreeMap<String, i64>,
-    tombstones: BTreeMap<String, (i64, DropCause)>,
+    tombstones: BTreeMap<String, Tombstone>,
+}
+
+/// What is left of an item.
+#[derive(Debug, Clone, Copy)]
+struct Tombstone {
+    generation: i64,
+    cause: DropCause,
+    at: Millis,
 }
 
 impl Default for FeedRow {
@@ -49,6 +58,7 @@ impl Tables {
     }
 
     fn write_feed(&mut self, feed: &FeedName, changes: Vec<Change>) -> i64 {
+        let now = self.clock;
         let row = self.feeds.entry(feed.clone()).or_default();
         let last: BTreeMap<String, Change> = changes
             .into_iter()
@@ -63,7 +73,9 @@ impl Tables {
         }
         let row = Arc::make_mut(row);
         row.generation += 1;
-        effective.into_iter().for_each(|change| row.apply(change));
+        effective
+            .into_iter()
+            .for_each(|change| row.apply(change, now));
         row.digest = row.document.digest();
         self.written.insert(feed.clone());
         row.generation
@@ -108,12 +120,13 @@ impl Tables {
         let items = newer
             .filter_map(|(id, _)| Some((id.clone(), row.document.get(id)?.clone())))
             .collect();
-        let gone = row.tombstones.iter().filter(|(_, (at, _))| *at > after);
+        let gone = row.tombstones.iter();
+        let gone = gone.filter(|(_, tombstone)| tombstone.generation > after);
         Changes {
             head,
             full,
             items,
-            deleted: gone.map(|(id, (_, cause))| (id.clone(), *cause)).collect(),
+            deleted: gone.map(|(id, left)| (id.clone(), left.cause)).collect(),
             secrets: Vec::new(),
         }
     }
@@ -140,7 +153,7 @@ impl FeedRow {
         }
     }
 
-    fn apply(&mut self, change: Change) {
+    fn apply(&mut self, change: Change, at: Millis) {
         match change {
             Change::Put { id, item, .. } => {
                 self.document.put(&id, item);
@@ -150,9 +163,21 @@ impl FeedRow {
             Change::Delete { id, cause } | Change::LetGo { id, cause } => {
                 self.document.delete(&id);
                 self.generations.remove(&id);
-                self.tombstones.insert(id, (self.generation, cause));
+                let tombstone = Tombstone {
+                    generation: self.generation,
+                    cause,
+                    at,
+                };
+                self.tombstones.insert(id, tombstone);
             }
         }
+    }
+
+    /// In which generation and when an item left that is not there.
+    #[must_use]
+    pub fn gone(&self, id: &str) -> Option<(i64, Millis)> {
+        let tombstone = self.tombstones.get(id)?;
+        Some((tombstone.generation, tombstone.at))
     }
 
     /// In which generation an item came.

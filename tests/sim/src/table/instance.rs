@@ -14,7 +14,7 @@ use domain::{
 use protocol::feed::FeedName;
 use scheduler::Amount;
 
-use super::Tables;
+use super::{NewInstance, Tables};
 use crate::clock::{self, Millis};
 
 /// An instance with its status.
@@ -59,6 +59,28 @@ impl Default for Status {
             exit_code: None,
             problem: None,
             reported_at: None,
+        }
+    }
+}
+
+impl InstanceRow {
+    /// One that shall run, and of which nothing was reported yet.
+    #[must_use]
+    pub fn new(new: NewInstance, region: Name) -> Self {
+        Self {
+            id: new.id,
+            service: new.service,
+            deployment: new.deployment,
+            release: new.release,
+            node: new.node,
+            region,
+            amount: new.amount,
+            desired: Desired::Run,
+            stop_cause: None,
+            unrouted: None,
+            unrouted_at: None,
+            stopped: false,
+            status: Status::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ mod fence;
 mod instance;
 mod lease;
 mod liveness;
+mod orphan;
 mod placement;
 mod platform_route;
 mod report;
@@ -18,6 +19,7 @@ pub use deployment::DeploymentRow;
 pub use evaluation::{Claim, EvaluationRow, EvaluationState};
 pub use feed::FeedRow;
 pub use instance::{InstanceRow, Status};
+pub use orphan::{OrphanRow, SETTLING};
 pub use placement::NewInstance;
 pub use report::Noticed;
 
@@ -55,7 +57,7 @@ pub struct Tables {
     pub node_feeds: BTreeMap<(NodeId, FeedName), Position>,
     /// Items that a node keeps although its feed lacks them.
     pub held_drops: BTreeMap<(NodeId, FeedName), u64>,
-    pub orphans: BTreeMap<(NodeId, InstanceId), ServiceId>,
+    pub orphans: BTreeMap<(NodeId, InstanceId), OrphanRow>,
     pub feeds: BTreeMap<FeedName, Arc<FeedRow>>,
     pub leases: BTreeMap<String, LeaseRow>,
     pub evaluations: BTreeMap<EvaluationId, EvaluationRow>,
@@ -75,6 +77,7 @@ pub struct Tables {
 #[derive(Debug, Clone, Default)]
 pub struct Platform {
     pub epoch: Epoch,
+    pub epoch_since: Millis,
     /// The highest position that a node has seen and this database has not.
     pub shown: Option<(FeedName, Position)>,
     /// Of the server, as it was stored.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use domain::{
     id::{DeploymentId, InstanceId, NodeId, ReleaseId, ServiceId},
-    instance::{Desired, State},
+    instance::State,
 };
 use scheduler::{Amount, Instance, Liveness, Node, Phase};
 
-use super::{InstanceRow, NodeRow, Status, Tables};
+use super::{InstanceRow, NodeRow, Tables};
 use crate::clock::Millis;
 
 impl Tables {
@@ -75,27 +75,13 @@ impl Tables {
             return false;
         }
         node.reserved = reserved;
-        let row = InstanceRow {
-            id: new.id,
-            service: new.service,
-            deployment: new.deployment,
-            release: new.release,
-            node: new.node,
-            region: node.region.clone(),
-            amount: new.amount,
-            desired: Desired::Run,
-            stop_cause: None,
-            unrouted: None,
-            unrouted_at: None,
-            stopped: false,
-            status: Status::default(),
-        };
+        let row = InstanceRow::new(new, node.region.clone());
         self.instances.insert(new.id, row);
         true
     }
 }
 
-/// What [`Tables::place`] makes.
+/// What [`Tables::place`] makes, or [`Tables::take_back`].
 #[derive(Debug, Clone, Copy)]
 pub struct NewInstance {
     pub id: InstanceId,

@@ -1,7 +1,7 @@
 //! A node's report into the columns of observation.
 
 use domain::{deployment::machine::Failure, id::NodeId};
-use protocol::report::{AgentReport, InstanceReport, Report, RoleReport};
+use protocol::report::{InstanceReport, Report, RoleReport};
 use scheduler::Amount;
 
 use super::{NodeStatus, Status, Tables};
@@ -19,6 +19,8 @@ pub struct Noticed {
     pub address: bool,
     pub applied: bool,
     pub instances: bool,
+    /// It runs what the plan does not know.
+    pub orphans: bool,
 }
 
 impl Tables {
@@ -27,7 +29,7 @@ impl Tables {
         let mut noticed = self.store_status(node, report, now)?;
         noticed.applied = self.store_commits(node, report);
         if let RoleReport::Agent(agent) = &report.role {
-            self.store_orphans(node, agent);
+            noticed.orphans = self.store_orphans(node, agent);
             noticed.instances = self.store_instances(node, &agent.instances, now);
             noticed.address |= self.lift_fence(node, agent);
         }
@@ -90,18 +92,6 @@ impl Tables {
             changed |= before != Some(commit.position());
         }
         changed
-    }
-
-    fn store_orphans(&mut self, node: NodeId, agent: &AgentReport) {
-        let reported = || agent.instances.iter().filter(|instance| instance.orphaned);
-        self.orphans.retain(|(of, instance), _| {
-            *of != node || reported().any(|report| report.id == *instance)
-        });
-        for report in reported() {
-            if !self.instances.contains_key(&report.id) {
-                self.orphans.insert((node, report.id), report.service_id);
-            }
-        }
     }
 
     /// Only instances that the plan has on this node are touched, and a state never goes back.

@@ -1,6 +1,7 @@
 //! The model's tables pass the suite that PostgreSQL passes.
 
 mod liveness;
+mod orphan;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -65,6 +66,7 @@ impl Model {
 
     fn tick(&mut self) -> clock::Millis {
         self.now += 1;
+        self.tables.clock = self.now;
         self.now
     }
 }
@@ -202,6 +204,7 @@ impl Tables for Model {
     }
 
     async fn write(&mut self, feed: &FeedName, changes: &[Item<'_>]) -> Position {
+        self.tick();
         let changes = changes.iter().map(change).collect();
         let changes = BTreeMap::from([(feed.clone(), changes)]);
         self.tables.write_feeds(changes)[feed]
@@ -276,6 +279,7 @@ impl Tables for Model {
     }
 
     async fn restored(&mut self) -> Epoch {
+        self.tick();
         self.tables.restored()
     }
 }

@@ -107,6 +107,24 @@ fn keeping_the_routes_to_orphans_is_found() {
 }
 
 #[test]
+fn taking_every_orphan_back_is_found() {
+    is_found_in(
+        Scenario::restores,
+        Fault::EveryOrphanTaken,
+        &[Invariant::Adoption],
+    );
+}
+
+#[test]
+fn placing_before_agents_have_said_what_they_run_is_found() {
+    is_found_in(
+        Scenario::restores,
+        Fault::OrphansNotWaitedFor,
+        &[Invariant::Adoption],
+    );
+}
+
+#[test]
 fn replacing_what_must_be_alone_is_found() {
     // A cut that lasts for longer than it takes to be lost is rare, and so are services that must be alone.
     let history = |seed| Scenario {

@@ -60,8 +60,9 @@ fn every_seed_keeps_every_promise() {
     let slowest = rested.iter().max().copied().unwrap_or_default();
     let answered: u64 = outcomes.iter().map(|o| o.answered).sum();
     let failed: u64 = outcomes.iter().map(|o| o.failed).sum();
+    let adopted: u64 = outcomes.iter().map(|o| o.adopted).sum();
     println!(
-        "{} seeds, {} broken; slowest at rest after {slowest} ms; {failed} of {} requests failed",
+        "{} seeds, {} broken; slowest at rest after {slowest} ms; {failed} of {} requests failed; {adopted} orphans taken back",
         outcomes.len(),
         broken.len(),
         answered + failed
@@ -93,6 +94,18 @@ fn half_a_region_that_cant_be_seen_runs_on() {
         assert!(outcome.violation.is_none(), "{outcome}");
         assert!(outcome.rested_after.is_some(), "{outcome}");
     }
+}
+
+#[test]
+fn what_a_restored_database_has_forgotten_is_taken_back() {
+    let mut adopted = 0;
+    for seed in 0..8 {
+        let outcome = run(&Scenario::restores(seed));
+        assert!(outcome.violation.is_none(), "{outcome}");
+        assert!(outcome.rested_after.is_some(), "{outcome}");
+        adopted += outcome.adopted;
+    }
+    assert!(adopted > 0, "nothing was forgotten");
 }
 
 #[test]

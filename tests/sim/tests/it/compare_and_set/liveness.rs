@@ -136,6 +136,7 @@ impl Model {
 impl Nodes for Model {
     async fn pass(&mut self, time: Duration) {
         self.now += millis(time);
+        self.tables.clock = self.now;
     }
 
     async fn look(&mut self) {
