@@ -12,7 +12,7 @@ use protocol::feed::FeedName;
 use scheduler::Liveness;
 use testkit::compare_and_set::{
     agent_report, applied,
-    liveness::{LATE_AFTER, Nodes, Standing},
+    liveness::{LATE_AFTER, Nodes},
 };
 
 use super::Postgres;
@@ -43,14 +43,9 @@ impl Nodes for Postgres {
         tx.commit().await.unwrap();
     }
 
-    async fn standing(&mut self, node: NodeId) -> Standing {
+    async fn liveness(&mut self, node: NodeId) -> Liveness {
         let nodes = placement::nodes(&mut self.begin().await).await.unwrap();
-        match nodes.iter().find(|n| n.id == node).unwrap().liveness {
-            Liveness::Punctual => Standing::Punctual,
-            Liveness::Late => Standing::Late,
-            Liveness::Lost => Standing::Lost,
-            Liveness::Gone => Standing::Gone,
-        }
+        nodes.iter().find(|n| n.id == node).unwrap().liveness
     }
 
     async fn is_disturbed(&mut self, service: ServiceId) -> bool {

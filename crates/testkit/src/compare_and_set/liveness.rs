@@ -9,21 +9,9 @@ use domain::{
     instance::State,
 };
 use protocol::feed::FeedName;
+use scheduler::Liveness;
 
 use super::{Item, Tables};
-
-/// How a node stands, as the scheduler sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// It reports.
-    Punctual,
-    /// Silent: nothing new is placed on it.
-    Late,
-    /// Silent for so long that what it runs is needed elsewhere.
-    Lost,
-    /// An operator has declared it dead.
-    Gone,
-}
 
 /// After so much silence a node is late; lost after 75 s more.
 pub const LATE_AFTER: Duration = Duration::from_secs(45);
@@ -35,8 +23,8 @@ pub trait Nodes: Tables {
     async fn pass(&mut self, time: Duration);
     /// A replica says that it could store reports just now, and marks those that were silent for [`LATE_AFTER`].
     async fn look(&mut self);
-    /// How a node stands.
-    async fn standing(&mut self, node: NodeId) -> Standing;
+    /// How a node stands, as the scheduler sees it.
+    async fn liveness(&mut self, node: NodeId) -> Liveness;
     /// Whether the scheduler has to look at a service.
     async fn is_disturbed(&mut self, service: ServiceId) -> bool;
     /// An operator declares a node dead; whether that may be.
@@ -80,23 +68,23 @@ async fn listen_after(tables: &mut impl Nodes, pause: u64) {
 async fn silence(tables: &mut impl Nodes) {
     let node = tables.node(1_000).await;
     listen(tables, 34).await;
-    assert_eq!(tables.standing(node).await, Standing::Punctual);
+    assert_eq!(tables.liveness(node).await, Liveness::Punctual);
     listen(tables, 20).await;
-    assert_eq!(tables.standing(node).await, Standing::Late);
+    assert_eq!(tables.liveness(node).await, Liveness::Late);
     listen(tables, 50).await;
-    assert_eq!(tables.standing(node).await, Standing::Late, "not for long");
+    assert_eq!(tables.liveness(node).await, Liveness::Late, "not for long");
     listen(tables, 40).await;
-    assert_eq!(tables.standing(node).await, Standing::Lost);
+    assert_eq!(tables.liveness(node).await, Liveness::Lost);
     assert!(tables.report(node, "first", 2, &[]).await);
     assert_eq!(
-        tables.standing(node).await,
-        Standing::Punctual,
+        tables.liveness(node).await,
+        Liveness::Punctual,
         "it is back"
     );
     listen(tables, 34).await;
     assert_eq!(
-        tables.standing(node).await,
-        Standing::Punctual,
+        tables.liveness(node).await,
+        Liveness::Punctual,
         "as at first"
     );
 }
@@ -109,19 +97,19 @@ async fn pauses(tables: &mut impl Nodes) {
     let punctual = tables.node(1_000).await;
 
     listen_after(tables, 600).await;
-    expect(tables, lost, Standing::Lost, "it was before").await;
-    expect(tables, late, Standing::Late, "spared").await;
-    expect(tables, punctual, Standing::Punctual, "spared").await;
+    expect(tables, lost, Liveness::Lost, "it was before").await;
+    expect(tables, late, Liveness::Late, "spared").await;
+    expect(tables, punctual, Liveness::Punctual, "spared").await;
     listen(tables, 60).await;
-    expect(tables, late, Standing::Late, "counted anew").await;
-    expect(tables, punctual, Standing::Punctual, "twice as long").await;
+    expect(tables, late, Liveness::Late, "counted anew").await;
+    expect(tables, punctual, Liveness::Punctual, "twice as long").await;
     listen(tables, 50).await;
-    expect(tables, late, Standing::Lost, "for long enough").await;
-    expect(tables, punctual, Standing::Late, "for long enough").await;
+    expect(tables, late, Liveness::Lost, "for long enough").await;
+    expect(tables, punctual, Liveness::Late, "for long enough").await;
 }
 
-async fn expect(tables: &mut impl Nodes, node: NodeId, standing: Standing, why: &str) {
-    assert_eq!(tables.standing(node).await, standing, "{why}");
+async fn expect(tables: &mut impl Nodes, node: NodeId, liveness: Liveness, why: &str) {
+    assert_eq!(tables.liveness(node).await, liveness, "{why}");
 }
 
 /// While it is not known which database is the true one, nobody listens and nothing is given up.
@@ -138,18 +126,18 @@ async fn guarded(tables: &mut impl Nodes) {
         ..here
     };
     tables.show(&feed, ahead).await;
-    assert_eq!(tables.standing(lost).await, Standing::Late, "not given up");
+    assert_eq!(tables.liveness(lost).await, Liveness::Late, "not given up");
     listen(tables, 300).await;
-    assert_eq!(tables.standing(late).await, Standing::Late);
-    assert_eq!(tables.standing(punctual).await, Standing::Punctual);
+    assert_eq!(tables.liveness(late).await, Liveness::Late);
+    assert_eq!(tables.liveness(punctual).await, Liveness::Punctual);
     tables.restored().await;
     tables.look().await;
-    assert_eq!(tables.standing(lost).await, Standing::Lost, "as before");
-    assert_eq!(tables.standing(late).await, Standing::Late, "spared");
+    assert_eq!(tables.liveness(lost).await, Liveness::Lost, "as before");
+    assert_eq!(tables.liveness(late).await, Liveness::Late, "spared");
     listen(tables, 60).await;
-    assert_eq!(tables.standing(punctual).await, Standing::Punctual, "twice");
+    assert_eq!(tables.liveness(punctual).await, Liveness::Punctual, "twice");
     listen(tables, 50).await;
-    assert_eq!(tables.standing(punctual).await, Standing::Late);
+    assert_eq!(tables.liveness(punctual).await, Liveness::Late);
 }
 
 async fn disturbances(tables: &mut impl Nodes) {
@@ -182,26 +170,26 @@ async fn fences(tables: &mut impl Nodes) {
     listen(tables, 60).await;
     assert!(tables.stop_fenced().await.is_empty(), "nobody said so");
     assert!(tables.fence(node).await);
-    assert_eq!(tables.standing(node).await, Standing::Gone);
+    assert_eq!(tables.liveness(node).await, Liveness::Gone);
     assert_eq!(tables.stop_fenced().await, [instance]);
     assert!(tables.stop_fenced().await.is_empty(), "told once");
 
     let runs = [(instance, State::Running)];
     tables.report_applied(node, 3, newest, &runs).await;
-    assert_eq!(tables.standing(node).await, Standing::Gone, "it runs on");
+    assert_eq!(tables.liveness(node).await, Liveness::Gone, "it runs on");
     tables.report_applied(node, 4, newest, &[]).await;
-    let standing = tables.standing(node).await;
-    assert_eq!(standing, Standing::Gone, "its end is not in the plan yet");
+    let liveness = tables.liveness(node).await;
+    assert_eq!(liveness, Liveness::Gone, "its end is not in the plan yet");
     tables.gone(instance).await;
     tables.report_applied(node, 5, before, &[]).await;
-    let standing = tables.standing(node).await;
+    let liveness = tables.liveness(node).await;
     assert_eq!(
-        standing,
-        Standing::Gone,
+        liveness,
+        Liveness::Gone,
         "it has not read that it shall end"
     );
     tables.report_applied(node, 6, newest, &[]).await;
-    assert_eq!(tables.standing(node).await, Standing::Punctual, "let in");
+    assert_eq!(tables.liveness(node).await, Liveness::Punctual, "let in");
     let placed = tables.place(deployment, node, 100).await;
     assert_eq!(placed, None, "and cordoned");
 }

@@ -16,7 +16,7 @@ use scheduler::Liveness;
 use sim::clock::{Millis, SECOND};
 use testkit::compare_and_set::{
     agent_report, applied,
-    liveness::{LATE_AFTER, Nodes, Standing, suite},
+    liveness::{LATE_AFTER, Nodes, suite},
 };
 
 use super::Model;
@@ -155,14 +155,9 @@ impl Nodes for Model {
         self.mistake_after(before, now);
     }
 
-    async fn standing(&mut self, node: NodeId) -> Standing {
+    async fn liveness(&mut self, node: NodeId) -> Liveness {
         let nodes = self.tables.scheduler_nodes(self.now);
-        match nodes.iter().find(|n| n.id == node).unwrap().liveness {
-            Liveness::Punctual => Standing::Punctual,
-            Liveness::Late => Standing::Late,
-            Liveness::Lost => Standing::Lost,
-            Liveness::Gone => Standing::Gone,
-        }
+        nodes.iter().find(|n| n.id == node).unwrap().liveness
     }
 
     async fn is_disturbed(&mut self, service: ServiceId) -> bool {
