@@ -45,7 +45,8 @@ pub struct Applied {
     pub region: Option<Commit>,
 }
 
-type Good<T> = BTreeMap<Arc<str>, Arc<Entry<T>>>;
+/// Items that can be used, by id.
+pub type Good<T> = BTreeMap<Arc<str>, Arc<Entry<T>>>;
 /// Certificates by item, with the entry they were loaded from.
 type Loaded = BTreeMap<Arc<str>, (Arc<Entry<GlobalRouteItem>>, Arc<Certificate>)>;
 
@@ -174,7 +175,11 @@ impl Applier {
         global: &FeedState<GlobalRouteItem>,
         region: &FeedState<RegionRouteItem>,
     ) -> usize {
-        let (good, refused) = self.good_items(global);
+        let (good, refused) = good_items(global, &self.global);
+        for id in &refused {
+            tracing::error!(item = %id, "a route is refused: its host name is none; the last good one serves on");
+            self.state.metrics.item_refused("routes/global");
+        }
         self.global = good;
         let global: Vec<_> = self.global.values().map(|entry| &entry.item).collect();
         let region: Vec<_> = region.items.values().map(|entry| &entry.item).collect();
@@ -187,26 +192,7 @@ impl Applier {
         self.state.metrics.routed("endpoints", table.endpoints());
         self.state.routes.store(Arc::new(table));
         self.state.endpoints_changed();
-        refused
-    }
-
-    /// What can be used, and how many can't.
-    fn good_items(&self, global: &FeedState<GlobalRouteItem>) -> (Good<GlobalRouteItem>, usize) {
-        let mut good = BTreeMap::new();
-        let mut refused = 0;
-        for (id, entry) in &global.items {
-            if is_good(&entry.item) {
-                good.insert(Arc::clone(id), Arc::clone(entry));
-                continue;
-            }
-            tracing::error!(item = %id, "a route is refused: its host name is none; the last good one serves on");
-            self.state.metrics.item_refused("routes/global");
-            refused += 1;
-            if let Some(last_good) = self.global.get(id) {
-                good.insert(Arc::clone(id), Arc::clone(last_good));
-            }
-        }
-        (good, refused)
+        refused.len()
     }
 
     fn measure(&self, applied: &Applied) {
@@ -243,6 +229,27 @@ fn trace_change(item: &RegionRouteItem, before: &RouteTable) {
             "a deployment's routes are applied"
         );
     });
+}
+
+/// What can be used, with the last good one in the place of what can't; and the ids of what can't.
+#[must_use]
+pub fn good_items(
+    global: &FeedState<GlobalRouteItem>,
+    last: &Good<GlobalRouteItem>,
+) -> (Good<GlobalRouteItem>, Vec<Arc<str>>) {
+    let mut good = BTreeMap::new();
+    let mut refused = Vec::new();
+    for (id, entry) in &global.items {
+        if is_good(&entry.item) {
+            good.insert(Arc::clone(id), Arc::clone(entry));
+            continue;
+        }
+        refused.push(Arc::clone(id));
+        if let Some(last_good) = last.get(id) {
+            good.insert(Arc::clone(id), Arc::clone(last_good));
+        }
+    }
+    (good, refused)
 }
 
 fn is_good(item: &GlobalRouteItem) -> bool {
