@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{id::NodeId, name::Name, ring::Ring};
 use protocol::{
-    feed::{DropCause, FeedName, digest::Rendered},
+    feed::{DropCause, FeedName, SecretRef, digest::Rendered},
     item::{
         AgentItem, CertificateItem, DeniedItem, EdgeItem, GlobalRouteItem, NodeItem,
         RegionRouteItem,
@@ -45,13 +45,14 @@ pub struct View<'a> {
 pub fn changes(view: &View<'_>, rings: &Rings) -> Result<Changes, Error> {
     let mut changes = Changes::new();
     for ring in rings.versions.keys() {
-        let of_global = global(view, rings, *ring)?;
-        changes.insert(FeedName::GlobalRoutes(*ring), of_global);
+        changes.entry(FeedName::GlobalRoutes(*ring)).or_default();
         for region in view.regions {
-            let of_region = agents(view, rings, *ring, region)?;
-            changes.insert(FeedName::RegionRoutes(region.clone(), *ring), of_region);
+            let of_region = FeedName::RegionRoutes(region.clone(), *ring);
+            changes.entry(of_region).or_default();
         }
     }
+    global(view, rings, &mut changes)?;
+    agents(view, rings, &mut changes)?;
     for (feed, id) in stale(view, &changes) {
         changes.entry(feed).or_default().push(delete(id));
     }
@@ -59,44 +60,46 @@ pub fn changes(view: &View<'_>, rings: &Rings) -> Result<Changes, Error> {
     Ok(changes)
 }
 
-fn global(view: &View<'_>, rings: &Rings, ring: Ring) -> Result<Vec<Change>, Error> {
-    let put = |id, item| rings.put(ring, id, &RouteItem::Global(item));
-    let edges = view.edges.iter().map(|edge| {
+fn global(view: &View<'_>, rings: &Rings, changes: &mut Changes) -> Result<(), Error> {
+    let tier = FeedName::GlobalRoutes(Ring::All);
+    let mut put = |id: String, item, secrets: &[SecretRef]| {
+        let item = RouteItem::Global(item);
+        rings.put(changes, &tier, &id, (&item, secrets))
+    };
+    for edge in view.edges {
         let id = format!("edge/{}", edge.node_id);
-        put(id, GlobalRouteItem::Edge(edge.clone()))
-    });
-    let denied = view
-        .denied
-        .iter()
-        .map(|item| put(denied_id(item), GlobalRouteItem::Denied(*item)));
-    let certificates = view.certificates.iter();
-    let certificates = certificates.map(|one| certificate(rings, ring, one));
-    edges.chain(certificates).chain(denied).collect()
+        put(id, GlobalRouteItem::Edge(edge.clone()), &[])?;
+    }
+    for one in view.certificates {
+        let (item, key) = certificate(one);
+        put(format!("certificate/{}", one.id), item, &[key])?;
+    }
+    for item in view.denied {
+        put(denied_id(item), GlobalRouteItem::Denied(*item), &[])?;
+    }
+    Ok(())
 }
 
-fn certificate(rings: &Rings, ring: Ring, certificate: &Certificate) -> Result<Change, Error> {
+fn certificate(certificate: &Certificate) -> (GlobalRouteItem, SecretRef) {
     let key = SecretKey::Certificate(certificate.id).at(certificate.key_version);
-    let item = RouteItem::Global(GlobalRouteItem::Certificate(CertificateItem {
+    let item = GlobalRouteItem::Certificate(CertificateItem {
         id: certificate.id,
         names: certificate.names.clone(),
         chain: certificate.chain_pem.clone(),
         key: key.clone(),
-    }));
-    Ok(Change::Put {
-        id: format!("certificate/{}", certificate.id),
-        item: rings.render(ring, &item)?,
-        secrets: vec![key],
-    })
+    });
+    (item, key)
 }
 
-fn agents(view: &View<'_>, rings: &Rings, ring: Ring, region: &Name) -> Result<Vec<Change>, Error> {
-    let here = view.agents.iter().filter(|(of, _)| of == region);
-    here.map(|(_, agent)| {
+fn agents(view: &View<'_>, rings: &Rings, changes: &mut Changes) -> Result<(), Error> {
+    let known = |(region, _): &&(Name, AgentItem)| view.regions.contains(region);
+    for (region, agent) in view.agents.iter().filter(known) {
+        let tier = FeedName::RegionRoutes(region.clone(), Ring::All);
         let id = format!("agent/{}", agent.node_id);
         let item = RouteItem::Region(RegionRouteItem::Agent(agent.clone()));
-        rings.put(ring, id, &item)
-    })
-    .collect()
+        rings.put(changes, &tier, &id, (&item, &[]))?;
+    }
+    Ok(())
 }
 
 /// What routes have and shall not.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::{id::InstanceId, name::Name, ring::Ring};
 use protocol::{
     feed::{
-        DropCause, FeedName,
+        DropCause, FeedName, SecretRef,
         digest::{self, Rendered},
     },
     item::{GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
@@ -57,25 +57,48 @@ pub struct Rings {
 }
 
 impl Rings {
-    /// The item as edges of this ring get it.
+    /// The item as edges of each ring get it, rendered once for those that are at the same version.
     ///
     /// # Errors
     /// When it can't be JSON.
-    pub fn render(&self, ring: Ring, item: &RouteItem) -> Result<Rendered, Error> {
-        let version = self.versions.get(&ring).copied().unwrap_or_default();
+    pub fn render(&self, item: &RouteItem) -> Result<Vec<(Ring, Rendered)>, Error> {
+        let mut versions: BTreeMap<i32, Rendered> = BTreeMap::new();
+        let mut rings = Vec::with_capacity(self.versions.len());
+        for (ring, version) in &self.versions {
+            let rendered = match versions.get(version) {
+                Some(rendered) => rendered.clone(),
+                None => self.render_in(*version, item)?,
+            };
+            versions.insert(*version, rendered.clone());
+            rings.push((*ring, rendered));
+        }
+        Ok(rings)
+    }
+
+    fn render_in(&self, version: i32, item: &RouteItem) -> Result<Rendered, Error> {
         (self.rendering.render)(version, item).map_err(|error| Error::corrupt("item", error))
     }
 
-    /// A put of an item that needs no secret.
+    /// Adds puts of an item to the feeds of all rings.
     ///
     /// # Errors
     /// When it can't be JSON.
-    pub fn put(&self, ring: Ring, id: String, item: &RouteItem) -> Result<Change, Error> {
-        Ok(Change::Put {
-            id,
-            item: self.render(ring, item)?,
-            secrets: Vec::new(),
-        })
+    pub fn put(
+        &self,
+        changes: &mut Changes,
+        tier: &FeedName,
+        id: &str,
+        (item, secrets): (&RouteItem, &[SecretRef]),
+    ) -> Result<(), Error> {
+        for (ring, item) in self.render(item)? {
+            let of_ring = changes.entry(tier.with_ring(ring)).or_default();
+            of_ring.push(Change::Put {
+                id: id.to_owned(),
+                item,
+                secrets: secrets.to_vec(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -141,12 +164,11 @@ fn is_of(feed: &FeedName, region: &Name) -> bool {
 pub fn changes(view: &View<'_>, rings: &Rings) -> Result<Changes, Error> {
     let items = items(view);
     let mut changes = Changes::new();
-    for ring in Ring::ORDER {
-        changes.entry(FeedName::GlobalRoutes(ring)).or_default();
-        for (tier, id, item) in &items {
-            let put = rings.put(ring, id.clone(), item)?;
-            changes.entry(tier.with_ring(ring)).or_default().push(put);
-        }
+    for ring in rings.versions.keys() {
+        changes.entry(FeedName::GlobalRoutes(*ring)).or_default();
+    }
+    for (tier, id, item) in &items {
+        rings.put(&mut changes, tier, id, (item, &[]))?;
     }
     let held = view.held();
     for (feed, id) in view.existing {
