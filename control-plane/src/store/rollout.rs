@@ -1,5 +1,5 @@
 //! The rollout of a new version of rendering: where each ring stands, how its edges fare, and the
-//! steps, each a compare-and-set on the version that was seen.
+//! steps, each taken while [`hold`] keeps the rollout as it was seen.
 
 use std::collections::BTreeMap;
 
@@ -249,11 +249,41 @@ async fn applied(
     .await?)
 }
 
-/// A newer program is there: its version begins its way.
-pub async fn start(tx: &mut impl Write, version: i32) -> Result<(), Error> {
+/// Whether nobody has taken a step that changed the rollout since it was seen; then nobody does before the
+/// transaction's end. A replica that slept between what it saw and what it does must not give out what was
+/// stopped meanwhile.
+pub async fn hold(tx: &mut SystemTx, seen: &Rollout) -> Result<bool, Error> {
+    let held: Option<bool> = sqlx::query_scalar(
+        "select true from rollout where version = $1 and state = $2 and since = $3 for update",
+    )
+    .bind(seen.version)
+    .bind(seen.state.as_str())
+    .bind(seen.since)
+    .fetch_optional(tx.executor())
+    .await?;
+    Ok(held.is_some())
+}
+
+/// A newer program is there: its version begins its way, from what every ring had. Rings that have an older
+/// one that is not through go back first, so that no edge is compared with how it fared by that.
+pub async fn start(tx: &mut SystemTx, seen: &Rollout, version: i32) -> Result<(), Error> {
+    if seen.state == Progress::Running {
+        go_back(tx, seen.version).await?;
+    }
     sqlx::query(
         "update rollout set version = $1, state = 'running', problem = null, since = now()
          where version < $1",
+    )
+    .bind(version)
+    .execute(tx.executor())
+    .await?;
+    Ok(())
+}
+
+async fn go_back(tx: &mut impl Write, version: i32) -> Result<(), Error> {
+    sqlx::query(
+        "update ring set version = previous, rendered_at = null, soaking_since = null
+         where version = $1 and previous < version",
     )
     .bind(version)
     .execute(tx.executor())
@@ -338,14 +368,7 @@ pub async fn stop(tx: &mut impl Write, version: i32, problem: &str) -> Result<()
     if stopped.rows_affected() == 0 {
         return Ok(());
     }
-    sqlx::query(
-        "update ring set version = previous, rendered_at = null, soaking_since = null
-         where version = $1 and previous < version",
-    )
-    .bind(version)
-    .execute(tx.executor())
-    .await?;
-    Ok(())
+    go_back(tx, version).await
 }
 
 /// A stopped one begins again with the first ring; nothing changes when it is not stopped.

@@ -66,7 +66,7 @@ pub fn decide(view: &View) -> Vec<Action> {
 fn go_on(view: &View) -> Vec<Action> {
     for ring in &view.rings {
         if ring.version != view.rollout.version {
-            return vec![Action::Advance(ring.ring)];
+            return begin(ring, view);
         }
         match judge(ring, view) {
             Verdict::Through => {}
@@ -76,6 +76,26 @@ fn go_on(view: &View) -> Vec<Action> {
         }
     }
     vec![Action::Finish]
+}
+
+/// Its edges are compared with how they fare by what they had: those that are on their way back from a stopped
+/// version have to be there first.
+fn begin(ring: &RingView, view: &View) -> Vec<Action> {
+    if behind(ring).is_some() && !is_overdue(ring, view) {
+        return Vec::new();
+    }
+    vec![Action::Advance(ring.ring)]
+}
+
+/// An edge that is there and does not serve by what its ring was rendered to.
+fn behind(ring: &RingView) -> Option<&EdgeView> {
+    let mut edges = ring.edges.iter();
+    edges.find(|edge| !edge.late && !edge.applied)
+}
+
+fn is_overdue(ring: &RingView, view: &View) -> bool {
+    let waited = ring.rendered_at.map(|at| view.now - at);
+    waited > Some(APPLY)
 }
 
 enum Verdict {
@@ -92,17 +112,15 @@ fn judge(ring: &RingView, view: &View) -> Verdict {
     if let Some(problem) = ring.edges.iter().find_map(|edge| trouble(ring.ring, edge)) {
         return Verdict::Bad(problem);
     }
-    let present: Vec<&EdgeView> = ring.edges.iter().filter(|edge| !edge.late).collect();
-    let behind = present.iter().find(|edge| !edge.applied);
-    let waited = ring.rendered_at.map(|at| view.now - at);
-    match (behind, ring.soaking_since) {
+    let all_late = ring.edges.iter().all(|edge| edge.late);
+    match (behind(ring), ring.soaking_since) {
         _ if ring.edges.is_empty() => Verdict::Through,
-        (Some(edge), _) if waited > Some(APPLY) => Verdict::Bad(format!(
+        (Some(edge), _) if is_overdue(ring, view) => Verdict::Bad(format!(
             "edge {} of ring {} has not applied its routes for 15 minutes although it reports",
             edge.name, ring.ring
         )),
         (Some(_), _) => Verdict::Waits,
-        (None, _) if present.is_empty() => Verdict::Waits,
+        (None, _) if all_late => Verdict::Waits,
         (None, None) => Verdict::Serves,
         (None, Some(since)) if view.now - since >= length(view.soak) => Verdict::Through,
         (None, Some(_)) => Verdict::Waits,

@@ -21,9 +21,12 @@ mod metrics;
 
 pub use decide::{Action, View, decide};
 
+use domain::quantity::Span;
+
 use super::{Context, Error, platform_routes, routes};
 use crate::{
     store::{
+        self,
         rollout::{self, RingView},
         tx::SystemTx,
     },
@@ -41,63 +44,84 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
 }
 
 async fn load(context: &Context) -> Result<View, Error> {
-    let mut tx = SystemTx::begin(&context.state.pools).await?;
+    let state = &context.state;
+    let mut tx = SystemTx::begin(&state.pools).await?;
+    let (newest, soak) = (state.rendering.version, state.config.rollout.soak);
+    Ok(look(&mut tx, newest, soak).await?)
+}
+
+/// What a program that knows this version has to decide by.
+///
+/// # Errors
+/// When the database can't be read.
+pub async fn look(tx: &mut SystemTx, newest: i32, soak: Span) -> Result<View, store::Error> {
     Ok(View {
-        newest: context.state.rendering.version,
-        rollout: rollout::find(&mut tx).await?,
-        rings: rollout::rings(&mut tx).await?,
-        soak: context.state.config.rollout.soak,
-        now: rollout::now(&mut tx).await?,
+        newest,
+        rollout: rollout::find(tx).await?,
+        rings: rollout::rings(tx).await?,
+        soak,
+        now: rollout::now(tx).await?,
     })
 }
 
 async fn apply(context: &Context, view: &View, action: Action) -> Result<(), Error> {
-    let version = view.rollout.version;
     if let Action::Render(_) = action {
         render_all(context).await?;
     }
     let mut tx = SystemTx::begin(&context.state.pools).await?;
+    if write(&mut tx, view, &action).await? {
+        tx.commit().await?;
+        tell(view, &action);
+    }
+    Ok(())
+}
+
+/// Writes a step, unless the rollout has become another one since it was looked at; whether it was written.
+///
+/// # Errors
+/// When the database refuses it.
+pub async fn write(tx: &mut SystemTx, view: &View, action: &Action) -> Result<bool, store::Error> {
+    if !rollout::hold(tx, &view.rollout).await? {
+        return Ok(false);
+    }
+    let version = view.rollout.version;
+    match action {
+        Action::Start => rollout::start(tx, &view.rollout, view.newest).await?,
+        Action::Advance(ring) => {
+            rollout::advance(tx, *ring, view.version_of(*ring), version).await?;
+        }
+        Action::Render(ring) => rollout::rendered(tx, *ring, view.version_of(*ring)).await?,
+        Action::Soak(ring) => rollout::soak(tx, *ring, version).await?,
+        Action::Stop(problem) => rollout::stop(tx, version, problem).await?,
+        Action::Finish => rollout::finish(tx, version).await?,
+    }
+    Ok(true)
+}
+
+fn tell(view: &View, action: &Action) {
+    let version = view.rollout.version;
     match action {
         Action::Start => {
+            let version = view.newest;
             tracing::info!(
-                version = view.newest,
+                version,
                 "routes are rendered in a new version, ring by ring"
             );
-            if view.edges() > 1
-                && view
-                    .rings
-                    .iter()
-                    .filter(|ring| !ring.edges.is_empty())
-                    .count()
-                    == 1
-            {
+            if view.has_no_canary() {
                 tracing::warn!(
                     "all edges are in one ring: put one into canary (railhead node ring), or a mistake reaches them all at once"
                 );
             }
-            rollout::start(&mut tx, view.newest).await?;
         }
-        Action::Advance(ring) => {
-            tracing::info!(%ring, version, "it is a ring's turn");
-            let from = view.version_of(ring);
-            rollout::advance(&mut tx, ring, from, version).await?;
-        }
-        Action::Render(ring) => rollout::rendered(&mut tx, ring, view.version_of(ring)).await?,
-        Action::Soak(ring) => rollout::soak(&mut tx, ring, version).await?,
-        Action::Stop(problem) => {
-            tracing::error!(
-                version,
-                problem,
-                "the rollout stops and goes back; look at the edge, then railhead rollout resume"
-            );
-            rollout::stop(&mut tx, version, &problem).await?;
-        }
-        Action::Finish => {
-            tracing::info!(version, "every ring has the new version");
-            rollout::finish(&mut tx, version).await?;
-        }
+        Action::Advance(ring) => tracing::info!(%ring, version, "it is a ring's turn"),
+        Action::Render(_) | Action::Soak(_) => {}
+        Action::Stop(problem) => tracing::error!(
+            version,
+            problem,
+            "the rollout stops and goes back; look at the edge, then railhead rollout resume"
+        ),
+        Action::Finish => tracing::info!(version, "every ring has the new version"),
     }
-    Ok(tx.commit().await?)
 }
 
 /// Writes every item in the version that its ring is at.
@@ -107,8 +131,11 @@ async fn render_all(context: &Context) -> Result<(), Error> {
 }
 
 impl View {
-    fn edges(&self) -> usize {
-        self.rings.iter().map(|ring| ring.edges.len()).sum()
+    /// Whether several edges get a version at once, before any other has shown what it is worth.
+    fn has_no_canary(&self) -> bool {
+        let with_edges = self.rings.iter().filter(|ring| !ring.edges.is_empty());
+        let edges: usize = with_edges.clone().map(|ring| ring.edges.len()).sum();
+        edges > 1 && with_edges.count() == 1
     }
 
     fn version_of(&self, ring: domain::ring::Ring) -> i32 {

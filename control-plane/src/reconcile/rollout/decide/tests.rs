@@ -16,7 +16,7 @@ fn edge(name: &str) -> EdgeView {
         node: NodeId::new(),
         name: name.into(),
         late: false,
-        applied: false,
+        applied: true,
         before: requests,
         after: Counts::default(),
     }
@@ -149,6 +149,30 @@ fn a_bad_version_stops_at_the_canary_and_goes_back() {
         }
         assert!(view.rings.iter().all(|ring| ring.version == 1));
     }
+}
+
+#[test]
+fn a_ring_that_goes_back_is_there_before_it_is_its_turn_again() {
+    let mut view = in_canary();
+    let edge = |view: &mut View, applied, items_refused| {
+        let edge = &mut find(view, Ring::Canary).edges[0];
+        (edge.applied, edge.after.items_refused) = (applied, items_refused);
+    };
+    edge(&mut view, true, 5);
+    let stopped = decide(&view);
+    assert!(matches!(stopped[..], [Action::Stop(_)]), "{stopped:?}");
+    apply(&mut view, &stopped[0]);
+    // Somebody resumes it while the edge still refuses what it had.
+    view.rollout.state = Progress::Running;
+    apply(&mut view, &Action::Render(Ring::Canary));
+    edge(&mut view, false, 5);
+    assert_eq!(decide(&view), []);
+    edge(&mut view, true, 0);
+    assert_eq!(decide(&view), [Action::Advance(Ring::Canary)]);
+    // One that reports and never comes holds nobody up for ever.
+    edge(&mut view, false, 5);
+    view.now += TimeDelta::minutes(20);
+    assert_eq!(decide(&view), [Action::Advance(Ring::Canary)]);
 }
 
 #[test]
