@@ -240,7 +240,7 @@ impl Metrics {
         self.refused_connections.with_label_values(&[reason]).inc();
     }
 
-    /// An attempt failed: `connect`, `answer`, `first_byte`, `region`.
+    /// An attempt failed: `connect`, `answer`, `exhausted`, `region`.
     pub fn upstream_failure(&self, kind: &'static str) {
         self.upstream_failures.with_label_values(&[kind]).inc();
     }

@@ -134,12 +134,16 @@ impl Watcher {
             return Ok(());
         };
         let limit = probe.interval.duration() * probe.failures.max(1);
-        let deadline = Instant::now() + limit;
+        let mut deadline = Instant::now() + limit;
         let mut told = None;
         loop {
             let next = Instant::now() + probe.interval.duration();
             match self.prober.check(probe, target).await {
                 Ok(()) => return Ok(()),
+                Err(Failure::Exhausted { .. }) => {
+                    deadline += probe.interval.duration();
+                    tokio::time::sleep_until(next).await;
+                }
                 Err(failure) if next > deadline => return Err(startup_failed(&failure, limit)),
                 Err(failure) => {
                     if told.as_ref() != Some(&failure) {
@@ -162,7 +166,7 @@ impl Watcher {
         loop {
             let next = Instant::now() + probe.interval.duration();
             let result = self.prober.check(probe, target).await;
-            if let Some(ready) = row.add(result.is_ok()) {
+            if let Some(ready) = row.take(&result) {
                 self.tell(match result {
                     Err(failure) if !ready => Verdict::NotReady(not_ready(&failure, probe)),
                     _ => Verdict::Ready,
@@ -181,7 +185,7 @@ impl Watcher {
         loop {
             let next = Instant::now() + probe.interval.duration();
             let result = self.prober.check(probe, target).await;
-            if row.add(result.is_ok()) == Some(false)
+            if row.take(&result) == Some(false)
                 && let Err(failure) = result
             {
                 self.tell(Verdict::Dead(not_alive(&failure, probe))).await;
@@ -219,7 +223,14 @@ impl Row {
         }
     }
 
-    /// `Some` when the judgement changes.
+    /// `Some` when the judgement changes. A check that could not be made is none.
+    fn take(&mut self, result: &Result<(), Failure>) -> Option<bool> {
+        match result {
+            Err(Failure::Exhausted { .. }) => None,
+            result => self.add(result.is_ok()),
+        }
+    }
+
     fn add(&mut self, success: bool) -> Option<bool> {
         self.failures = if success {
             0
@@ -293,6 +304,20 @@ mod tests {
         expected[5] = Some(false);
         expected[7] = Some(true);
         assert_eq!(changes, expected);
+    }
+
+    #[test]
+    fn checks_that_could_not_be_made_judge_nobody() {
+        let (mut row, port) = (Row::new(true, 2), 80);
+        let exhausted = || Err(Failure::Exhausted { port });
+        let results = [
+            exhausted(),
+            exhausted(),
+            exhausted(),
+            Err(Failure::Refused { port }),
+        ];
+        assert!(results.iter().all(|result| row.take(result).is_none()));
+        assert_eq!(row.take(&Err(Failure::Refused { port })), Some(false));
     }
 
     #[tokio::test]

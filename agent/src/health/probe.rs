@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, time::Duration};
 
 use domain::spec::Probe;
+use link::exhaustion::is_exhaustion;
 use tokio::net::TcpStream;
 
 /// Why a check did not pass.
@@ -31,6 +32,12 @@ pub enum Failure {
         port: u16,
         /// HTTP's.
         status: u16,
+    },
+    /// This machine could not even try: it says nothing about the program.
+    #[error("port {port}: the agent's machine has no descriptor, memory or local port left")]
+    Exhausted {
+        /// In the container.
+        port: u16,
     },
     /// Something else.
     #[error("port {port}: {reason}")]
@@ -89,6 +96,7 @@ impl Prober {
             .await;
         let status = answer
             .map_err(|error| match io_kind(&error) {
+                _ if is_exhaustion(&error) => Failure::Exhausted { port },
                 Some(io::ErrorKind::ConnectionRefused) => Failure::Refused { port },
                 _ => broken(port, &error),
             })?
@@ -108,6 +116,7 @@ async fn tcp(target: SocketAddr) -> Result<(), Failure> {
     let port = target.port();
     match TcpStream::connect(target).await {
         Ok(_) => Ok(()),
+        Err(error) if is_exhaustion(&error) => Err(Failure::Exhausted { port }),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             Err(Failure::Refused { port })
         }

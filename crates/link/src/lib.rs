@@ -16,6 +16,7 @@ mod backoff;
 pub mod brake;
 pub mod client;
 pub mod disk;
+pub mod exhaustion;
 pub mod follow;
 pub mod identity;
 pub mod metrics;

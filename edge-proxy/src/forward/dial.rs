@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use link::exhaustion::is_exhaustion;
 use pingora::{
     Error, ErrorType, Result,
     connectors::L4Connect,
@@ -11,6 +12,7 @@ use pingora::{
 use protocol::item::EdgeItem;
 
 use super::link::Links;
+use crate::upstream::connect::EXHAUSTED;
 
 /// A stream to one edge.
 #[derive(Debug)]
@@ -26,7 +28,13 @@ impl L4Connect for Dial {
     async fn connect(&self, _address: &SocketAddr) -> Result<Stream> {
         match self.links.open(&self.edge).await {
             Ok(stream) => Ok(VirtualSocketStream::new(Box::new(stream)).into()),
-            Err(error) => Error::e_because(ErrorType::ConnectError, "forwarding a request", error),
+            Err(error) => {
+                let kind = match is_exhaustion(&error) {
+                    true => EXHAUSTED,
+                    false => ErrorType::ConnectError,
+                };
+                Error::e_because(kind, "forwarding a request", error)
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::Empty;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use link::exhaustion::is_exhaustion;
 use protocol::{item::EdgeItem, join::Role};
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -132,7 +133,7 @@ impl Links {
         let address = edge.forward_address;
         let opened = tokio::time::timeout(CONNECT, self.open_stream(edge)).await;
         let opened = opened.unwrap_or(Err(Error::TimedOut(address)));
-        if opened.is_err() {
+        if opened.as_ref().is_err_and(|error| !is_exhaustion(error)) {
             self.with(edge.node_id, |known| {
                 known.sender = None;
                 known.avoid_until = Some(Instant::now() + AVOID);

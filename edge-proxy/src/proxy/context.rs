@@ -50,6 +50,8 @@ pub struct RequestCtx {
     pub tried: Tried,
     /// All its waits for a target end then; none before the first.
     pub waits_until: Option<Instant>,
+    /// No attempt begins before: this edge was exhausted.
+    pub rests_until: Option<Instant>,
     /// The descriptor of the upstream connection.
     pub upstream: Option<RawFd>,
     /// Runs from the end of the request to the first byte of the answer.
@@ -105,6 +107,7 @@ impl RequestCtx {
             target: None,
             tried: Tried::default(),
             waits_until: None,
+            rests_until: None,
             upstream: None,
             timer: None,
             received: 0,

@@ -10,11 +10,12 @@ use super::{
     Edge,
     context::{RequestCtx, Target},
     headers,
+    target::WAIT,
 };
 use crate::{
     decide::{Decision, Refusal},
     error_page,
-    upstream::endpoint::Failure,
+    upstream::{connect::EXHAUSTED, endpoint::Failure},
 };
 
 /// Attempts that may break after they reached an instance.
@@ -23,13 +24,34 @@ const BROKEN_ATTEMPTS: u32 = 2;
 /// Where connections hang instead of being refused, each attempt takes seconds: no further one begins after this.
 const CONNECTING_FOR: Duration = Duration::from_secs(60);
 
+/// Between two attempts of one request while this edge is exhausted.
+const REST: Duration = Duration::from_millis(100);
+
 impl Edge {
     /// No connection: nothing was sent, so any request may be tried elsewhere, by an edge that asked this one as well.
     pub(super) fn connect_failed(&self, ctx: &mut RequestCtx, error: &mut Error) {
+        if *error.etype() == EXHAUSTED {
+            return self.has_no_means(ctx, error);
+        }
         self.blame(ctx, Failure::Connect, error);
         ctx.refusal = Some(Refusal::NoInstance);
         error.set_retry(ctx.elapsed() < CONNECTING_FOR);
         self.observer.metrics.retry();
+    }
+
+    /// It says nothing about who was to be reached. Others may finish meanwhile: the same is tried again for a while.
+    fn has_no_means(&self, ctx: &mut RequestCtx, error: &mut Error) {
+        self.observer.metrics.upstream_failure("exhausted");
+        ctx.refusal = Some(Refusal::Internal);
+        let next = Instant::now() + REST;
+        if next < *ctx.waits_until.get_or_insert(next + WAIT) {
+            ctx.rests_until = Some(next);
+            error.set_retry(true);
+            self.observer.metrics.retry();
+            return;
+        }
+        error.set_retry(false);
+        tracing::error!(request_id = ctx.request_id(), %error, "this edge has no descriptor, memory or local port left: raise its limits (LimitNOFILE)");
     }
 
     /// The attempt broke after the connection stood. It is tried again only when the request is

@@ -17,7 +17,7 @@ use crate::{
 
 /// How long a request waits in all for endpoints that nobody has judged yet (after a start, or a change), and for
 /// those that took connections a moment ago.
-const WAIT: Duration = Duration::from_secs(3);
+pub(super) const WAIT: Duration = Duration::from_secs(3);
 /// What has refused connections for longer is not waited for: requests to a dead application fail at once.
 const MOMENT: Duration = Duration::from_secs(5);
 /// How long a request waits for the first probe of an instance here before it goes to another region: after a start
@@ -30,6 +30,9 @@ impl Edge {
     /// been sent to an instance that refused the connection, so whatever it is, it may be sent there later.
     pub(super) async fn next_target(&self, ctx: &mut RequestCtx) -> Result<Target, Refusal> {
         let route = ctx.route.clone().ok_or(Refusal::Internal)?;
+        if let Some(rested) = ctx.rests_until.take() {
+            tokio::time::sleep_until(rested.into()).await;
+        }
         loop {
             if let Some(target) = self.here(&route, ctx) {
                 return Ok(target);

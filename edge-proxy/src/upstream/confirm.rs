@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use link::exhaustion::is_exhaustion;
 use tokio::task::JoinSet;
 
 use super::{
@@ -96,6 +97,13 @@ impl Question {
         let spec = self.endpoint.spec;
         let answer = agents.confirmation(spec.node_id, self.agent, spec.instance_id);
         let answer = answer.await;
+        if let Err(error) = &answer
+            && is_exhaustion(error)
+        {
+            // The agent was not asked: nothing that it said before stands for an answer.
+            self.endpoint.question_ended();
+            return false;
+        }
         self.place.ended(answer.is_ok());
         let changed = match answer {
             Ok(answer) => {

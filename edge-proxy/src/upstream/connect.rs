@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use link::exhaustion::is_exhaustion;
 use pingora::{
     Error, ErrorType, OrErr, Result,
     connectors::L4Connect,
@@ -16,6 +17,9 @@ use pingora::{
 use tokio::net::TcpStream;
 
 use super::first_byte::Sockets;
+
+/// This edge has no descriptor, memory or local port left, whomever it wanted to reach.
+pub const EXHAUSTED: ErrorType = ErrorType::Custom("this edge is exhausted");
 
 /// How one new connection to an instance is made; Pingora calls it when its pool has none.
 #[derive(Debug, Clone)]
@@ -52,17 +56,17 @@ impl L4Connect for Dial {
                 })?,
             None => connecting.await,
         };
-        let socket = socket.map_err(|error| {
+        let failed = |error: std::io::Error| {
             let kind = match error.kind() {
+                _ if is_exhaustion(&error) => EXHAUSTED,
                 std::io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
                 _ => ErrorType::ConnectError,
             };
             Error::because(kind, format!("connecting to instance {address}"), error)
-        })?;
-        let fd = self
-            .sockets
-            .insert(&socket)
-            .or_err(ErrorType::InternalError, "taking a handle on a connection")?;
+        };
+        let socket = socket.map_err(failed)?;
+        // The second handle needs a descriptor too.
+        let fd = self.sockets.insert(&socket).map_err(failed)?;
         let _ = self.made.set(fd);
         Ok(socket.into())
     }

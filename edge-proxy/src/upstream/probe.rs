@@ -1,15 +1,12 @@
 //! One probe of one endpoint: HTTP when the service has a health path, else TCP connect.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use link::exhaustion::is_exhaustion;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout_at,
+    time::{Instant, timeout_at},
 };
 
 use super::{
@@ -35,8 +32,11 @@ impl Probe {
     pub async fn run(self) -> bool {
         let (begun, known) = (Instant::now(), self.endpoint.verdict());
         let spec = &self.endpoint.spec;
-        let passed = probe(spec.address, self.pool.health_path_of(spec)).await;
-        let changed = self.record(known, passed);
+        let path = self.pool.health_path_of(spec);
+        let changed = match probe(spec.address, path).await {
+            Some(passed) => self.record(known, passed),
+            None => false,
+        };
         self.endpoint.probe_ended(begun.elapsed());
         changed && self.endpoint.confirmed() == Confirmed::Doubted
     }
@@ -63,13 +63,31 @@ impl Probe {
     }
 }
 
-async fn probe(address: SocketAddr, path: Option<&str>) -> Result<(), Failure> {
-    let until = tokio::time::Instant::now() + TIMEOUT;
+/// None when this edge could not even try.
+async fn probe(address: SocketAddr, path: Option<&str>) -> Option<Result<(), Failure>> {
+    let until = Instant::now() + TIMEOUT;
     let connected = timeout_at(until, TcpStream::connect(address)).await;
-    let connected = connected.map_err(|_| Failure::Silence)?;
-    let mut stream = connected.map_err(|_| Failure::Connect)?;
+    if let Ok(Err(error)) = &connected
+        && is_exhaustion(error)
+    {
+        return None;
+    }
+    let answered = match connected {
+        Err(_) => Err(Failure::Silence),
+        Ok(Err(_)) => Err(Failure::Connect),
+        Ok(Ok(stream)) => answered(stream, until, path, &address.to_string()).await,
+    };
+    Some(answered)
+}
+
+async fn answered(
+    mut stream: TcpStream,
+    until: Instant,
+    path: Option<&str>,
+    host: &str,
+) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
-    match timeout_at(until, ask(&mut stream, path, &address.to_string())).await {
+    match timeout_at(until, ask(&mut stream, path, host)).await {
         Ok(Ok(200..=299)) => Ok(()),
         _ => Err(Failure::Answer),
     }

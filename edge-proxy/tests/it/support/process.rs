@@ -12,7 +12,7 @@ use super::{Ca, ControlPlane, client, until};
 pub struct Process {
     pub child: Child,
     pub http: SocketAddr,
-    https: SocketAddr,
+    pub https: SocketAddr,
     metrics: SocketAddr,
 }
 
