@@ -81,7 +81,7 @@ pub struct Store {
     journal: journal::Journal,
     secrets: secrets::Folder,
     sequence: u64,
-    /// The journal's tail is not to be trusted: the next write replaces the base.
+    /// The journal's tail is not to be trusted, or nobody knows which base is there: the next write replaces the base.
     must_compact: bool,
 }
 
@@ -141,6 +141,8 @@ impl Store {
 
     fn compact(&mut self, sequence: u64, after: &Stored) -> Result<(), Error> {
         let bytes = base::encode(sequence, after)?;
+        // Should this fail, it may be the new one nonetheless, which would pass over a change in the journal.
+        self.must_compact = true;
         disk::replace(&self.base, &bytes)?;
         self.base_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         // From here on the base alone counts; older records in the journal are passed over.

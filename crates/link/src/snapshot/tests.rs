@@ -167,6 +167,29 @@ fn a_journal_older_than_its_base_changes_nothing() {
 }
 
 #[test]
+fn a_base_that_came_though_its_write_failed_hides_no_later_change() {
+    let mut fixture = Fixture::new();
+    fixture.change(true, &[("a", 1)], &[]);
+    let mut refused = Fixture::new();
+    refused.change(true, &[("a", 1)], &[]);
+    refused.change(true, &[("b", 2)], &[]);
+
+    let in_the_way = fixture.base().with_extension("new");
+    fs::create_dir(&in_the_way).unwrap();
+    let commit = refused.state.commit.clone().unwrap();
+    let change = Record::new(commit, true, vec![], vec![], None);
+    fixture.store.save(change, &refused.state).unwrap_err();
+    fs::remove_dir(in_the_way).unwrap();
+    // As when the folder can't be synced once the file has its name.
+    fs::copy(refused.base(), fixture.base()).unwrap();
+
+    fixture.change(false, &[("c", 3)], &[]);
+    let (_, found, damage) = open(fixture.dir.path());
+    assert!(damage.is_none());
+    assert!(same(&found, &fixture.state));
+}
+
+#[test]
 fn a_damaged_base_is_told_and_replaced_by_the_next_change() {
     let mut fixture = Fixture::new();
     fixture.change(true, &[("a", 1)], &[]);
