@@ -25,6 +25,7 @@ mod task;
 mod workspace;
 
 use std::{
+    collections::BTreeMap,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,7 +35,7 @@ use async_trait::async_trait;
 use link::client::{self, Client};
 use tokio::sync::watch;
 
-use domain::id::ArchiveId;
+use domain::id::{ArchiveId, BuildId};
 use protocol::{
     join::{RegistryToken, RegistryTokenRequest},
     report::BuildReport,
@@ -111,14 +112,7 @@ pub fn start(
     dependencies: Dependencies,
     wanted: watch::Receiver<Wanted>,
 ) -> Result<watch::Receiver<Vec<BuildReport>>, Error> {
-    let known_hosts = fetch::known_hosts_folder(&config.data_dir);
-    let work = work_folder(&config.data_dir);
-    clear(&work)?;
-    for folder in [&known_hosts, &work] {
-        std::fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
-    }
-    check_reachable(&work, config.fetch_uid)?;
-    let (records, builds) = record::Records::open(config.data_dir.join("records"))?;
+    let (records, builds) = prepare(&config.data_dir, config.fetch_uid)?;
     let registry = registry::Registry::new(&config.registry, &dependencies.registry_ca)
         .map_err(Error::RegistryCertificate)?;
     let shared = job::Shared {
@@ -127,6 +121,23 @@ pub fn start(
         registry,
     };
     Ok(task::spawn(shared, wanted, records, builds))
+}
+
+/// The folders, and what a former process left. On a disk that has become read-only too: all else goes on from it.
+fn prepare(
+    data_dir: &Path,
+    fetch_uid: u32,
+) -> Result<(record::Records, BTreeMap<BuildId, Record>), Error> {
+    let known_hosts = fetch::known_hosts_folder(data_dir);
+    let work = work_folder(data_dir);
+    if let Err(error) = clear(&work) {
+        tracing::warn!(%error, "what interrupted builds left stays for now");
+    }
+    for folder in [&known_hosts, &work] {
+        std::fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))?;
+    }
+    check_reachable(&work, fetch_uid)?;
+    record::Records::open(data_dir.join("records"))
 }
 
 fn work_folder(data_dir: &Path) -> PathBuf {
@@ -157,4 +168,57 @@ fn check_reachable(folder: &Path, uid: u32) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::{
+        mount::{MsFlags, mount},
+        sched::{CloneFlags, unshare},
+    };
+
+    use super::*;
+
+    /// Lets a thread of its own do something while it sees the folder on a disk that can't be written to.
+    fn read_only<T: Send>(folder: &Path, act: impl FnOnce() -> T + Send) -> T {
+        let same: Option<&str> = None;
+        let change = |source, flags| mount(source, folder, same, flags, same).unwrap();
+        let on_such_a_disk = || {
+            unshare(CloneFlags::CLONE_NEWNS).unwrap();
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(same, "/", same, private, same).unwrap();
+            change(Some(folder), MsFlags::MS_BIND);
+            let remount = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+            change(None, remount);
+            std::fs::write(folder.join("x"), "").unwrap_err();
+            act()
+        };
+        std::thread::scope(|scope| scope.spawn(on_such_a_disk).join().unwrap())
+    }
+
+    #[test]
+    fn a_builder_begins_on_a_disk_that_it_can_only_read() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().join("sources");
+        let reachable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), reachable).unwrap();
+        let (records, none) = prepare(&data_dir, 65_534).unwrap();
+        assert!(none.is_empty());
+        let build = Record::new(BuildId::new());
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(records.store(&build)).unwrap();
+        let left = work_folder(&data_dir).join("left");
+        std::fs::create_dir(&left).unwrap();
+
+        let found = read_only(&data_dir, || {
+            prepare(&data_dir, 65_534).map(|(_, found)| found)
+        });
+        assert_eq!(found.unwrap()[&build.report.id], build);
+        assert!(left.exists());
+        prepare(&data_dir, 65_534).unwrap();
+        assert!(!left.exists());
+    }
 }
