@@ -116,6 +116,16 @@ pub struct Database {
     /// Connections of each pool.
     #[serde(default = "default_connections")]
     pub connections: u32,
+    /// The server gives up a statement that takes longer.
+    #[serde(default = "default_statement_timeout")]
+    pub statement_timeout: Span,
+}
+
+/// Unless the file says otherwise.
+pub const STATEMENT_TIMEOUT: Span = Span::seconds(30);
+
+const fn default_statement_timeout() -> Span {
+    STATEMENT_TIMEOUT
 }
 
 fn default_connections() -> u32 {
@@ -300,6 +310,9 @@ impl Config {
         }
         if self.database.connections == 0 {
             return Err("database.connections must be at least 1".to_owned());
+        }
+        if self.database.statement_timeout < Span::seconds(1) {
+            return Err("database.statement_timeout must be at least 1s".to_owned());
         }
         Ok(())
     }

@@ -7,8 +7,15 @@ use std::{
     time::Duration,
 };
 
-use sqlx::postgres::{PgConnectOptions, PgListener};
-use tokio::sync::{Notify, watch};
+use sqlx::{
+    PgPool,
+    pool::PoolOptions,
+    postgres::{PgConnectOptions, PgListener},
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::wake;
@@ -20,6 +27,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// After a lost connection.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// A connection that nothing came from for this long may lead nowhere any more: another takes its place.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// So long a wake-up may take to be sent, and a connection to be made.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -162,15 +175,14 @@ impl Waker {
     }
 
     async fn listen_once(&self, database: PgConnectOptions) -> sqlx::Result<()> {
-        let pool = sqlx::pool::PoolOptions::new()
-            .max_connections(1)
-            .connect_with(database)
-            .await?;
-        let mut listener = PgListener::connect_with(&pool).await?;
-        listener.listen(CHANNEL).await?;
+        let connecting = timeout(PATIENCE, listener(database));
+        let mut listener = connecting.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
         // Whatever was said while nobody listened.
         self.wake_everything_here();
-        while let Some(notification) = listener.try_recv().await? {
+        while let Ok(heard) = timeout(SILENCE, listener.try_recv()).await {
+            let Some(notification) = heard? else {
+                break;
+            };
             let words: Vec<&str> = notification.payload().split(',').collect();
             let woken = Topic::ALL.into_iter().filter(|t| words.contains(&t.word()));
             woken.for_each(|topic| self.wake_here(topic));
@@ -179,19 +191,36 @@ impl Waker {
     }
 
     async fn notify(&self, database: PgConnectOptions) {
-        let pool = sqlx::pool::PoolOptions::new()
-            .max_connections(1)
-            .connect_lazy_with(database);
         loop {
-            self.0.due.notified().await;
-            let words: Vec<&str> = self.take_pending().into_iter().map(Topic::word).collect();
-            let words = words.join(",");
-            if let Err(error) = wake::notify(&pool, CHANNEL, &words).await {
-                tracing::debug!(%error, "a wake-up was not sent; the others poll");
+            // One that has failed may lead nowhere: it is not used again.
+            let pool = single(database.clone());
+            while self.notify_once(&pool).await {
+                tokio::time::sleep(PAUSE).await;
             }
+            tracing::debug!("a wake-up was not sent; the others poll");
             tokio::time::sleep(PAUSE).await;
         }
     }
+
+    /// Whether the next wake-up that there was could be sent.
+    async fn notify_once(&self, pool: &PgPool) -> bool {
+        self.0.due.notified().await;
+        let words: Vec<&str> = self.take_pending().into_iter().map(Topic::word).collect();
+        let sent = timeout(PATIENCE, wake::notify(pool, CHANNEL, &words.join(","))).await;
+        matches!(sent, Ok(Ok(())))
+    }
+}
+
+fn single(database: PgConnectOptions) -> PgPool {
+    PoolOptions::new()
+        .max_connections(1)
+        .connect_lazy_with(database)
+}
+
+async fn listener(database: PgConnectOptions) -> sqlx::Result<PgListener> {
+    let mut listener = PgListener::connect_with(&single(database)).await?;
+    listener.listen(CHANNEL).await?;
+    Ok(listener)
 }
 
 #[cfg(test)]

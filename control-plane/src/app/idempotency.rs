@@ -146,7 +146,7 @@ impl Creation {
 }
 
 impl Access for Creation {
-    fn executor(&mut self) -> &mut sqlx::PgConnection {
+    fn executor(&mut self) -> store::Connection<'_> {
         self.tx.executor()
     }
 }

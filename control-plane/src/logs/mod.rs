@@ -151,8 +151,12 @@ pub async fn run(store: Arc<dyn LogStore>, shutdown: CancellationToken) {
             _ = timer.tick() => {}
             () = shutdown.cancelled() => return,
         }
-        if let Err(error) = store.keep_within_budget().await {
-            tracing::warn!(%error, "the log store's disk budget was not checked");
+        match tokio::time::timeout(BUDGET_INTERVAL, store.keep_within_budget()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the log store's disk budget was not checked");
+            }
+            Err(_) => tracing::warn!("the log store's database does not answer"),
         }
     }
 }

@@ -30,7 +30,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations-logs")
 pub async fn migrate(config: &Database) -> anyhow::Result<()> {
     use anyhow::Context as _;
 
-    let pool = pool(&config.logs_url, "railhead-migrate", 1)?;
+    let pool = pool(config, &config.logs_url, "railhead-migrate", 1)?;
     MIGRATIONS
         .run(&pool)
         .await
@@ -50,8 +50,13 @@ impl PostgresLogs {
     /// # Errors
     /// When the address is malformed.
     pub fn connect(config: &Database, budget: Bytes) -> Result<Self, Error> {
-        let pool = pool(&config.logs_url, "railhead-logs", config.connections)
-            .map_err(|e| Error::Invalid(format!("database.logs_url: {e}")))?;
+        let pool = pool(
+            config,
+            &config.logs_url,
+            "railhead-logs",
+            config.connections,
+        )
+        .map_err(|e| Error::Invalid(format!("database.logs_url: {e}")))?;
         Ok(Self::new(pool, budget))
     }
 

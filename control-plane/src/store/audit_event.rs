@@ -1,7 +1,7 @@
 //! The audit log's rows. Append-only: the database grants nobody but the owner more.
 
 use ipnet::IpNet;
-use sqlx::{PgConnection, postgres::PgRow};
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use api::{audit_event::AuditEvent, page::Page};
@@ -10,7 +10,7 @@ use domain::id::{AuditEventId, OrganizationId};
 use crate::audit::Entry;
 
 use super::{
-    Error,
+    Connection, Error,
     page::Paging,
     query,
     row::Columns,
@@ -19,7 +19,7 @@ use super::{
 
 /// Appends an event to an organization's log, or to the platform's.
 pub(super) async fn insert(
-    tx: &mut PgConnection,
+    connection: Connection<'_>,
     organization: Option<OrganizationId>,
     entry: &Entry,
 ) -> Result<(), Error> {
@@ -40,7 +40,7 @@ pub(super) async fn insert(
     .bind(&entry.source.request_id)
     .bind(entry.occurrences)
     .bind(&entry.detail)
-    .execute(tx)
+    .execute(connection)
     .await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::{PgConnection, postgres::PgRow};
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use api::{
@@ -16,7 +16,7 @@ use domain::{
 };
 
 use super::{
-    Error,
+    Connection, Error,
     page::Paging,
     query,
     row::Columns,
@@ -199,7 +199,7 @@ pub async fn list(
 }
 
 async fn add_steps(
-    connection: &mut PgConnection,
+    connection: Connection<'_>,
     deployments: &mut [Deployment],
 ) -> Result<(), Error> {
     let ids: Vec<Uuid> = deployments.iter().map(|d| d.id.uuid()).collect();

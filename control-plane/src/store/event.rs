@@ -1,13 +1,11 @@
 //! The event stream of an organization: what happened, in the order of commits, without gaps.
 
-use serde_json::Value;
-use sqlx::PgConnection;
-
 use domain::id::{EventId, OrganizationId};
+use serde_json::Value;
 
 use api::event::Event;
 
-use super::{Error, row::Columns as _, tx::Access};
+use super::{Connection, Error, row::Columns as _, tx::Access};
 
 /// A row that is to be appended.
 #[derive(Debug, Clone)]
@@ -36,7 +34,7 @@ impl NewEvent {
 /// # Errors
 /// When the database refuses.
 pub async fn append(
-    tx: &mut PgConnection,
+    mut connection: Connection<'_>,
     organization: OrganizationId,
     events: &[NewEvent],
 ) -> Result<(), Error> {
@@ -50,7 +48,7 @@ pub async fn append(
     )
     .bind(organization.uuid())
     .bind(count)
-    .fetch_one(&mut *tx)
+    .fetch_one(connection.again())
     .await?;
     for (sequence, event) in (last - count + 1..).zip(events) {
         sqlx::query(
@@ -63,7 +61,7 @@ pub async fn append(
         .bind(event.kind)
         .bind(&event.subject)
         .bind(&event.data)
-        .execute(&mut *tx)
+        .execute(connection.again())
         .await?;
     }
     Ok(())

@@ -19,7 +19,7 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 /// # Errors
 /// When the database can't be reached or a migration fails.
 pub async fn migrate(config: &Database) -> Result<(), MigrateError> {
-    let pool = pool(&config.owner_url, "railhead-migrate", 1)
+    let pool = pool(config, &config.owner_url, "railhead-migrate", 1)
         .map_err(|error| sqlx::Error::Configuration(error.into()))?;
     let mut connection = pool.acquire().await?;
     // An index of a large table takes longer than a request may, and is to be finished.

@@ -6,6 +6,7 @@ pub mod archive;
 pub mod audit_event;
 pub mod build;
 pub mod certificate;
+mod connection;
 pub mod deletion;
 pub mod deletion_api;
 pub mod deploy_key;
@@ -61,6 +62,7 @@ pub mod variable;
 pub mod wake;
 pub mod workflow;
 
+pub use connection::Connection;
 pub use error::Error;
 pub use migrations::{MIGRATIONS, migrate};
 pub use pools::Pools;

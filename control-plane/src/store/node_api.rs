@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::{PgConnection, postgres::PgRow};
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use api::{
@@ -17,7 +17,7 @@ use domain::{
 };
 
 use super::{
-    Error,
+    Connection, Error,
     page::Paging,
     query,
     row::Columns,
@@ -119,7 +119,7 @@ pub async fn list(
     Ok(page)
 }
 
-async fn add_feeds(connection: &mut PgConnection, nodes: &mut [Node]) -> Result<(), Error> {
+async fn add_feeds(connection: Connection<'_>, nodes: &mut [Node]) -> Result<(), Error> {
     let ids: Vec<Uuid> = nodes.iter().map(|n| n.id.uuid()).collect();
     let rows = sqlx::query(
         "select node_id, feed, epoch, generation, held_drops from node_feed where node_id = any($1)",

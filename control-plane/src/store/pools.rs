@@ -4,22 +4,33 @@ use std::{str::FromStr, time::Duration};
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::{
-    PgPool,
+    Connection as _, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use crate::config::Database;
 
-use super::Error;
+use super::{Error, connection::answered};
 
 /// A request that gets no connection for this long is answered 503.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A connection that is not in use answers at once, or leads nowhere any more.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// One that was in use may still have to roll back.
+const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The server has this long to say that it has given a statement up.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The pools of the system and the app role.
 #[derive(Clone)]
 pub struct Pools {
     pub(super) system: PgPool,
     pub(super) app: PgPool,
+    /// A server that has been silent for this long is gone.
+    pub(super) patience: Duration,
 }
 
 impl Pools {
@@ -30,15 +41,26 @@ impl Pools {
     /// When an address is malformed.
     pub async fn connect(config: &Database) -> Result<Self, Error> {
         Ok(Self {
-            system: pool(&config.system_url, "railhead-system", config.connections)?,
-            app: pool(&config.app_url, "railhead-app", config.connections)?,
+            system: pool(
+                config,
+                &config.system_url,
+                "railhead-system",
+                config.connections,
+            )?,
+            app: pool(config, &config.app_url, "railhead-app", config.connections)?,
+            patience: config.statement_timeout.duration() + GRACE,
         })
     }
 
     /// Pools of this many connections on addresses of a test's own database.
     #[must_use]
     pub fn from_parts(system: PgPool, app: PgPool) -> Self {
-        Self { system, app }
+        let patience = crate::config::STATEMENT_TIMEOUT.duration() + GRACE;
+        Self {
+            system,
+            app,
+            patience,
+        }
     }
 
     /// Where LISTEN connections are made: they need a connection of their own.
@@ -50,14 +72,16 @@ impl Pools {
 
 /// A lazily connected pool on `url`.
 pub(crate) fn pool(
+    config: &Database,
     url: &SecretString,
     application_name: &str,
     connections: u32,
 ) -> Result<PgPool, Error> {
+    let statement_timeout = format!("{}ms", config.statement_timeout.as_millis());
     let options = PgConnectOptions::from_str(url.expose_secret())?
         .application_name(application_name)
         .options([
-            ("statement_timeout", "30s"),
+            ("statement_timeout", statement_timeout.as_str()),
             // A replica that stands still in mid-transaction keeps its locks from the others no longer.
             ("idle_in_transaction_session_timeout", "15s"),
             ("lock_timeout", "10s"),
@@ -66,5 +90,14 @@ pub(crate) fn pool(
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .max_lifetime(Duration::from_secs(1_800))
+        // The pool's own tests have no limit: a place would be lost with each connection that leads nowhere.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(answers(connection, PING_TIMEOUT)))
+        .after_release(|connection, _| Box::pin(answers(connection, ROLLBACK_TIMEOUT)))
         .connect_lazy_with(options))
+}
+
+async fn answers(connection: &mut PgConnection, within: Duration) -> sqlx::Result<bool> {
+    answered(within, connection.ping()).await?;
+    Ok(true)
 }

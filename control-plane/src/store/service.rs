@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sqlx::{PgConnection, postgres::PgRow};
+use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use api::{
@@ -16,7 +16,7 @@ use domain::{
 };
 
 use super::{
-    Error,
+    Connection, Error,
     evaluation::Shortage,
     page::Paging,
     query,
@@ -207,10 +207,10 @@ pub async fn exists(
     .await?)
 }
 
-async fn add_seen(connection: &mut PgConnection, services: &mut [Service]) -> Result<(), Error> {
+async fn add_seen(mut connection: Connection<'_>, services: &mut [Service]) -> Result<(), Error> {
     let ids: Vec<Uuid> = services.iter().map(|s| s.id.uuid()).collect();
-    let mut hostnames = hostnames(connection, &ids).await?;
-    let mut regions = regions(connection, &ids).await?;
+    let mut hostnames = hostnames(connection.again(), &ids).await?;
+    let mut regions = regions(connection.again(), &ids).await?;
     let mut blocked = blocked(connection, &ids).await?;
     for service in services {
         let id = service.id.uuid();
@@ -222,7 +222,7 @@ async fn add_seen(connection: &mut PgConnection, services: &mut [Service]) -> Re
 }
 
 async fn hostnames(
-    connection: &mut PgConnection,
+    connection: Connection<'_>,
     services: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<String>>, Error> {
     let rows = sqlx::query(
@@ -243,7 +243,7 @@ async fn hostnames(
 }
 
 async fn regions(
-    connection: &mut PgConnection,
+    connection: Connection<'_>,
     services: &[Uuid],
 ) -> Result<HashMap<Uuid, BTreeMap<Name, RegionStatus>>, Error> {
     let rows = sqlx::query(
@@ -281,7 +281,7 @@ fn count(row: &PgRow, column: &'static str) -> Result<u32, Error> {
 }
 
 async fn blocked(
-    connection: &mut PgConnection,
+    connection: Connection<'_>,
     services: &[Uuid],
 ) -> Result<HashMap<Uuid, BTreeMap<String, String>>, Error> {
     let rows = sqlx::query(

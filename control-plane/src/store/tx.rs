@@ -5,25 +5,57 @@
 //!   its audit event, so forgetting it is impossible.
 //! - [`SystemTx`]: reads and writes plan and observation for reconcilers, jobs and the node API.
 
-use sqlx::{PgConnection, Postgres, Transaction};
+use std::time::Duration;
+
+use sqlx::{PgPool, Postgres, Transaction};
 
 use domain::id::OrganizationId;
 
 use crate::audit;
 
-use super::{Error, Pools, audit_event, event};
+use super::{
+    Error, Pools, audit_event,
+    connection::{Connection, answered},
+    event,
+};
 
 /// A transaction that a store function can run statements in.
 pub trait Access: Send {
     /// For the functions of `store` only.
-    fn executor(&mut self) -> &mut PgConnection;
+    fn executor(&mut self) -> Connection<'_>;
 }
 
 /// A store function that writes takes this: [`Mutation`] for intent, [`SystemTx`] for the rest.
 pub trait Write: Access {}
 
+/// A transaction of any kind, with a limit to the server's silence.
+struct Tx {
+    inner: Transaction<'static, Postgres>,
+    patience: Duration,
+}
+
+impl Tx {
+    async fn begin(pool: &PgPool, patience: Duration) -> Result<Self, Error> {
+        let inner = answered(patience, pool.begin()).await?;
+        Ok(Self { inner, patience })
+    }
+
+    async fn begin_read_only(pool: &PgPool, patience: Duration) -> Result<Self, Error> {
+        let inner = answered(patience, pool.begin_with("begin read only")).await?;
+        Ok(Self { inner, patience })
+    }
+
+    fn executor(&mut self) -> Connection<'_> {
+        Connection::new(&mut self.inner, self.patience)
+    }
+
+    async fn commit(self) -> Result<(), Error> {
+        Ok(answered(self.patience, self.inner.commit()).await?)
+    }
+}
+
 /// Reads one organization's rows under row-level security, as the app role. Rolled back when dropped.
-pub struct TenantTx(Transaction<'static, Postgres>);
+pub struct TenantTx(Tx);
 
 impl TenantTx {
     /// Begins a read-only transaction for one organization.
@@ -31,21 +63,21 @@ impl TenantTx {
     /// # Errors
     /// When the database can't be reached.
     pub async fn begin(pools: &Pools, organization: OrganizationId) -> Result<Self, Error> {
-        let mut tx = pools.app.begin_with("begin read only").await?;
-        set_organization(&mut tx, organization).await?;
+        let mut tx = Tx::begin_read_only(&pools.app, pools.patience).await?;
+        set_organization(tx.executor(), organization).await?;
         Ok(Self(tx))
     }
 }
 
 impl Access for TenantTx {
-    fn executor(&mut self) -> &mut PgConnection {
-        &mut self.0
+    fn executor(&mut self) -> Connection<'_> {
+        self.0.executor()
     }
 }
 
 /// Reads and writes across organizations, as the system role (which passes row-level security).
 /// For plan and observation; a person's change goes through [`Mutation`].
-pub struct SystemTx(Transaction<'static, Postgres>);
+pub struct SystemTx(Tx);
 
 impl SystemTx {
     /// Begins a transaction.
@@ -53,7 +85,7 @@ impl SystemTx {
     /// # Errors
     /// When the database can't be reached.
     pub async fn begin(pools: &Pools) -> Result<Self, Error> {
-        Ok(Self(pools.system.begin().await?))
+        Ok(Self(Tx::begin(&pools.system, pools.patience).await?))
     }
 
     /// Keeps what was written.
@@ -61,13 +93,13 @@ impl SystemTx {
     /// # Errors
     /// When the database can't be reached: whether it was kept is then unknown.
     pub async fn commit(self) -> Result<(), Error> {
-        Ok(self.0.commit().await?)
+        self.0.commit().await
     }
 }
 
 impl Access for SystemTx {
-    fn executor(&mut self) -> &mut PgConnection {
-        &mut self.0
+    fn executor(&mut self) -> Connection<'_> {
+        self.0.executor()
     }
 }
 
@@ -75,7 +107,7 @@ impl Write for SystemTx {}
 
 /// A change of intent, access or secrets that a person or program asked for.
 pub struct Mutation {
-    tx: Transaction<'static, Postgres>,
+    tx: Tx,
     organization: Option<OrganizationId>,
     events: Vec<event::NewEvent>,
 }
@@ -86,8 +118,8 @@ impl Mutation {
     /// # Errors
     /// When the database can't be reached.
     pub async fn tenant(pools: &Pools, organization: OrganizationId) -> Result<Self, Error> {
-        let mut tx = pools.app.begin().await?;
-        set_organization(&mut tx, organization).await?;
+        let mut tx = Tx::begin(&pools.app, pools.patience).await?;
+        set_organization(tx.executor(), organization).await?;
         Ok(Self::new(tx, Some(organization)))
     }
 
@@ -100,10 +132,11 @@ impl Mutation {
         pools: &Pools,
         organization: Option<OrganizationId>,
     ) -> Result<Self, Error> {
-        Ok(Self::new(pools.system.begin().await?, organization))
+        let tx = Tx::begin(&pools.system, pools.patience).await?;
+        Ok(Self::new(tx, organization))
     }
 
-    fn new(tx: Transaction<'static, Postgres>, organization: Option<OrganizationId>) -> Self {
+    fn new(tx: Tx, organization: Option<OrganizationId>) -> Self {
         Self {
             tx,
             organization,
@@ -127,30 +160,30 @@ impl Mutation {
     /// # Errors
     /// When the audit event can't be written (nothing is kept), or the database can't be reached.
     pub async fn commit(mut self, entry: audit::Entry) -> Result<(), Error> {
-        audit_event::insert(&mut self.tx, self.organization, &entry).await?;
+        audit_event::insert(self.tx.executor(), self.organization, &entry).await?;
         // The counter's row is locked last and briefly: sequences follow the order of commits.
         if let Some(organization) = self.organization {
-            event::append(&mut self.tx, organization, &self.events).await?;
+            event::append(self.tx.executor(), organization, &self.events).await?;
         }
-        Ok(self.tx.commit().await?)
+        self.tx.commit().await
     }
 }
 
 impl Access for Mutation {
-    fn executor(&mut self) -> &mut PgConnection {
-        &mut self.tx
+    fn executor(&mut self) -> Connection<'_> {
+        self.tx.executor()
     }
 }
 
 impl Write for Mutation {}
 
 async fn set_organization(
-    tx: &mut PgConnection,
+    connection: Connection<'_>,
     organization: OrganizationId,
 ) -> Result<(), Error> {
     sqlx::query("select set_config('app.organization_id', $1, true)")
         .bind(organization.uuid().to_string())
-        .execute(tx)
+        .execute(connection)
         .await?;
     Ok(())
 }

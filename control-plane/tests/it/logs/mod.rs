@@ -39,6 +39,7 @@ fn config(url: &str) -> DatabaseConfig {
         app_url: url.clone(),
         logs_url: url,
         connections: 5,
+        statement_timeout: control_plane::config::STATEMENT_TIMEOUT,
     }
 }
 

@@ -18,6 +18,7 @@ pub mod platform;
 mod restore;
 mod rings;
 mod route_refresh;
+mod silent_database;
 mod surplus;
 mod timeline;
 mod versions;
