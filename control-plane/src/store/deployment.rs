@@ -85,14 +85,17 @@ pub async fn unfinished(tx: &mut SystemTx) -> Result<Vec<(DeploymentId, ServiceI
 }
 
 /// One that has not ended. Time in which no replica could store a report is none in which a step could be done:
-/// after a gap in our listening, or when the clock has jumped ahead, a step's time counts anew.
+/// after a gap in our listening, or when the clock has jumped ahead, a step's time counts anew. So it does when the
+/// step was entered while the clock was ahead.
 pub async fn find_unfinished(
     tx: &mut SystemTx,
     id: DeploymentId,
 ) -> Result<Option<Deployment>, Error> {
     let row: Option<Row> = sqlx::query_as(
         "select d.*, least(now(), p.listened_at + make_interval(secs => $2)) as now,
-            d.step_deadline + greatest(p.listening_since - d.state_since, '0') as deadline,
+            d.step_deadline + case when d.state_since > now() + make_interval(secs => $2)
+                then p.listening_since - d.state_since
+                else greatest(p.listening_since - d.state_since, '0') end as deadline,
             exists (select 1 from deployment o where o.service_id = d.service_id
                 and o.number < d.number and o.finished_at is null) as older_at_work,
             exists (select 1 from deployment o where o.service_id = d.service_id

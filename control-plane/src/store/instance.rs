@@ -56,11 +56,12 @@ struct Row {
     now: DateTime<Utc>,
 }
 
-/// Every instance that shall go and has not gone.
+/// Every instance that shall go and has not gone. The time that late edges have does not wait for a clock that was ahead.
 pub async fn going(tx: &mut SystemTx) -> Result<Vec<Going>, Error> {
     let rows: Vec<Row> = sqlx::query_as(
         "select i.id, i.organization_id, i.service_id, i.node_id, region.name as region, i.stop_cause, i.desired = 'stop' as told,
-            i.purpose = 'serve' as serves, i.unrouted, i.unrouted_at, now() as now,
+            i.purpose = 'serve' as serves, i.unrouted, now() as now,
+            case when i.unrouted_at > now() then p.listening_since else i.unrouted_at end as unrouted_at,
             n.denied_at is not null or n.fenced_at is not null as node_gone,
             t.state >= $1 or coalesce(t.reported_at < s.reported_at and (f.epoch, f.generation) >= (p.epoch, item.generation), false)
                 as ended

@@ -15,18 +15,24 @@ use super::{
 pub const GAP: Duration = Duration::from_secs(10);
 
 /// Says that this replica could store reports just now. While the epoch guard refuses them nobody
-/// listens. After a gap the time counts anew, also for nodes that were late and not lost yet.
+/// listens. After a gap the time counts anew, also for nodes that were late and not lost yet. So it does when the
+/// clock was ahead and has gone back: what was noted in the future counts as noted now.
 pub async fn listen(tx: &mut SystemTx, gap: Duration) -> Result<(), Error> {
     sqlx::query(
         "with gap as (
             select listened_at as began from platform
-            where shown_epoch is null and listened_at < now() - make_interval(secs => $1)
+            where shown_epoch is null and listened_at not between now() - make_interval(secs => $1)
+                                                              and now() + make_interval(secs => $1)
          ), spared as (
-            update node_status s set late_since = now() from gap
-            where s.late_since > gap.began - interval '75 seconds'
+            update node_status s set late_since = case when s.late_since is null then null
+                    when s.late_since > least(now(), gap.began - interval '75 seconds') then now() else s.late_since end,
+                reported_at = least(s.reported_at, now())
+            from gap where s.late_since > gap.began - interval '75 seconds' or s.late_since > now() or s.reported_at > now()
+         ), instances as (
+            update instance_status t set reported_at = now() from gap where t.reported_at > now()
          )
-         update platform set listened_at = now(), listening_since =
-            case when exists (select 1 from gap) then now() else listening_since end
+         update platform set listened_at = now(), listening_since = case when exists (select 1 from gap)
+                or listening_since > now() + make_interval(secs => $1) then now() else listening_since end
          where shown_epoch is null",
     )
     .bind(gap.as_secs_f64())

@@ -17,6 +17,8 @@ use uuid::Uuid;
 use super::platform::{DEADLINE, Platform};
 
 const ONE: &str = r#"{"scale":{"regions":{"us-east":1}}}"#;
+const IMPATIENT: &str =
+    r#"{"scale":{"regions":{"us-east":1}},"deploy":{"progress_deadline":"4s"}}"#;
 
 /// From now on all that was written was written ten minutes earlier.
 const JUMP_AHEAD: &str = "
@@ -25,6 +27,15 @@ const JUMP_AHEAD: &str = "
          reports as (update node_status set reported_at = reported_at - interval '10 minutes')
     update deployment set state_since = state_since - interval '10 minutes',
         step_deadline = step_deadline - interval '10 minutes'";
+
+/// From now on all that was written was written ten minutes later: the clock that was ahead has gone back.
+const JUMP_BACK: &str = "
+    with listening as (update platform set listened_at = listened_at + interval '10 minutes',
+            listening_since = listening_since + interval '10 minutes'),
+         reports as (update node_status set reported_at = reported_at + interval '10 minutes'),
+         unrouted as (update instance set unrouted_at = unrouted_at + interval '10 minutes')
+    update deployment set state_since = state_since + interval '10 minutes',
+        step_deadline = step_deadline + interval '10 minutes'";
 
 /// As if a replica had died while the clock was ten minutes ahead.
 const LEASES_OF_THE_FUTURE: &str =
@@ -47,6 +58,32 @@ async fn no_deployment_fails_because_a_clock_has_jumped_ahead() {
     is_told(&platform, deployment, "after").await;
     agent.on_instance(|_, _| {});
     platform.reaches(deployment, "live").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_and_deadlines_count_when_a_clock_has_gone_back() {
+    let platform = Platform::with("[node]\nlate_after = \"1s\"\nreport_interval = \"200ms\"").await;
+    let replica = platform.replica().await;
+    let agent = platform.agent(&replica, "us-east", "east-1").await;
+    let other = platform.agent(&replica, "eu-west", "west-1").await;
+    let service = platform.service("web", IMPATIENT).await;
+    takes_long(&agent, "before");
+    let deployment = platform.deploy(&replica, service).await;
+    is_told(&platform, deployment, "before").await;
+
+    let silent = other.node_id().uuid();
+    drop(other);
+    let jumped = sqlx::query(JUMP_BACK).execute(&platform.pool).await;
+    assert_eq!(jumped.unwrap().rows_affected(), 1);
+    until(DEADLINE, async || {
+        sqlx::query_scalar("select late_since is not null from node_status where node_id = $1")
+            .bind(silent)
+            .fetch_one(&platform.pool)
+            .await
+            .unwrap()
+    })
+    .await;
+    platform.reaches(deployment, "failed").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
