@@ -72,6 +72,9 @@ fn wake(state: &State, noticed: Noticed) {
     if noticed.instances {
         state.waker.wake(Topic::Routes);
     }
+    if noticed.let_go {
+        state.waker.wake(Topic::Feeds);
+    }
     if noticed.address {
         state.waker.wake(Topic::Nodes);
     }

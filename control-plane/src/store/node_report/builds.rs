@@ -1,10 +1,21 @@
 //! Builds as their node sees them.
 
+use std::collections::BTreeMap;
+
 use domain::id::NodeId;
-use protocol::report::{BuildReport, BuildResult, BuildState};
+use protocol::{
+    feed::{Commit, DropCause, FeedName},
+    report::{BuildReport, BuildResult, BuildState},
+};
 
 use super::{Error, signed};
-use crate::store::tx::{Access as _, SystemTx};
+use crate::{
+    feed::build::item_id,
+    store::{
+        feed::{self, Change},
+        tx::{Access as _, SystemTx},
+    },
+};
 
 /// A build that was given to another node meanwhile is not touched, nor is one that has ended.
 pub(super) async fn store(
@@ -42,6 +53,45 @@ pub(super) async fn store(
         changed += stored.rows_affected();
     }
     Ok(changed > 0)
+}
+
+/// What the node makes although the document that it works by lacks it is of a history that this database has
+/// lost, or is another node's by now: its word counts nowhere, and what is wanted waits behind it. Whether the
+/// node has to be told.
+pub(super) async fn let_go(
+    tx: &mut SystemTx,
+    node: NodeId,
+    applied: &[Commit],
+    builds: &[BuildReport],
+) -> Result<bool, Error> {
+    let feed = FeedName::Node(node);
+    let Some(commit) = applied.iter().find(|commit| commit.feed == feed) else {
+        return Ok(false);
+    };
+    if builds.is_empty() {
+        return Ok(false);
+    }
+    let ids: Vec<String> = builds.iter().map(|build| item_id(build.id)).collect();
+    let unknown: Vec<String> = sqlx::query_scalar(
+        "select r.id from unnest($4::text[]) as r (id) join platform p on p.epoch = $2
+         where not exists (select 1 from feed_item i where i.feed = $1 and i.id = r.id)
+           and not exists (
+            select 1 from feed_tombstone t where t.feed = $1 and t.id = r.id and t.generation > $3)",
+    )
+    .bind(feed.to_string())
+    .bind(commit.epoch.0)
+    .bind(commit.generation.0)
+    .bind(ids)
+    .fetch_all(tx.executor())
+    .await?;
+    if unknown.is_empty() {
+        return Ok(false);
+    }
+    tracing::info!(%node, builds = ?unknown, "a node makes what its feed has not: it is let go");
+    let cause = DropCause::Plan;
+    let let_go = unknown.into_iter().map(|id| Change::LetGo { id, cause });
+    feed::write(tx, BTreeMap::from([(feed, let_go.collect())])).await?;
+    Ok(true)
 }
 
 #[derive(Default)]

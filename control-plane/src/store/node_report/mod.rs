@@ -34,6 +34,8 @@ pub struct Noticed {
     pub builds: bool,
     /// It runs what the plan does not know.
     pub orphans: bool,
+    /// It makes what its feed has not, and its feed says so now.
+    pub let_go: bool,
 }
 
 /// Stores a report; none when a newer one of this boot, or one of a newer boot, is stored already. The
@@ -59,6 +61,7 @@ pub async fn store(
                 tracing::warn!(%node, "a fenced node is back and runs nothing of before: it is cordoned");
                 noticed.address = true;
             }
+            noticed.let_go = builds::let_go(tx, node, &report.feeds, &agent.builds).await?;
         }
         RoleReport::Edge(edge) => requests::count(tx, node, &report.boot_id, edge).await?,
     }
