@@ -1,6 +1,8 @@
 //! Questions to the scheduler: at most one pending per service, and a trigger that comes while one
 //! is being answered makes the next.
 
+use std::collections::BTreeSet;
+
 use domain::id::{EvaluationId, OrganizationId, ServiceId};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
@@ -112,31 +114,32 @@ pub async fn release(tx: &mut SystemTx, holder: Uuid) -> Result<(), Error> {
 /// Makes those pending again whose answerer has died, and blocked ones once there may be room:
 /// at once when `capacity` has appeared, else after 30 s. What lies too far ahead was written while the clock was.
 pub async fn revive(tx: &mut impl Write, capacity: bool) -> Result<u64, Error> {
-    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
-        "select distinct organization_id, service_id from evaluation
+    let rows: Vec<(Uuid, Uuid, Uuid)> = sqlx::query_as(
+        "select id, organization_id, service_id from evaluation
          where (state = 'running' and claimed_until not between now() and now() + interval '60 seconds')
             or (state = 'blocked' and ($1
-                or updated_at not between now() - interval '30 seconds' and now() + interval '30 seconds'))",
+                or updated_at not between now() - interval '30 seconds' and now() + interval '30 seconds'))
+         order by service_id",
     )
     .bind(capacity)
     .fetch_all(tx.executor())
     .await?;
-    for (organization, service) in &rows {
+    let asked: BTreeSet<(Uuid, Uuid)> = rows.iter().map(|(_, o, service)| (*service, *o)).collect();
+    for (service, organization) in &asked {
         request(tx, (*organization).into(), (*service).into(), "retry").await?;
     }
-    sqlx::query(
-        "update evaluation set updated_at = now() where state = 'blocked' and service_id = any($1)",
-    )
-    .bind(rows.iter().map(|(_, service)| *service).collect::<Vec<_>>())
-    .execute(tx.executor())
-    .await?;
-    sqlx::query(
-        "delete from evaluation
-         where state = 'running' and claimed_until not between now() and now() + interval '60 seconds'",
-    )
-    .execute(tx.executor())
-    .await?;
-    Ok(rows.len() as u64)
+    // These only: another may have been handed over since, and nobody has asked about that one.
+    let ids: Vec<Uuid> = rows.into_iter().map(|(id, ..)| id).collect();
+    for statement in [
+        "update evaluation set updated_at = now() where state = 'blocked' and id = any($1)",
+        "delete from evaluation where state = 'running' and id = any($1)",
+    ] {
+        sqlx::query(statement)
+            .bind(&ids)
+            .execute(tx.executor())
+            .await?;
+    }
+    Ok(asked.len() as u64)
 }
 
 /// What a service is short of, if anything.

@@ -13,6 +13,7 @@ mod jobs;
 mod join;
 mod join_token;
 mod origin;
+mod overtaken;
 mod placement;
 pub mod platform;
 mod restore;
