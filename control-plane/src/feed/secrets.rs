@@ -77,7 +77,7 @@ impl SecretKey {
 }
 
 /// The values of what items refer to. What has been deleted meanwhile is left out: the item that
-/// needed it has gone too, in a newer generation.
+/// needed it has gone too, in a newer generation. So is what does not open.
 pub async fn resolve(
     tx: &mut SystemTx,
     sealer: &Sealer,
@@ -95,10 +95,18 @@ pub async fn resolve(
             tracing::warn!(key = reference.key, "a secret of a feed has been deleted");
             continue;
         };
+        let value = match sealer.open_text(&label, &sealed).await {
+            // Whoever needs it can't start, and says so; all others have what they need.
+            Err(error @ SecretsError::Open(_)) => {
+                tracing::error!(key = reference.key, %error, "a secret of a feed is left out");
+                continue;
+            }
+            opened => opened?,
+        };
         frames.push(SecretFrame {
             key: reference.key.clone(),
             version: reference.version,
-            value: sealer.open_text(&label, &sealed).await?.to_string(),
+            value: value.to_string(),
         });
     }
     Ok(frames)

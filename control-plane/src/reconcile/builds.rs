@@ -4,7 +4,7 @@
 use domain::id::NodeId;
 use protocol::feed::{DropCause, FeedName};
 
-use super::{Context, Error, metrics};
+use super::{Context, Error, Turn, metrics};
 use crate::{
     feed::{
         build::{item_id, put},
@@ -20,30 +20,40 @@ use crate::{
 };
 
 pub(super) async fn run(context: Context) -> Result<(), Error> {
-    let state = &context.state;
-    let all = build::open(&mut SystemTx::begin(&state.pools).await?).await?;
-    for build in all {
-        let best = match wants_node(&build) {
-            true => best_builder(&context).await?,
-            false => None,
+    let all = build::open(&mut SystemTx::begin(&context.state.pools).await?).await?;
+    let mut turn = Turn::default();
+    for (id, build) in all {
+        let done = match build {
+            Ok(build) => go_on(&context, &build).await,
+            Err(error) => Err(error.into()),
         };
-        let action = decide(&build, best);
-        let is_assigned = matches!(action, Action::Assign(_));
-        if is_assigned {
-            failpoint::reach("build-decided");
-        }
-        let mut tx = SystemTx::begin(&state.pools).await?;
-        if !apply(&mut tx, &build, action, &state.config.registry.host).await? {
-            metrics::refused("builds");
-            continue;
-        }
-        tx.commit().await?;
-        if is_assigned {
-            failpoint::reach("build-assigned");
-        }
-        if action != Action::Wait {
-            state.waker.wake(Topic::Feeds);
-        }
+        turn.note(id, done)?;
+    }
+    turn.end()
+}
+
+async fn go_on(context: &Context, build: &Build) -> Result<(), Error> {
+    let state = &context.state;
+    let best = match wants_node(build) {
+        true => best_builder(context).await?,
+        false => None,
+    };
+    let action = decide(build, best);
+    let is_assigned = matches!(action, Action::Assign(_));
+    if is_assigned {
+        failpoint::reach("build-decided");
+    }
+    let mut tx = SystemTx::begin(&state.pools).await?;
+    if !apply(&mut tx, build, action, &state.config.registry.host).await? {
+        metrics::refused("builds");
+        return Ok(());
+    }
+    tx.commit().await?;
+    if is_assigned {
+        failpoint::reach("build-assigned");
+    }
+    if action != Action::Wait {
+        state.waker.wake(Topic::Feeds);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 
 use futures::{StreamExt as _, stream};
 
-use super::{Context, Error};
+use super::{Context, Error, Turn};
 use crate::{
     dns::{self, Resolver},
     store::{
@@ -32,13 +32,15 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     let mut checked = stream::iter(waiting)
         .map(|claim| async { (check(dns, &claim, &edges).await, claim) })
         .buffer_unordered(AT_ONCE);
+    let mut turn = Turn::default();
     while let Some((verdict, claim)) = checked.next().await {
-        match verdict {
-            Ok(()) => accept(&context, &claim, &edges).await?,
-            Err(reason) => refuse(&context, &claim, &reason).await?,
-        }
+        let done = match verdict {
+            Ok(()) => accept(&context, &claim, &edges).await,
+            Err(reason) => refuse(&context, &claim, &reason).await,
+        };
+        turn.note(&claim.hostname, done)?;
     }
-    Ok(())
+    turn.end()
 }
 
 /// Gives the hostname to who has proven that it is theirs. Who had it before keeps it only with a

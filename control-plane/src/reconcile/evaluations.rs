@@ -7,7 +7,7 @@ use domain::{id::DeploymentId, name::Name};
 use protocol::feed::FeedName;
 use scheduler::{Amount, Evaluation, Goal, Placement, Plan, Snapshot};
 
-use super::{Context, Error, metrics, orphans, routes};
+use super::{Context, Error, Turn, metrics, orphans, routes};
 use crate::{
     feed::{
         instance,
@@ -39,15 +39,17 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     }
     evaluation::revive(&mut tx, false).await?;
     tx.commit().await?;
+    let mut turn = Turn::default();
     for _ in 0..TURN_MAX {
         let mut tx = SystemTx::begin(pools).await?;
         let Some(claim) = evaluation::claim(&mut tx, context.holder).await? else {
-            return Ok(());
+            break;
         };
         tx.commit().await?;
-        answer(&context, &claim).await?;
+        // One that can't be answered stays in hand, and is tried again when its time is over.
+        turn.note(claim.service, answer(&context, &claim).await)?;
     }
-    Ok(())
+    turn.end()
 }
 
 async fn answer(context: &Context, claim: &Claim) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use domain::{
 };
 use protocol::{feed::FeedName, item::NodeItem};
 
-use super::{Context, Error, routes};
+use super::{Context, Error, Turn, routes};
 use crate::{
     feed::{
         instance::item_id,
@@ -30,18 +30,24 @@ const LATE_EDGES: TimeDelta = TimeDelta::minutes(10);
 pub(super) async fn run(context: Context) -> Result<(), Error> {
     let pools = &context.state.pools;
     let all = instance::going(&mut SystemTx::begin(pools).await?).await?;
+    let mut turn = Turn::default();
     for going in all {
-        let mut tx = SystemTx::begin(pools).await?;
-        let positions = match &going.unrouted {
-            Some(positions) => positions.clone(),
-            None => route::standing(&mut tx, going.service).await?,
-        };
-        let followers = route::followers(&mut tx, &positions).await?;
-        let action = decide(&going, &followers);
-        apply(&mut tx, context.state.rendering, &going, action).await?;
-        tx.commit().await?;
-        wake(&context, action);
+        turn.note(going.service, go_on(&context, &going).await)?;
     }
+    turn.end()
+}
+
+async fn go_on(context: &Context, going: &Going) -> Result<(), Error> {
+    let mut tx = SystemTx::begin(&context.state.pools).await?;
+    let positions = match &going.unrouted {
+        Some(positions) => positions.clone(),
+        None => route::standing(&mut tx, going.service).await?,
+    };
+    let followers = route::followers(&mut tx, &positions).await?;
+    let action = decide(going, &followers);
+    apply(&mut tx, context.state.rendering, going, action).await?;
+    tx.commit().await?;
+    wake(context, action);
     Ok(())
 }
 

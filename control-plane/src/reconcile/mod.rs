@@ -15,6 +15,7 @@ mod platform_routes;
 mod retention;
 pub mod rollout;
 pub(crate) mod routes;
+mod turn;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -22,6 +23,8 @@ use domain::name::InvalidName;
 use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 use uuid::Uuid;
+
+use turn::{Partly, Turn};
 
 use crate::{
     State, ca, secrets,
@@ -46,6 +49,19 @@ pub enum Error {
     Certificate(#[from] ca::Error),
     #[error("a stored name is none: {0}")]
     Name(#[from] InvalidName),
+    #[error(transparent)]
+    Partly(#[from] Partly),
+}
+
+impl Error {
+    /// Whether the next turn may do better by itself.
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_retryable(),
+            Self::Partly(partly) => partly.is_retryable(),
+            Self::Secrets(_) | Self::Certificate(_) | Self::Name(_) => false,
+        }
+    }
 }
 
 type Run = fn(Context) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
@@ -185,11 +201,10 @@ async fn keep_running(task: Task, context: Context) {
         .collect();
     loop {
         if let Err(error) = run_once(&task, &context, &mut told).await {
-            match &error {
-                Error::Store(store) if store.is_retryable() => {
-                    tracing::debug!(task = task.name, %error, "a reconciler waits for the database");
-                }
-                _ => tracing::error!(task = task.name, %error, "a reconciler failed"),
+            if error.is_retryable() {
+                tracing::debug!(task = task.name, %error, "a reconciler waits for the database");
+            } else if told.is_news(&error.to_string()) {
+                tracing::error!(task = task.name, %error, "a reconciler failed");
             }
         }
         wait(&mut wakes, task.period).await;
@@ -213,11 +228,22 @@ async fn wait(wakes: &mut [watch::Receiver<()>], period: Duration) {
 struct Told {
     at: Option<Instant>,
     succeeded: bool,
+    logged: Option<(Instant, String)>,
 }
 
 impl Told {
     fn is_stale(&self, succeeded: bool) -> bool {
         self.succeeded != succeeded || self.at.is_none_or(|at| at.elapsed() > TELL_EVERY)
+    }
+
+    /// Whether this was not logged a moment ago: many wake-ups meet what one of them has met.
+    fn is_news(&mut self, error: &str) -> bool {
+        let logged = self.logged.as_ref();
+        let known = logged.is_some_and(|(at, text)| text == error && at.elapsed() < TELL_EVERY);
+        if !known {
+            self.logged = Some((Instant::now(), error.to_owned()));
+        }
+        !known
     }
 }
 
@@ -237,10 +263,8 @@ async fn tell(
     platform_status::note_turn(&mut tx, task.name, context.holder, period, error.as_deref())
         .await?;
     tx.commit().await?;
-    *told = Told {
-        at: Some(Instant::now()),
-        succeeded: result.is_ok(),
-    };
+    told.at = Some(Instant::now());
+    told.succeeded = result.is_ok();
     Ok(())
 }
 

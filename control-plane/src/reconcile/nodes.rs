@@ -27,16 +27,32 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     for node in liveness::mark_late(&mut tx, late_after).await? {
         tracing::warn!(%node, "a node is late: nothing new is placed on it");
     }
-    let lost = fence::stop_instances(&mut tx).await?;
+    // Kept before services are looked at: who holds one of them keeps nobody from being heard, or missed.
+    tx.commit().await?;
+    ask_about_disturbed(&context).await?;
+    end_lost(&context).await
+}
+
+/// The scheduler is asked about services that nodes have disturbed.
+async fn ask_about_disturbed(context: &Context) -> Result<(), Error> {
+    let mut tx = SystemTx::begin(&context.state.pools).await?;
     let disturbed = liveness::disturbed(&mut tx).await?;
     for (organization, service) in &disturbed {
         evaluation::request(&mut tx, *organization, *service, "node").await?;
     }
-    replace(&mut tx, &lost).await?;
     tx.commit().await?;
     if !disturbed.is_empty() {
-        state.waker.wake(Topic::Evaluations);
+        context.state.waker.wake(Topic::Evaluations);
     }
+    Ok(())
+}
+
+/// What fenced nodes ran goes.
+async fn end_lost(context: &Context) -> Result<(), Error> {
+    let mut tx = SystemTx::begin(&context.state.pools).await?;
+    let lost = fence::stop_instances(&mut tx).await?;
+    replace(&mut tx, &lost).await?;
+    tx.commit().await?;
     if !lost.is_empty() {
         [
             Topic::Instances,
@@ -45,7 +61,7 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
             Topic::Nodes,
         ]
         .into_iter()
-        .for_each(|topic| state.waker.wake(topic));
+        .for_each(|topic| context.state.waker.wake(topic));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use domain::{id::ServiceId, name::Name, ring::Ring, spec::ServiceKind};
 use protocol::feed::FeedName;
 
-use super::{Context, Error};
+use super::{Context, Error, Turn};
 use crate::{
     feed::route::{Rendering, View, changes},
     store::{
@@ -31,20 +31,26 @@ pub(super) const SWEEP: Duration = Duration::from_secs(5);
 pub(super) async fn run(context: Context) -> Result<(), Error> {
     let pools = &context.state.pools;
     let requested = route_refresh::requested(&mut SystemTx::begin(pools).await?, REQUESTS).await?;
+    let mut turn = Turn::default();
     for id in requested {
-        let mut tx = SystemTx::begin(pools).await?;
-        let service = placement::lock_service(&mut tx, id).await?;
-        // After the service's row: who adds a hostname has that first too.
-        route_refresh::take(&mut tx, id).await?;
-        let changed = match &service {
-            Some(service) => refresh(&mut tx, context.state.rendering, service).await?,
-            None => false,
-        };
-        tx.commit().await?;
-        if changed {
-            failpoint::reach("routes-written");
-            context.state.waker.wake(Topic::Feeds);
-        }
+        turn.note(id, answer(&context, id).await)?;
+    }
+    turn.end()
+}
+
+async fn answer(context: &Context, id: ServiceId) -> Result<(), Error> {
+    let mut tx = SystemTx::begin(&context.state.pools).await?;
+    let service = placement::lock_service(&mut tx, id).await?;
+    // After the service's row: who adds a hostname has that first too.
+    route_refresh::take(&mut tx, id).await?;
+    let changed = match &service {
+        Some(service) => refresh(&mut tx, context.state.rendering, service).await?,
+        None => false,
+    };
+    tx.commit().await?;
+    if changed {
+        failpoint::reach("routes-written");
+        context.state.waker.wake(Topic::Feeds);
     }
     Ok(())
 }
@@ -67,16 +73,21 @@ pub(super) async fn refresh_all(context: &Context) -> Result<(), Error> {
 }
 
 async fn refresh_each(context: &Context, services: Vec<ServiceId>) -> Result<(), Error> {
-    let pools = &context.state.pools;
+    let mut turn = Turn::default();
     for id in services {
-        let mut tx = SystemTx::begin(pools).await?;
-        let Some(service) = placement::lock_service(&mut tx, id).await? else {
-            continue;
-        };
-        if refresh(&mut tx, context.state.rendering, &service).await? {
-            tx.commit().await?;
-            context.state.waker.wake(Topic::Feeds);
-        }
+        turn.note(id, look_again(context, id).await)?;
+    }
+    turn.end()
+}
+
+async fn look_again(context: &Context, id: ServiceId) -> Result<(), Error> {
+    let mut tx = SystemTx::begin(&context.state.pools).await?;
+    let Some(service) = placement::lock_service(&mut tx, id).await? else {
+        return Ok(());
+    };
+    if refresh(&mut tx, context.state.rendering, &service).await? {
+        tx.commit().await?;
+        context.state.waker.wake(Topic::Feeds);
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use domain::{
     spec::ServiceSpec,
 };
 use protocol::item::BuildSource;
-use sqlx::{FromRow, types::Json};
+use sqlx::{FromRow, Row as _, types::Json};
 use uuid::Uuid;
 
 use super::{
@@ -48,8 +48,9 @@ struct Row {
 
 /// Builds that have not ended, and ended ones that a feed still has: the few that there are now, each by an
 /// index, among all that there ever were.
-pub async fn open(tx: &mut SystemTx) -> Result<Vec<Build>, Error> {
-    let rows: Vec<Row> = sqlx::query_as(
+/// One that can't be read is told with its id.
+pub async fn open(tx: &mut SystemTx) -> Result<Vec<(BuildId, Result<Build, Error>)>, Error> {
+    let rows = sqlx::query(
         "with known as (
             select id from build where finished_at is null
             union
@@ -67,9 +68,18 @@ pub async fn open(tx: &mut SystemTx) -> Result<Vec<Build>, Error> {
     )
     .fetch_all(tx.executor())
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Build {
+    rows.iter()
+        .map(|row| {
+            let id: Uuid = row.try_get("id")?;
+            let build = Row::from_row(row).map(Build::from).map_err(Error::from);
+            Ok((id.into(), build))
+        })
+        .collect()
+}
+
+impl From<Row> for Build {
+    fn from(row: Row) -> Self {
+        Self {
             id: row.id.into(),
             organization: row.organization_id.into(),
             service: row.service_id.into(),
@@ -82,8 +92,8 @@ pub async fn open(tx: &mut SystemTx) -> Result<Vec<Build>, Error> {
             node: row.node_id.map(Into::into),
             node_lost: row.node_lost,
             traceparent: row.traceparent,
-        })
-        .collect())
+        }
+    }
 }
 
 /// How many unfinished builds each punctual agent has, fewest first.

@@ -58,7 +58,8 @@ pub async fn mark_late(tx: &mut SystemTx, after: Duration) -> Result<Vec<NodeId>
 
 /// Services with instances on nodes that are lost or being emptied, where instances have ended by
 /// themselves, or with more instances than are wanted (a lost node came back, a drain was called off,
-/// a service has moved to another region): the scheduler has to look at them.
+/// a service has moved to another region): the scheduler has to look at them. Services that somebody holds just now
+/// come with the next look; until the transaction's end nobody else takes those of this one.
 pub async fn disturbed(tx: &mut SystemTx) -> Result<Vec<(OrganizationId, ServiceId)>, Error> {
     let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
         "select i.organization_id, i.service_id
@@ -77,7 +78,14 @@ pub async fn disturbed(tx: &mut SystemTx) -> Result<Vec<(OrganizationId, Service
     )
     .fetch_all(tx.executor())
     .await?;
-    Ok(rows
+    let services: Vec<Uuid> = rows.into_iter().map(|(_, service)| service).collect();
+    let free: Vec<(Uuid, Uuid)> = sqlx::query_as(
+        "select organization_id, id from service where id = any($1) order by id for key share skip locked",
+    )
+    .bind(services)
+    .fetch_all(tx.executor())
+    .await?;
+    Ok(free
         .into_iter()
         .map(|(organization, service)| (organization.into(), service.into()))
         .collect())

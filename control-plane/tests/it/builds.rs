@@ -39,7 +39,8 @@ async fn who_stood_still_neither_gives_a_build_away_again_nor_tells_its_old_node
 async fn read(pools: &Pools, id: BuildId) -> Build {
     let mut tx = SystemTx::begin(pools).await.unwrap();
     let open = build::open(&mut tx).await.unwrap();
-    open.into_iter().find(|build| build.id == id).unwrap()
+    let read = open.into_iter().find(|(read, _)| *read == id);
+    read.unwrap().1.unwrap()
 }
 
 async fn assign(pools: &Pools, build: &Build, node: NodeId) -> bool {

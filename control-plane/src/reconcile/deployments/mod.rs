@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 
 use decide::{decide, input};
 
-use super::{Context, Error, metrics::refused};
+use super::{Context, Error, Turn, metrics::refused};
 use crate::{
     store::{
         self,
@@ -36,14 +36,16 @@ const STEPS_MAX: usize = 16;
 pub(super) async fn run(context: Context) -> Result<(), Error> {
     metrics::serve();
     let all = deployment::unfinished(&mut SystemTx::begin(&context.state.pools).await?).await?;
+    let mut turn = Turn::default();
     for (id, service) in all {
         for _ in 0..STEPS_MAX {
-            if !advance(&context, id, service).await? {
+            let stepped = advance(&context, id, service).await;
+            if turn.note(service, stepped)? != Some(true) {
                 break;
             }
         }
     }
-    Ok(())
+    turn.end()
 }
 
 /// One step at most; whether it was taken.

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     feed::{build::repository, secrets::SecretKey},
     reconcile::{Context, Error},
-    secrets::Label,
+    secrets::{self, Label},
     store::{
         deployment::{self, Deployment},
         placement::Service,
@@ -212,11 +212,14 @@ async fn values(
     let offered: Vec<Key> = all.keys().cloned().collect();
     let mut own = Vec::new();
     for variable in release::variables(tx, service.organization, service.environment).await? {
-        let opened = context
-            .state
-            .secrets
-            .open_text(&variable.label, &variable.sealed)
-            .await?;
+        let secrets = &context.state.secrets;
+        let opened = match secrets.open_text(&variable.label, &variable.sealed).await {
+            // It will not open at the next turn either.
+            Err(error @ secrets::Error::Open(_)) => {
+                return Ok(Err(Failure::new("variable_unreadable", error.to_string())));
+            }
+            opened => opened?,
+        };
         own.push(variable.key.clone());
         all.insert(variable.key, opened.to_string());
     }

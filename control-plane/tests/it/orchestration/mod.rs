@@ -16,6 +16,7 @@ mod origin;
 mod overtaken;
 mod placement;
 pub mod platform;
+mod poisoned;
 mod restore;
 mod rings;
 mod route_refresh;
