@@ -84,38 +84,27 @@ pub struct AccessLog {
     dropped: IntCounter,
 }
 
-/// Why no access log can be written.
+/// Why there is no access log.
 #[derive(Debug, thiserror::Error)]
-#[error("opening the access log {path}: {source}")]
-pub struct Error {
-    path: PathBuf,
-    source: io::Error,
-}
+#[error("starting the access log's writer: {0}")]
+pub struct Error(#[from] io::Error);
 
 impl AccessLog {
-    /// Starts the writer: to a file, or to standard output.
+    /// Starts the writer: to a file, or to standard output. While a file can't be opened (a disk that has become
+    /// read-only) requests are served all the same.
     ///
     /// # Errors
-    /// When the file can't be opened for writing.
+    /// When the system gives no thread.
     pub fn start(path: Option<&Path>, dropped: IntCounter) -> Result<Self, Error> {
         let sink = match path {
-            Some(path) => Sink::file(path).map_err(|source| Error {
-                path: path.to_owned(),
-                source,
-            })?,
+            Some(path) => Sink::File(LogFile::new(path)),
             None => Sink::Stdout(BufWriter::new(io::stdout())),
         };
         let (lines, waiting) = sync_channel(WAITING);
+        let counter = dropped.clone();
         std::thread::Builder::new()
             .name("access-log".into())
-            .spawn({
-                let dropped = dropped.clone();
-                move || write_all(&waiting, sink, &dropped)
-            })
-            .map_err(|source| Error {
-                path: path.map(Path::to_owned).unwrap_or_default(),
-                source,
-            })?;
+            .spawn(move || write_all(&waiting, sink, &counter))?;
         Ok(Self { lines, dropped })
     }
 
@@ -161,53 +150,71 @@ fn write_batch(
 
 enum Sink {
     Stdout(BufWriter<io::Stdout>),
-    File {
-        path: PathBuf,
-        file: BufWriter<File>,
-        bytes: u64,
-        limit: u64,
-    },
+    File(LogFile),
 }
 
 impl Sink {
-    fn file(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        let bytes = file.metadata()?.len();
-        Ok(Self::File {
-            path: path.to_owned(),
-            file: BufWriter::new(file),
-            bytes,
-            limit: FILE_BYTES,
-        })
-    }
-
     fn line(&mut self, entry: &Entry) -> io::Result<()> {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         match self {
             Self::Stdout(out) => out.write_all(&line),
-            Self::File {
-                path,
-                file,
-                bytes,
-                limit,
-            } => {
-                if *bytes + line.len() as u64 > *limit && *bytes > 0 {
-                    file.flush()?;
-                    *file = BufWriter::new(rotate(path)?);
-                    *bytes = 0;
-                }
-                *bytes += line.len() as u64;
-                file.write_all(&line)
-            }
+            Self::File(file) => file.write(&line),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stdout(out) => out.flush(),
-            Self::File { file, .. } => file.flush(),
+            Self::File(LogFile { open, .. }) => open.as_mut().map_or(Ok(()), |o| o.file.flush()),
         }
+    }
+}
+
+/// Opened with the first line that it takes.
+struct LogFile {
+    path: PathBuf,
+    limit: u64,
+    open: Option<Open>,
+}
+
+struct Open {
+    file: BufWriter<File>,
+    bytes: u64,
+}
+
+impl LogFile {
+    fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            limit: FILE_BYTES,
+            open: None,
+        }
+    }
+
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let length = line.len() as u64;
+        let open = match &mut self.open {
+            Some(open) => open,
+            None => self.open.insert(Open::at(&self.path)?),
+        };
+        if open.bytes > 0 && open.bytes + length > self.limit {
+            open.file.flush()?;
+            open.file = BufWriter::new(rotate(&self.path)?);
+            open.bytes = 0;
+        }
+        open.bytes += length;
+        open.file.write_all(line)
+    }
+}
+
+impl Open {
+    fn at(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self {
+            bytes: file.metadata()?.len(),
+            file: BufWriter::new(file),
+        })
     }
 }
 
@@ -270,14 +277,38 @@ mod tests {
         })
     }
 
+    fn with_limit(path: &Path, limit: u64) -> Sink {
+        Sink::File(LogFile {
+            limit,
+            ..LogFile::new(path)
+        })
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_opened_when_it_can() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("not-there-yet");
+        let dropped = IntCounter::new("dropped", "x").unwrap();
+        let log = AccessLog::start(Some(&folder.join("access.log")), dropped.clone()).unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let log_until = |holds: &dyn Fn() -> bool| {
+            while !holds() {
+                assert!(std::time::Instant::now() < end, "not within 10 s");
+                log.write(entry("/"));
+                std::thread::yield_now();
+            }
+        };
+        log_until(&|| dropped.get() > 0);
+        std::fs::create_dir(&folder).unwrap();
+        let has_lines = || std::fs::read(folder.join("access.log")).is_ok_and(|b| !b.is_empty());
+        log_until(&has_lines);
+    }
+
     #[test]
     fn a_file_is_rotated_by_size_and_few_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
-        let mut sink = Sink::file(&path).unwrap();
-        if let Sink::File { limit, .. } = &mut sink {
-            *limit = 600;
-        }
+        let mut sink = with_limit(&path, 600);
         for n in 0..20 {
             sink.line(&entry(&format!("/{n}"))).unwrap();
         }
@@ -306,10 +337,7 @@ mod tests {
     fn a_rotation_that_fails_forgets_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
-        let mut sink = Sink::file(&path).unwrap();
-        if let Sink::File { limit, .. } = &mut sink {
-            *limit = 100;
-        }
+        let mut sink = with_limit(&path, 100);
         sink.line(&entry("/first")).unwrap();
         // As without a descriptor for the new file.
         let in_the_way = dir.path().join("access.log.new");
