@@ -40,7 +40,7 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Ledger<T> {
     reader: Reader,
-    /// As of the last stored commit; what the reader goes back to when a commit can't be stored.
+    /// As of the last stored commit; what the reader goes back to when a commit is not stored.
     stored_reader: Reader,
     lines: Lines,
     kept: KeptItems,
@@ -167,18 +167,14 @@ impl<T: Item> Ledger<T> {
         Ok(received)
     }
 
+    /// However it ends, also by a panic, what is asked for next follows what is stored.
     fn apply(&mut self, set: ChangeSet) -> Result<(), Error> {
-        let result = self.store_and_show(set);
-        if result.is_ok() {
-            self.stored_reader = self.reader.clone();
-        } else {
-            self.reader = self.stored_reader.clone();
-        }
-        result
+        let advanced = std::mem::replace(&mut self.reader, self.stored_reader.clone());
+        self.store_and_show(set, advanced)
     }
 
-    fn store_and_show(&mut self, set: ChangeSet) -> Result<(), Error> {
-        let (before, after) = (self.stored_reader.document(), self.reader.document());
+    fn store_and_show(&mut self, set: ChangeSet, advanced: Reader) -> Result<(), Error> {
+        let (before, after) = (self.stored_reader.document(), advanced.document());
         let mut view = View {
             before,
             before_kept: &self.kept,
@@ -204,6 +200,7 @@ impl<T: Item> Ledger<T> {
         self.store.save(record, &stored)?;
         failpoint::reach("feed-stored");
 
+        (self.stored_reader, self.reader) = (advanced.clone(), advanced);
         (self.kept, self.refused, self.missing_secrets) = (kept, refused, missing);
         self.show(items, secrets);
         Ok(())

@@ -17,9 +17,13 @@ struct Thing {
 
 impl Item for Thing {
     fn secrets(&self) -> Vec<&SecretRef> {
+        assert_ne!(self.size, PANICS, "a planted bug");
         self.secret.iter().collect()
     }
 }
+
+/// An item of this size is one that our own code can't bear.
+const PANICS: u32 = 13;
 
 fn thing(size: u32) -> Thing {
     Thing { size, secret: None }
@@ -300,6 +304,28 @@ fn what_cant_be_stored_is_not_shown_and_comes_again() {
         .connected(FeedKeys::from_base64(&[pair.publisher.public_key()]).unwrap());
     pair.receive(&lines).unwrap();
     assert_eq!(pair.ledger.applied(), Some(&pair.publisher.commit()));
+}
+
+#[test]
+fn a_change_set_that_a_bug_broke_off_is_asked_for_again() {
+    let mut pair = Pair::holding(2);
+    let before = pair.ledger.position();
+    let change = Change::default()
+        .put("i2", &thing(2))
+        .put("x", &thing(PANICS));
+    let lines = pair.publisher.publish(change);
+    let broken_off = std::panic::AssertUnwindSafe(|| pair.receive(&lines));
+    assert!(std::panic::catch_unwind(broken_off).is_err());
+    assert_eq!((pair.ledger.position(), pair.sizes()), (before, vec![0, 1]));
+
+    let _ = pair
+        .publisher
+        .publish(Change::default().put("x", &thing(3)));
+    pair.receive(&pair.publisher.full(Change::default()))
+        .unwrap();
+    assert_eq!(pair.sizes(), [0, 1, 2, 3]);
+    pair.restart();
+    assert_eq!(pair.sizes(), [0, 1, 2, 3]);
 }
 
 #[test]
