@@ -55,7 +55,10 @@ pub(super) async fn renew(
     if renewed.spiffe_id != current.spiffe_id {
         return Err(Error::Foreign("it has another SPIFFE id than before"));
     }
-    store.save(&renewed.identity).await?;
+    if let Err(error) = store.save(&renewed.identity).await {
+        // Else each further try would have another one issued.
+        tracing::error!(%error, "the node's renewed certificate is used but not kept: after a restart it is renewed again");
+    }
     tracing::info!(not_after = %renewed.validity.not_after, "the node's certificate is renewed");
     identity.replace(renewed);
     Ok(())

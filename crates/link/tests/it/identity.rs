@@ -183,6 +183,23 @@ async fn an_expired_certificate_works_on_and_is_renewed() {
 }
 
 #[tokio::test]
+async fn a_renewed_certificate_is_used_although_the_disk_refuses_it() {
+    let control_plane = ControlPlane::start(Role::Edge).await;
+    *control_plane.shared.life.lock().unwrap() = Life::EXPIRED;
+    let dir = tempdir().unwrap();
+    let link = control_plane.join(dir.path()).await;
+    let expired = link.identity().credentials().validity;
+    fs::create_dir(dir.path().join("state/identity.json.new")).unwrap();
+    *control_plane.shared.life.lock().unwrap() = Life::FRESH;
+    let renewing = tokio::spawn(link.clone().renew());
+    wait::until(SOON, async || {
+        link.identity().credentials().validity.not_after > expired.not_after
+    })
+    .await;
+    renewing.abort();
+}
+
+#[tokio::test]
 async fn an_identity_without_its_node_key_is_not_used() {
     let control_plane = ControlPlane::start(Role::Edge).await;
     let dir = tempdir().unwrap();
