@@ -205,6 +205,22 @@ mod tests {
         State::new(NodeId::new(), "eu-west".parse().unwrap(), metrics).0
     }
 
+    #[test]
+    fn times_out_of_all_proportion_keep_no_edge_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(&[1]);
+        let file = serde_json::json!({"at": unix_now(), "services": [{
+            "service_id": service.service_id,
+            "deployment_id": service.deployment_id,
+            "leaving": [[service.endpoints[0], u64::MAX]],
+        }]});
+        let path = dir.path().join("confirmed-endpoints.json");
+        fs::write(path, file.to_string()).unwrap();
+        let recalled = Memory::new(dir.path()).recall();
+        let pool = recalled.service(service.service_id).unwrap();
+        assert!(pool.all(Instant::now()).is_empty());
+    }
+
     #[tokio::test]
     async fn a_restart_remembers_exactly_the_confirmed_addresses() {
         let dir = tempfile::tempdir().unwrap();

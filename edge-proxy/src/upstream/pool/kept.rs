@@ -63,7 +63,7 @@ impl ServicePool {
         };
         let endpoints = kept.endpoints.into_iter().map(&mut endpoint).collect();
         let leaving = kept.leaving.into_iter().filter_map(|(spec, left)| {
-            let since = now.checked_sub(Duration::from_secs(left) + ago)?;
+            let since = now.checked_sub(Duration::from_secs(left).saturating_add(ago))?;
             Some((endpoint(spec), since))
         });
         let leaving = leaving.collect();
