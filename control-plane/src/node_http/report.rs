@@ -2,6 +2,7 @@
 //! the reconcilers.
 
 use axum::{Json, extract};
+use bytes::Bytes;
 use protocol::{
     feed::FeedName,
     join::Role,
@@ -23,8 +24,10 @@ use crate::{
 pub(super) async fn report(
     extract::State(state): extract::State<State>,
     node: Node,
-    Json(report): Json<Report>,
+    body: Bytes,
 ) -> Result<Json<ReportAnswer>, Error> {
+    let report: Report = serde_json::from_slice(&without_nul(&body))
+        .map_err(|error| Error::Malformed(format!("this is no report: {error}")))?;
     let fits = matches!(
         (&report.role, node.role),
         (RoleReport::Agent(_), Role::Agent) | (RoleReport::Edge(_), Role::Edge)
@@ -50,6 +53,29 @@ pub(super) async fn report(
         release,
         ring: (node.role == Role::Edge).then_some(node.ring),
     }))
+}
+
+/// JSON in whose texts U+FFFD stands for U+0000, which PostgreSQL does not keep. What a tenant's build or container says
+/// may have one: it must not silence the node that repeats it.
+fn without_nul(json: &[u8]) -> Vec<u8> {
+    const NUL: &[u8] = b"u0000";
+    let mut rest = json;
+    let mut kept = Vec::with_capacity(json.len());
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let (before, escape) = rest.split_at(at + 1);
+        kept.extend_from_slice(before);
+        rest = if let Some(after) = escape.strip_prefix(NUL) {
+            kept.extend_from_slice(b"ufffd");
+            after
+        } else {
+            // The escaped character may be a backslash itself.
+            let (escaped, after) = escape.split_at(escape.len().min(1));
+            kept.extend_from_slice(escaped);
+            after
+        };
+    }
+    kept.extend_from_slice(rest);
+    kept
 }
 
 /// The feeds that it names itself: one from before there were rings knows no other names.
@@ -80,5 +106,34 @@ fn wake(state: &State, noticed: Noticed) {
     }
     if noticed.capacity || noticed.orphans {
         state.waker.wake(Topic::Evaluations);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_escaped_backslash_is_no_escape() {
+        for (json, kept) in [
+            (r#""a\\u0000b""#, r#""a\\u0000b""#),
+            (r#""a\\\u0000b""#, r#""a\\\ufffdb""#),
+            (r#""\u0000\u0001\n""#, r#""\ufffd\u0001\n""#),
+            (r#""\"#, r#""\"#),
+        ] {
+            let found = without_nul(json.as_bytes());
+            assert_eq!(String::from_utf8(found).unwrap(), kept);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_nul_is_replaced(text in "[\\\\\\PC\0u0a\"]{0,20}") {
+            let json = serde_json::to_vec(&text).unwrap();
+            let read: String = serde_json::from_slice(&without_nul(&json)).unwrap();
+            prop_assert_eq!(read, text.replace('\0', "\u{fffd}"));
+        }
     }
 }

@@ -92,6 +92,13 @@ fn cases() -> Vec<Case> {
             "invalid_field",
         ),
         post(
+            "what PostgreSQL can't keep",
+            SERVICES,
+            json!({ "name": "a", "spec": { "build": { "args": { "A": "\0" } } } }),
+            422,
+            "invalid_field",
+        ),
+        post(
             "an option as reference",
             DEPLOYMENTS,
             json!({ "source": { "from": "git", "reference": "--help" } }),

@@ -4,6 +4,7 @@ use domain::{
     deployment::Source,
     id::{DeploymentId, InstanceId, ReleaseId, ServiceId},
 };
+use protocol::report::{BuildState, Problem};
 use sqlx::types::Json;
 use testkit::{fake_agent::FakeAgent, wait::until};
 
@@ -86,6 +87,26 @@ async fn a_variable_that_does_not_open_fails_its_own_deployment() {
     platform.reaches(deployment, "failed").await;
     let (code, message) = platform.problem_of(deployment).await.unwrap();
     assert_eq!(code, "variable_unreadable", "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_tenants_build_says_does_not_silence_its_node() {
+    let platform = Platform::with("[node]\nlate_after = \"1s\"\nreport_interval = \"200ms\"").await;
+    let replica = platform.replica().await;
+    let agent = platform.agent(&replica, "us-east", "east-1").await;
+    agent.on_build(|_, report| {
+        report.state = BuildState::Failed {
+            problem: Problem {
+                code: "dockerfile_failed".into(),
+                message: "unknown instruction: F\0O".into(),
+            },
+        };
+    });
+    let service = platform.service("web", ONE).await;
+    let deployment = platform.deploy(&replica, service).await;
+    platform.reaches(deployment, "failed").await;
+    let (_, message) = platform.problem_of(deployment).await.unwrap();
+    assert!(message.contains("F\u{fffd}O"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -84,6 +84,12 @@ fn check_build(build: &BuildSpec, faults: &mut Faults) {
         "build.dockerfile_path",
         "must be a file within the source, without \"..\"",
     );
+    let has_nul = |(name, value): (&String, &String)| name.contains('\0') || value.contains('\0');
+    faults.unless(
+        !build.args.iter().any(has_nul),
+        "build.args",
+        "must not contain NUL",
+    );
     let timeout = Span::seconds(10)..=Span::seconds(4 * 3600);
     faults.unless(
         timeout.contains(&build.timeout),
