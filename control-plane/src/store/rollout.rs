@@ -1,7 +1,9 @@
 //! The rollout of a new version of rendering: where each ring stands, how its edges fare, and the
 //! steps, each taken while [`hold`] keeps the rollout as it was seen.
 
-use std::collections::BTreeMap;
+mod step;
+
+pub use step::{advance, finish, hold, rendered, resume, soak, start, stop};
 
 use chrono::{DateTime, Utc};
 use domain::{generation::Position, id::NodeId, ring::Ring};
@@ -9,11 +11,7 @@ use protocol::feed::FeedName;
 use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
 
-use super::{
-    Error, feed,
-    route::Positions,
-    tx::{Access, SystemTx, Write},
-};
+use super::{Error, route::Positions, tx::Access};
 
 /// How far the newest version has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -247,149 +245,6 @@ async fn applied(
     .bind(generations)
     .fetch_one(tx.executor())
     .await?)
-}
-
-/// Whether nobody has taken a step that changed the rollout since it was seen; then nobody does before the
-/// transaction's end. A replica that slept between what it saw and what it does must not give out what was
-/// stopped meanwhile.
-pub async fn hold(tx: &mut SystemTx, seen: &Rollout) -> Result<bool, Error> {
-    let held: Option<bool> = sqlx::query_scalar(
-        "select true from rollout where version = $1 and state = $2 and since = $3 for update",
-    )
-    .bind(seen.version)
-    .bind(seen.state.as_str())
-    .bind(seen.since)
-    .fetch_optional(tx.executor())
-    .await?;
-    Ok(held.is_some())
-}
-
-/// A newer program is there: its version begins its way, from what every ring had. Rings that have an older
-/// one that is not through go back first, so that no edge is compared with how it fared by that.
-pub async fn start(tx: &mut SystemTx, seen: &Rollout, version: i32) -> Result<(), Error> {
-    if seen.state == Progress::Running {
-        go_back(tx, seen.version).await?;
-    }
-    sqlx::query(
-        "update rollout set version = $1, state = 'running', problem = null, since = now()
-         where version < $1",
-    )
-    .bind(version)
-    .execute(tx.executor())
-    .await?;
-    Ok(())
-}
-
-async fn go_back(tx: &mut impl Write, version: i32) -> Result<(), Error> {
-    sqlx::query(
-        "update ring set version = previous, rendered_at = null, soaking_since = null
-         where version = $1 and previous < version",
-    )
-    .bind(version)
-    .execute(tx.executor())
-    .await?;
-    Ok(())
-}
-
-/// It is a ring's turn: from the transaction's end on its feeds are written in this version.
-pub async fn advance(tx: &mut SystemTx, ring: Ring, from: i32, to: i32) -> Result<(), Error> {
-    let advanced = sqlx::query(
-        "update ring set previous = version, version = $3, rendered_at = null, soaking_since = null
-         where name = $1 and version = $2",
-    )
-    .bind(ring.as_str())
-    .bind(from)
-    .bind(to)
-    .execute(tx.executor())
-    .await?;
-    if advanced.rows_affected() == 0 {
-        return Ok(());
-    }
-    sqlx::query(
-        "insert into rollout_edge (node_id, boot_id, requests, failed_requests, unrouted_requests, items_refused)
-         select n.id, s.boot_id, s.requests, s.failed_requests, s.unrouted_requests, s.items_refused
-         from node n join node_status s on s.node_id = n.id where n.role = 'edge' and n.ring = $1
-         on conflict (node_id) do update set boot_id = excluded.boot_id, requests = excluded.requests,
-            failed_requests = excluded.failed_requests, unrouted_requests = excluded.unrouted_requests,
-            items_refused = excluded.items_refused",
-    )
-    .bind(ring.as_str())
-    .execute(tx.executor())
-    .await?;
-    Ok(())
-}
-
-/// Every item of the ring's feeds is rendered in this version.
-pub async fn rendered(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(), Error> {
-    let mut feeds = vec![FeedName::GlobalRoutes(ring)];
-    let regions = super::route::regions(tx).await?;
-    feeds.extend(
-        regions
-            .into_iter()
-            .map(|region| FeedName::RegionRoutes(region, ring)),
-    );
-    let positions: BTreeMap<FeedName, Position> = feed::positions(tx, &feeds).await?;
-    sqlx::query(
-        "update ring set rendered_at = now(), positions = $3
-         where name = $1 and version = $2 and rendered_at is null",
-    )
-    .bind(ring.as_str())
-    .bind(version)
-    .bind(Json(positions))
-    .execute(tx.executor())
-    .await?;
-    Ok(())
-}
-
-/// All edges of the ring serve by it.
-pub async fn soak(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(), Error> {
-    sqlx::query(
-        "update ring set soaking_since = now()
-         where name = $1 and version = $2 and rendered_at is not null and soaking_since is null",
-    )
-    .bind(ring.as_str())
-    .bind(version)
-    .execute(tx.executor())
-    .await?;
-    Ok(())
-}
-
-/// It goes no further, and the rings that have it go back; nothing changes when it is stopped already or
-/// at another version.
-pub async fn stop(tx: &mut impl Write, version: i32, problem: &str) -> Result<(), Error> {
-    let stopped = sqlx::query(
-        "update rollout set state = 'stopped', problem = $2, since = now()
-         where version = $1 and state <> 'stopped'",
-    )
-    .bind(version)
-    .bind(problem)
-    .execute(tx.executor())
-    .await?;
-    if stopped.rows_affected() == 0 {
-        return Ok(());
-    }
-    go_back(tx, version).await
-}
-
-/// A stopped one begins again with the first ring; nothing changes when it is not stopped.
-pub async fn resume(tx: &mut impl Write) -> Result<(), Error> {
-    sqlx::query(
-        "update rollout set state = 'running', problem = null, since = now() where state = 'stopped'",
-    )
-    .execute(tx.executor())
-    .await?;
-    Ok(())
-}
-
-/// Every ring has it.
-pub async fn finish(tx: &mut SystemTx, version: i32) -> Result<(), Error> {
-    sqlx::query(
-        "update rollout set state = 'done', since = now() where version = $1 and state = 'running'",
-    )
-    .bind(version)
-    .execute(tx.executor())
-    .await?;
-    Ok(())
 }
 
 /// The database's time.
