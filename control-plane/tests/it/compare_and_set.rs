@@ -1,8 +1,10 @@
 //! PostgreSQL passes the suite that the simulation's tables pass: what the model promises is what the
 //! store does.
 
+mod builds;
 mod liveness;
 mod orphan;
+mod rollout;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -36,17 +38,7 @@ use crate::orchestration::platform::Platform;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_compares_and_sets_as_the_model_does() {
-    let platform = Platform::new().await;
-    let pools = platform.pools().await;
-    let mut tables = Postgres {
-        platform,
-        pools,
-        read: BTreeMap::new(),
-        rooms: BTreeMap::new(),
-        claim: None,
-        made: 0,
-    };
-    suite(&mut tables).await;
+    suite(&mut Postgres::new().await).await;
 }
 
 struct Postgres {
@@ -60,6 +52,18 @@ struct Postgres {
 }
 
 impl Postgres {
+    async fn new() -> Self {
+        let platform = Platform::new().await;
+        Self {
+            pools: platform.pools().await,
+            platform,
+            read: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            claim: None,
+            made: 0,
+        }
+    }
+
     async fn begin(&self) -> SystemTx {
         SystemTx::begin(&self.pools).await.unwrap()
     }

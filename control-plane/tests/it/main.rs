@@ -1,7 +1,6 @@
 //! The control plane against a real PostgreSQL: one binary for all integration tests.
 
 mod api;
-mod builds;
 mod compare_and_set;
 mod logs;
 mod migrations;

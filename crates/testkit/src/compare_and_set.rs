@@ -1,9 +1,11 @@
 //! One suite for everything that keeps its rows by comparing before it sets: PostgreSQL behind the
 //! control plane's store, and the simulation's tables in memory. So the model can't drift from the SQL.
 
+pub mod builds;
 pub mod liveness;
 pub mod orphan;
 mod report;
+pub mod rollout;
 
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use domain::{
 };
 use protocol::feed::{DropCause, FeedName};
 
-pub use report::{agent_report, applied, with_item};
+pub use report::{agent_report, applied, building, edge_report, with_item};
 
 /// A change of a feed's item.
 #[derive(Debug, Clone, Copy)]
@@ -125,7 +127,7 @@ pub trait Tables {
 }
 
 /// Runs everything.
-pub async fn suite(tables: &mut impl orphan::Orphans) {
+pub async fn suite(tables: &mut (impl orphan::Orphans + builds::Builds + rollout::Rollouts)) {
     steps(tables).await;
     targets(tables).await;
     room(tables).await;
@@ -135,7 +137,9 @@ pub async fn suite(tables: &mut impl orphan::Orphans) {
     leases(tables).await;
     evaluations(tables).await;
     liveness::suite(tables).await;
+    builds::suite(tables).await;
     orphan::suite(tables).await;
+    rollout::suite(tables).await;
     epochs(tables).await;
 }
 

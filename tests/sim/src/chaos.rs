@@ -1,125 +1,31 @@
 //! What breaks, and when it is mended. Which kinds of trouble a history has follows from its seed.
 
+mod climate;
 mod dark;
 mod database;
+mod upgrade;
+
+pub use climate::{Climate, Trouble};
 
 use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
 use crate::{
-    clock::{Millis, SECOND},
+    clock::SECOND,
     network::{Peer, Weather},
+    node::Node,
     trace::Note,
     world::{Event, World},
 };
-
-/// Kinds of trouble.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// Links are cut: of a node, of a replica, of a region, one way or both.
-    Partition,
-    /// Processes die.
-    Crash,
-    /// Replicas are stopped and woken again.
-    Pause,
-    /// The database goes away for a while, or a standby with less takes over.
-    FailOver,
-    /// The database is restored to an earlier point.
-    Restore,
-    /// The database fails over, and is restored to before that while the nodes that saw it are cut off.
-    Relapse,
-    /// Machines lose their power.
-    Power,
-    /// Disks are replaced by empty ones.
-    Wipe,
-    /// Half of a region can't be seen, for longer than it takes to be lost.
-    Dark,
-}
-
-/// How rough a history is.
-#[derive(Debug, Clone)]
-pub struct Climate {
-    /// What happens.
-    pub troubles: Vec<Trouble>,
-    /// Between two troubles, at most.
-    pub pause_max: Millis,
-    /// Actions that an engine refuses, per mille.
-    pub engine_fails: u32,
-    /// Tables that an edge takes long to swap in, per mille.
-    pub edges_slow: u32,
-    /// Tenants do nothing but move their services between regions.
-    pub moves: bool,
-    /// Of the network.
-    pub weather: Weather,
-}
-
-impl Climate {
-    /// Nothing but deployments.
-    #[must_use]
-    pub fn calm() -> Self {
-        Self {
-            troubles: Vec::new(),
-            pause_max: 30 * SECOND,
-            engine_fails: 0,
-            edges_slow: 100,
-            moves: false,
-            weather: Weather::FAIR,
-        }
-    }
-
-    /// Nothing but moves between regions, before edges of which half are slow.
-    #[must_use]
-    pub fn moves() -> Self {
-        Self {
-            edges_slow: 500,
-            moves: true,
-            ..Self::calm()
-        }
-    }
-
-    /// The climate of a seed: every eighth is calm, the others have one trouble or all.
-    #[must_use]
-    pub fn of_seed(seed: u64) -> Self {
-        use Trouble::{Crash, FailOver, Partition, Pause, Power, Relapse, Restore, Wipe};
-        let troubles = match seed % 8 {
-            0 => return Self::calm(),
-            1 => vec![Partition],
-            2 => vec![Crash, Pause],
-            3 => vec![FailOver, Relapse],
-            4 => vec![Restore, Crash],
-            5 => vec![Power, Wipe, Crash],
-            6 => vec![Partition, Crash, Pause, Power],
-            _ => vec![
-                Partition, Crash, Pause, FailOver, Restore, Relapse, Power, Wipe,
-            ],
-        };
-        Self::with(troubles)
-    }
-
-    /// These troubles, in bad weather.
-    #[must_use]
-    pub fn with(troubles: Vec<Trouble>) -> Self {
-        Self {
-            troubles,
-            pause_max: 30 * SECOND,
-            engine_fails: 20,
-            edges_slow: 150,
-            moves: false,
-            weather: Weather {
-                delay_max: 60,
-                lost: 20,
-                duplicated: 20,
-            },
-        }
-    }
-}
 
 /// Something breaks, or is mended.
 #[derive(Debug)]
 pub enum Blow {
     Mend(u64),
     StartReplica(usize),
+    /// An operator has looked at what a rollout was stopped for.
+    Resume,
     StartAgent(usize),
     StartEdge(usize),
     DatabaseUp,
@@ -156,6 +62,7 @@ impl World {
             Some(Trouble::Power) => self.power(),
             Some(Trouble::Wipe) => self.wipe(),
             Some(Trouble::Dark) => self.go_dark(),
+            Some(Trouble::Upgrade) => self.upgrade(),
             None => {}
         }
     }
@@ -172,15 +79,16 @@ impl World {
         }
     }
 
-    /// Mostly one with containers: others have little to lose.
+    /// Mostly one with containers or with a build: others have little to lose.
     fn some_agent(&mut self) -> usize {
-        let busy: Vec<usize> = self
-            .nodes
-            .iter()
-            .filter(|node| !node.containers.is_empty())
-            .map(|node| node.index)
-            .collect();
-        match self.random.pick(&busy).copied() {
+        let all = || self.nodes.iter();
+        let builds = |node: &&Node| node.agent.as_ref().is_some_and(|it| it.builder.is_busy());
+        let building: Vec<usize> = all().filter(builds).map(|node| node.index).collect();
+        let runs = |node: &&Node| !node.containers.is_empty();
+        let busy: Vec<usize> = all().filter(runs).map(|node| node.index).collect();
+        let building = self.random.chance(250).then_some(building);
+        let building = building.and_then(|all| self.random.pick(&all).copied());
+        match building.or_else(|| self.random.pick(&busy).copied()) {
             Some(index) => index,
             None => self.random.below(self.nodes.len()),
         }
@@ -299,6 +207,7 @@ impl World {
             node.agent = None;
             node.disk.feed.wipe();
             node.disk.records.clear();
+            node.disk.builds.clear();
             self.after(2 * SECOND, Event::Blow(Blow::StartAgent(index)));
         } else {
             let index = self.random.below(self.edges.len());
@@ -317,6 +226,7 @@ impl World {
         match blow {
             Blow::Mend(cut) => self.network.mend(cut),
             Blow::StartReplica(index) => self.start_replica(index),
+            Blow::Resume => self.resume_rollout(),
             Blow::StartAgent(index) => self.start_agent(index),
             Blow::StartEdge(index) => self.start_edge(index),
             Blow::DatabaseUp => self.database_up(),

@@ -6,6 +6,7 @@ use domain::{
 };
 use edge_proxy::{
     decide::Decision,
+    traffic::Outcome,
     upstream::endpoint::{Endpoint, Failure},
 };
 
@@ -13,6 +14,7 @@ use crate::{
     clock::{self, SECOND},
     invariant::Invariant,
     network::Peer,
+    rendering::Quality,
     trace::Note,
     world::{Event, World},
 };
@@ -25,7 +27,7 @@ impl World {
     pub(crate) fn request(&mut self) {
         let pause = self.random.between(200, SECOND);
         // Days have seconds enough; a move is over in one.
-        let pause = match (self.outage, self.weather.moves) {
+        let pause = match (self.outage, self.weather.often) {
             (true, _) => 10 * pause,
             (false, true) => pause / 10,
             (false, false) => pause,
@@ -46,6 +48,7 @@ impl World {
             return;
         }
         let served = self.send(edge, service);
+        self.count(edge, service, served.is_some());
         self.note(Note::Request(edge, service, served));
         match served {
             Some(_) => {
@@ -69,11 +72,33 @@ impl World {
         let row = self.tables.services.get(&service);
         let rolls = row.is_some_and(|row| row.spec.deploy.strategy == Strategy::Rolling);
         self.away.1 += u64::from(self.outage && rolls);
-        let calm = self.weather.troubles.is_empty() && self.healed.is_none();
-        if rolls && calm {
+        let calm = self.weather.is_calm() && self.healed.is_none();
+        if rolls && calm && !self.is_badly_rendered() {
             let what = format!("{service} did not answer through edge {edge}");
             self.checker.broken(Invariant::Availability, what);
         }
+    }
+
+    /// What the edge counts of a request, for its report.
+    fn count(&self, index: usize, service: ServiceId, served: bool) {
+        let host = self.tables.services.get(&service).map(|row| &row.hostname);
+        let Some((edge, host)) = self.edges[index].edge.as_ref().zip(host) else {
+            return;
+        };
+        let outcome = match edge.decide(host) {
+            _ if served => Outcome::Answered,
+            Decision::Serve(_) => Outcome::Failed,
+            _ => Outcome::Unrouted,
+        };
+        edge.traffic.record(outcome);
+    }
+
+    /// Whether some edge works by a version that nobody can use: requests find that out, also those that others
+    /// forward to it.
+    fn is_badly_rendered(&self) -> bool {
+        let running = self.edges.iter().filter_map(|edge| edge.edge.as_ref());
+        let mut newest = running.filter_map(|edge| Some(edge.versions()?.1));
+        newest.any(|version| Quality::of(version) != Quality::Good)
     }
 
     fn send(&mut self, index: usize, service: ServiceId) -> Option<InstanceId> {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use control_plane::store::rollout::Progress;
 use domain::{
     deployment::machine::Step,
     id::{DeploymentId, InstanceId, ServiceId},
@@ -11,8 +12,10 @@ use domain::{
 
 use crate::{
     clock::{MINUTE, Millis, SECOND},
+    edge::EdgeNode,
     invariant::Invariant,
     network::Peer,
+    rendering::Quality,
     table::{InstanceRow, ServiceRow},
     tenant::Intent,
     world::{Event, World},
@@ -26,6 +29,7 @@ impl World {
     /// Looks whether everything rests; when it does not for too long, that is a broken promise.
     pub(crate) fn rest(&mut self) {
         self.say_restored();
+        self.resume_rollout();
         let Some(healed) = self.healed else {
             return;
         };
@@ -64,6 +68,8 @@ impl World {
             .next()
             .or_else(|| self.unrest_of_nodes())
             .or_else(|| self.unrest_of_containers())
+            .or_else(|| self.unrest_of_builds())
+            .or_else(|| self.unrest_of_rollout())
             .or_else(|| self.unrest_of_orphans())
     }
 
@@ -150,6 +156,58 @@ impl World {
         }
         let overdue = self.certificates.as_ref()?.overdue(self.now)?;
         Some(format!("{overdue:?} works by a certificate that has ended"))
+    }
+
+    /// The newest version is everywhere, or was stopped because edges can't use it and is nowhere.
+    fn unrest_of_rollout(&self) -> Option<String> {
+        let rollout = &self.tables.rollout.newest;
+        let (version, newest) = (rollout.version, self.newest_program());
+        let is_good = Quality::of(version) == Quality::Good;
+        if version != newest
+            || rollout.state
+                != if is_good {
+                    Progress::Done
+                } else {
+                    Progress::Stopped
+                }
+        {
+            let state = rollout.state.as_str();
+            return Some(format!("version {version} of {newest} is {state}"));
+        }
+        for (ring, row) in &self.tables.rollout.rings {
+            if row.rendered_at.is_none() || (row.version == version) != is_good {
+                return Some(format!("{ring} is at {row:?}"));
+            }
+        }
+        let edges = self.edges.iter();
+        edges
+            .filter_map(|edge| self.unrest_of_rendering(edge))
+            .next()
+    }
+
+    fn unrest_of_rendering(&self, edge: &EdgeNode) -> Option<String> {
+        let is = edge.edge.as_ref()?.versions()?;
+        let shall = self.tables.rollout.rings.get(&edge.ring)?.version;
+        (is != (shall, shall))
+            .then(|| format!("edge {} has versions {is:?}, not {shall}", edge.index))
+    }
+
+    /// Every build has ended, and no node has any.
+    fn unrest_of_builds(&self) -> Option<String> {
+        let open = self.tables.open_builds(self.now);
+        if let Some(build) = open.first() {
+            let (id, node, finished) = (build.id, build.node, build.finished);
+            return Some(format!(
+                "{id} is open (node: {node:?}, finished: {finished})"
+            ));
+        }
+        for node in &self.nodes {
+            let reports = node.agent.as_ref()?.builder.queue.reports();
+            if let Some(report) = reports.first() {
+                return Some(format!("agent {} keeps {}", node.index, report.id));
+            }
+        }
+        None
     }
 
     /// A container that runs is in the plan, or is reported as an orphan.

@@ -7,11 +7,13 @@ use control_plane::feed::route::service_item_id;
 use domain::{
     id::{InstanceId, NodeId, ServiceId},
     name::Name,
+    ring::Ring,
 };
 use edge_proxy::{
     decide::{ConnInfo, Decision, RequestHead, TlsInfo, decide},
-    feeds::SETTLE,
+    feeds::{Good, SETTLE, good_items},
     route::RouteTable,
+    traffic::Traffic,
     upstream::{
         counters::Counters,
         endpoint::{Confirmed, Endpoint},
@@ -20,15 +22,16 @@ use edge_proxy::{
 };
 use link::follow::{Standing, State};
 use protocol::{
-    feed::{Commit, signature::FeedKeys},
+    feed::{Commit, FeedName, signature::FeedKeys},
     item::{self, GlobalRouteItem, RegionRouteItem},
-    report::{EdgeReport, RoleReport, Traffic},
+    report::{self, EdgeReport, RoleReport},
 };
 
 use crate::{
     clock::{self, Millis},
     feeds,
     follow::{Disk, Followed},
+    rendering,
 };
 
 /// A machine with an edge.
@@ -37,6 +40,7 @@ pub struct EdgeNode {
     pub id: NodeId,
     pub index: usize,
     pub region: Name,
+    pub ring: Ring,
     pub address: SocketAddr,
     pub global_disk: Disk,
     pub region_disk: Disk,
@@ -55,6 +59,9 @@ pub struct Edge {
     pub routes: Followed<RegionRouteItem>,
     pub table: Arc<RouteTable>,
     counters: Counters,
+    pub traffic: Traffic,
+    /// What it can use of the newest routes, or could of older ones.
+    good: Good<GlobalRouteItem>,
     /// The commits that the table is made from.
     newest: (Option<Commit>, Option<Commit>),
     /// The commits that are acknowledged.
@@ -68,12 +75,13 @@ pub struct Edge {
 impl EdgeNode {
     /// A machine that has never run an edge.
     #[must_use]
-    pub fn new(id: NodeId, index: usize, region: Name) -> Self {
+    pub fn new(id: NodeId, index: usize, region: Name, ring: Ring) -> Self {
         let low = u8::try_from(index).unwrap_or_default();
         Self {
             id,
             index,
             region,
+            ring,
             address: SocketAddr::from(([10, 2, 0, low], 7443)),
             global_disk: Disk::default(),
             region_disk: Disk::default(),
@@ -89,14 +97,20 @@ impl EdgeNode {
         let mut edge = Edge {
             boot: self.boots,
             sequence: 0,
-            global: Followed::load(feeds::global(), &self.global_disk, keys.clone()),
+            global: Followed::load(
+                FeedName::GlobalRoutes(self.ring),
+                &self.global_disk,
+                keys.clone(),
+            ),
             routes: Followed::load(
-                feeds::of_region(&self.region),
+                feeds::of_region(&self.region, self.ring),
                 &self.region_disk,
                 keys.clone(),
             ),
             table: Arc::default(),
             counters: Counters::default(),
+            traffic: Traffic::default(),
+            good: Good::new(),
             newest: (None, None),
             acknowledged: (None, None),
             settling: false,
@@ -126,7 +140,10 @@ impl Edge {
     /// Compiles the newest states and swaps them in.
     pub fn apply(&mut self, now: Millis) {
         let (global, region) = (self.global.state(), self.routes.state());
-        let global_items: Vec<&GlobalRouteItem> = items(&global);
+        let (good, refused) = good_items(&global, &self.good);
+        self.traffic.set_items_refused(refused.len());
+        self.good = good;
+        let global_items: Vec<_> = self.good.values().map(|entry| &entry.item).collect();
         let region_items: Vec<&RegionRouteItem> = items(&region);
         self.table = Arc::new(RouteTable::build_at(
             &global_items,
@@ -176,6 +193,18 @@ impl Edge {
         entry.is_some_and(|entry| entry.standing != Standing::Current)
     }
 
+    /// The oldest and the newest version that items of its newest routes are rendered in.
+    #[must_use]
+    pub fn versions(&self) -> Option<(i32, i32)> {
+        let (global, region) = (self.global.state(), self.routes.state());
+        let global = current(&global).filter_map(rendering::version_of_global);
+        let region = current(&region).filter_map(rendering::version_of_region);
+        global.chain(region).fold(None, |range, version| {
+            let (oldest, newest) = range.unwrap_or((version, version));
+            Some((version.min(oldest), version.max(newest)))
+        })
+    }
+
     /// Once every endpoint was judged: the commits to acknowledge, if they are new.
     pub fn settle(&mut self, now: Millis) -> bool {
         let instant = clock::instant(now);
@@ -191,6 +220,12 @@ impl Edge {
         let is_new = self.acknowledged != self.newest;
         self.acknowledged = self.newest.clone();
         is_new
+    }
+
+    /// How requests fared since its start, and what it can't use.
+    fn fares(&self) -> report::Traffic {
+        self.traffic
+            .snapshot(self.global.unread() + self.routes.unread())
     }
 
     /// Whether a table waits to be acknowledged.
@@ -256,12 +291,19 @@ pub fn role_report(node: &EdgeNode) -> RoleReport {
         forward_address: node.address,
         public_address: node.address,
         deployments: std::collections::BTreeMap::new(),
-        traffic: Traffic::default(),
+        traffic: node.edge.as_ref().map(Edge::fares).unwrap_or_default(),
     })
 }
 
 fn key(endpoint: &Endpoint) -> (InstanceId, SocketAddr) {
     (endpoint.spec.instance_id, endpoint.spec.address)
+}
+
+/// What is in the newest document, and could be read.
+fn current<T>(state: &State<T>) -> impl Iterator<Item = &T> {
+    let entries = state.items.values();
+    let current = entries.filter(|entry| entry.standing == Standing::Current);
+    current.map(|entry| &entry.item)
 }
 
 fn items<T>(state: &State<T>) -> Vec<&T> {

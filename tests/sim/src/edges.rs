@@ -70,6 +70,9 @@ impl World {
             return;
         };
         edge.apply(now);
+        if let Some((oldest, newest)) = edge.versions() {
+            self.checker.works_by(index, oldest, newest);
+        }
         self.check_routes(index);
         self.look_at(index, now + 1);
     }

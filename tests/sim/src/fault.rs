@@ -28,6 +28,22 @@ pub enum Fault {
     EveryOrphanTaken,
     /// After a restore instances are placed before agents have said what they run.
     OrphansNotWaitedFor,
+    /// The next ring's turn comes as soon as edges have a version.
+    SoakNotWaited,
+    /// A ring's soak time begins before its edges have the version.
+    RolloutUnacknowledged,
+    /// A step of a rollout is written although another one was taken since it was decided.
+    StepNotCompared,
+    /// A newer version begins where an unfinished one has come to.
+    UnfinishedStays,
+    /// A program renders in the newest version that it knows, whatever the rings are at.
+    OlderProgramGoesOn,
+    /// A build's end is taken from any node that has once had it.
+    OldNodeIsHeard,
+    /// A build is given to a node without comparing whether it is as it was read.
+    AssignedUncompared,
+    /// A node goes on with builds that a restored database has forgotten, or has given to another one.
+    StrangersKept,
     /// Nodes refuse each other's certificates when their time is over, as everybody else does.
     ExpiryRefuses,
     /// What edges show to users is renewed half a day before its end.
@@ -42,7 +58,7 @@ impl Fault {
     }
 
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::AcknowledgeBeforeApply,
         Self::DrainBeforeAcknowledge,
         Self::RegionLeftAtOnce,
@@ -55,6 +71,14 @@ impl Fault {
         Self::LostIsGone,
         Self::EveryOrphanTaken,
         Self::OrphansNotWaitedFor,
+        Self::SoakNotWaited,
+        Self::RolloutUnacknowledged,
+        Self::StepNotCompared,
+        Self::UnfinishedStays,
+        Self::OlderProgramGoesOn,
+        Self::OldNodeIsHeard,
+        Self::AssignedUncompared,
+        Self::StrangersKept,
         Self::ExpiryRefuses,
         Self::RenewedTooLate,
     ];

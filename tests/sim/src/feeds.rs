@@ -1,41 +1,30 @@
-//! The names of feeds.
+//! The names of feeds. Each ring of edges has its own.
 
-use control_plane::feed::route::{RENDERING, Rings};
 use domain::{name::Name, ring::Ring};
 use protocol::feed::FeedName;
 
-/// All edges are in one ring here: which ring gets a platform-made change when is not simulated.
-#[must_use]
-pub fn rings() -> Rings {
-    Rings {
-        rendering: RENDERING,
-        versions: [(Ring::All, RENDERING.version)].into(),
-    }
-}
-
-/// Whether somebody follows the feed.
-#[must_use]
-pub fn is_followed(feed: &FeedName) -> bool {
-    feed.ring().is_none_or(|ring| ring == Ring::All)
-}
-
-/// Hostnames, edges.
-#[must_use]
-pub fn global() -> FeedName {
-    FeedName::GlobalRoutes(Ring::All)
+/// Hostnames, edges: of every ring.
+pub fn globals() -> impl Iterator<Item = FeedName> {
+    Ring::ORDER.into_iter().map(FeedName::GlobalRoutes)
 }
 
 /// Services' endpoints in a region.
 #[must_use]
-pub fn of_region(region: &Name) -> FeedName {
-    FeedName::RegionRoutes(region.clone(), Ring::All)
+pub fn of_region(region: &Name, ring: Ring) -> FeedName {
+    FeedName::RegionRoutes(region.clone(), ring)
+}
+
+/// Services' endpoints in these regions: of every ring.
+pub fn of_regions<'a>(regions: &'a [Name]) -> impl Iterator<Item = FeedName> + 'a {
+    let rings = |region: &'a Name| Ring::ORDER.map(|ring| of_region(region, ring));
+    regions.iter().flat_map(rings)
 }
 
 /// The region of a feed of endpoints.
 #[must_use]
-pub fn region_of(feed: &FeedName) -> Option<&Name> {
+pub const fn region_of(feed: &FeedName) -> Option<&Name> {
     match feed {
         FeedName::RegionRoutes(region, _) => Some(region),
-        _ => None,
+        FeedName::GlobalRoutes(_) | FeedName::Node(_) => None,
     }
 }

@@ -119,6 +119,12 @@ impl<T: Item> Followed<T> {
         u64::try_from(status.held + status.orphaned).unwrap_or(u64::MAX)
     }
 
+    /// Items of the newest document that can't be read.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.status.borrow().refused
+    }
+
     /// The last good state.
     #[must_use]
     pub fn state(&self) -> Arc<State<T>> {

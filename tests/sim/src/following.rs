@@ -29,7 +29,7 @@ impl World {
             }
             Peer::Edge(edge) => {
                 let edge = self.edges.get_mut(edge)?.edge.as_mut()?;
-                if *feed == feeds::global() {
+                if matches!(feed, FeedName::GlobalRoutes(_)) {
                     Some(&mut edge.global.connection)
                 } else {
                     Some(&mut edge.routes.connection)
@@ -52,7 +52,7 @@ impl World {
                 .cloned(),
             Peer::Edge(edge) => {
                 let edge = self.edges.get(edge)?.edge.as_ref()?;
-                if *feed == feeds::global() {
+                if matches!(feed, FeedName::GlobalRoutes(_)) {
                     edge.global.applied().cloned()
                 } else {
                     edge.routes.applied().cloned()
@@ -73,7 +73,10 @@ impl World {
                     .collect()
             }
             Peer::Edge(edge) => self.edges.get(edge).map_or_else(Vec::new, |edge| {
-                vec![feeds::global(), feeds::of_region(&edge.region)]
+                vec![
+                    FeedName::GlobalRoutes(edge.ring),
+                    feeds::of_region(&edge.region, edge.ring),
+                ]
             }),
             Peer::Replica(_) => Vec::new(),
         }
@@ -104,7 +107,7 @@ impl World {
             }
             Peer::Edge(edge) => {
                 if let Some(edge) = self.edges[edge].edge.as_mut() {
-                    if *feed == feeds::global() {
+                    if matches!(feed, FeedName::GlobalRoutes(_)) {
                         edge.global.connected();
                     } else {
                         edge.routes.connected();
@@ -212,7 +215,7 @@ impl World {
                 agent.map(|agent| agent.feed.receive(lines))
             }
             Peer::Edge(edge) => self.edges[edge].edge.as_mut().map(|edge| {
-                if *feed == feeds::global() {
+                if matches!(feed, FeedName::GlobalRoutes(_)) {
                     edge.global.receive(lines)
                 } else {
                     edge.routes.receive(lines)

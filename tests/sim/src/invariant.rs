@@ -1,6 +1,10 @@
 //! What must hold whatever happens. A checker is told facts as they happen and says which promise was
 //! broken; it decides nothing and changes nothing.
 
+mod rollout;
+
+mod builds;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -46,6 +50,16 @@ pub enum Invariant {
     /// What a restored database has forgotten is taken back before anything is placed in its stead, and nothing
     /// is stopped for having been taken back.
     Adoption,
+    /// A ring of edges gets a version after the rings before it have served by it for the soak time, and none
+    /// that was stopped.
+    Ring,
+    /// A version that edges can't use reaches the first ring with edges only.
+    BadRendering,
+    /// What a newer program leads, no older one renders back.
+    Rendering,
+    /// Only the node's word counts that has a build, one node is told to make it, and a deployment goes on with the
+    /// image that its build gave and nobody had canceled.
+    Build,
     /// When all is mended, everything comes to rest as it was asked for.
     Convergence,
 }
@@ -93,6 +107,9 @@ pub struct Checker {
     disaster: Option<Millis>,
     /// The most of a service that were ever wanted in a region.
     most: BTreeMap<(ServiceId, Name), u32>,
+    renderings: rollout::Renderings,
+    /// Images.
+    made: builds::Made,
 }
 
 impl Checker {

@@ -2,6 +2,7 @@
 //! `decide`, feed writer and reader, ledger and brake, agent's roster, edge's table); clock, network,
 //! machines and tables are simulated, and one seed is one whole history.
 
+mod builder;
 mod certificates;
 pub mod chaos;
 mod client;
@@ -21,6 +22,7 @@ mod nodes;
 pub mod outage;
 mod queue;
 pub mod random;
+pub mod rendering;
 mod reports;
 pub mod run;
 mod setup;

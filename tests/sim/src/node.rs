@@ -12,6 +12,7 @@ use std::{
 };
 
 use agent::{
+    build,
     desired::Desired,
     health::Verdict,
     ports::Rotation,
@@ -21,7 +22,7 @@ use agent::{
 };
 use chrono::{DateTime, Utc};
 use domain::{
-    id::{InstanceId, NodeId, ServiceId},
+    id::{BuildId, InstanceId, NodeId, ServiceId},
     name::Name,
 };
 use protocol::{
@@ -32,6 +33,7 @@ use protocol::{
 };
 
 use crate::{
+    builder::Builder,
     clock::{self, Millis, SECOND},
     follow::{Disk, Followed},
     random::Random,
@@ -79,6 +81,7 @@ pub struct NodeDisk {
     pub feed: Disk,
     pub records: BTreeMap<InstanceId, Record>,
     pub rotation: Rotation,
+    pub builds: BTreeMap<BuildId, build::Record>,
 }
 
 /// A machine with an agent.
@@ -102,6 +105,7 @@ pub struct Agent {
     pub sequence: u64,
     pub feed: Followed<NodeItem>,
     pub roster: Roster,
+    pub builder: Builder,
     /// A document is known.
     knows: bool,
     /// Runs whose probes are under way.
@@ -156,6 +160,7 @@ impl Node {
             sequence: 0,
             feed,
             roster,
+            builder: Builder::resumed(&self.disk.builds),
             knows: false,
             probed: BTreeMap::new(),
             wake: None,
@@ -327,6 +332,7 @@ impl Agent {
         if let Some(desired) = Desired::from_state(&self.feed.state()) {
             self.knows = true;
             self.roster.want(&desired);
+            self.builder.wanted = desired.builds;
         }
     }
 

@@ -38,6 +38,7 @@ impl World {
             node.agent.as_ref().map_or(0, |a| a.boot),
         );
         self.run_agent(index);
+        self.follow_builds(index);
         let peer = Peer::Agent(index);
         self.after(1, Event::Connect(peer, feed));
         let spread = self.random.between(1, 2 * SECOND);
@@ -50,6 +51,7 @@ impl World {
             agent.take_document();
         }
         self.run_agent(index);
+        self.follow_builds(index);
         self.report_soon(Peer::Agent(index));
     }
 
@@ -277,7 +279,7 @@ impl World {
         self.run_agent(index);
     }
 
-    fn program_of(&self, image: &str) -> Program {
+    pub(crate) fn program_of(&self, image: &str) -> Program {
         self.programs.get(image).copied().unwrap_or(Program::Good)
     }
 

@@ -64,6 +64,25 @@ impl Scenario {
         }
     }
 
+    /// One new program after the other, of which edges can't use every one.
+    #[must_use]
+    pub fn upgrades(seed: u64) -> Self {
+        Self {
+            climate: Climate::upgrades(),
+            services: 6,
+            ..Self::of_seed(seed)
+        }
+    }
+
+    /// One build after the other, many of which take minutes, on nodes and by replicas that don't last.
+    #[must_use]
+    pub fn builds(seed: u64) -> Self {
+        Self {
+            climate: Climate::builds(),
+            ..Self::of_seed(seed)
+        }
+    }
+
     /// The history of a seed, at full size: 3 regions of 50 nodes and two edges, three replicas.
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
@@ -95,6 +114,9 @@ pub struct Outcome {
     pub rested_after: Option<Millis>,
     pub answered: u64,
     pub failed: u64,
+    /// New versions of rendering that every edge has, and that were stopped.
+    pub finished: u64,
+    pub stopped: u64,
     /// Orphans that were taken back.
     pub adopted: u64,
     /// Likewise, while everything central was away.
@@ -118,6 +140,8 @@ pub fn run(scenario: &Scenario) -> Outcome {
         rested_after: world.rested.zip(world.healed).map(|(at, from)| at - from),
         answered: world.answered,
         failed: world.failed,
+        finished: world.finished,
+        stopped: world.stopped,
         adopted: world.adopted,
         away: world.away,
         expired: world.certificates.map_or(0, |all| all.expired),

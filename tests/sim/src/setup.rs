@@ -5,10 +5,12 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use control_plane::feed::route::RENDERING;
 use domain::{
     id::{EnvironmentId, NodeId, OrganizationId, ProjectId, ServiceId},
     name::Name,
     quantity::{Bytes, MilliCpu, Span},
+    ring::Ring,
     spec::{
         BuildSpec, DeploySpec, NetworkSpec, Resources, ScaleSpec, ServiceKind, ServiceSpec,
         Strategy,
@@ -40,6 +42,18 @@ use crate::{
 
 /// Edges of each region.
 const EDGES: usize = 2;
+const EDGES_ALL: usize = EDGES * REGIONS.len();
+/// Which ring each edge is in: mostly one is the canary, and those of another region come next. A ring without
+/// edges is passed.
+const RINGS: [[Ring; EDGES_ALL]; 4] = {
+    use Ring::{All, Canary, Region};
+    [
+        [Canary, All, Region, Region, All, All],
+        [Canary, All, Region, Region, All, All],
+        [Canary, All, All, All, All, All],
+        [All, All, Region, Region, All, All],
+    ]
+};
 const REGIONS: [&str; 3] = ["us-east", "eu-west", "ap-south"];
 
 /// One key for all histories: signatures are no part of a trace.
@@ -88,6 +102,7 @@ impl World {
             keys,
             checker: Checker::default(),
             fault: scenario.fault,
+            program: RENDERING.version,
             intents: Intents::default(),
             weather: scenario.climate.clone(),
             connections: 0,
@@ -99,6 +114,8 @@ impl World {
             established: BTreeSet::new(),
             answered: 0,
             failed: 0,
+            finished: 0,
+            stopped: 0,
             adopted: 0,
             away: (0, 0),
             random,
@@ -121,12 +138,13 @@ impl World {
             let holder = self.random.uuid(0);
             self.replicas.push(Replica::new(index, holder));
         }
+        let rings = self.random.pick(&RINGS).copied().unwrap_or(RINGS[0]);
         for region in self.tables.regions.clone() {
             for _ in 0..scenario.nodes_per_region {
                 self.build_node(&region);
             }
             for _ in 0..EDGES {
-                self.build_edge(&region);
+                self.build_edge(&region, rings);
             }
         }
     }
@@ -144,11 +162,17 @@ impl World {
         self.register(id, Peer::Agent(index), region);
     }
 
-    fn build_edge(&mut self, region: &Name) {
+    fn build_edge(&mut self, region: &Name, rings: [Ring; EDGES_ALL]) {
         let id = NodeId::from(self.random.uuid(0));
         let index = self.edges.len();
-        self.edges.push(EdgeNode::new(id, index, region.clone()));
+        let ring = rings[index];
+        self.checker.member(index, ring);
+        let edge = EdgeNode::new(id, index, region.clone(), ring);
+        self.edges.push(edge);
         self.register(id, Peer::Edge(index), region);
+        if let Some(row) = self.tables.nodes.get_mut(&id) {
+            row.ring = ring;
+        }
     }
 
     fn register(&mut self, id: NodeId, peer: Peer, region: &Name) {
@@ -156,6 +180,7 @@ impl World {
         let row = NodeRow {
             id,
             is_edge: matches!(peer, Peer::Edge(_)),
+            ring: Ring::All,
             region: region.clone(),
             schedulable: true,
             draining: false,

@@ -10,7 +10,7 @@ use domain::{
 use protocol::feed::DropCause;
 
 use crate::{
-    clock::{Millis, SECOND},
+    clock::SECOND,
     control::Task,
     node::Program,
     trace::Note,
@@ -19,7 +19,7 @@ use crate::{
 
 /// Everything that was acknowledged, in order.
 #[derive(Debug, Default)]
-pub struct Intents(Vec<(Millis, Intent)>);
+pub struct Intents(Vec<Intent>);
 
 /// Something that a tenant was told is kept.
 #[derive(Debug, Clone)]
@@ -35,14 +35,19 @@ pub enum Intent {
 }
 
 impl Intents {
-    /// The database has lost what came after this moment, and nobody could keep it.
-    pub fn cut(&mut self, after: Millis) {
-        self.0.retain(|(at, _)| *at <= after);
+    /// How many there are: a mark in their order, which is finer than the clock's.
+    pub const fn mark(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The database has lost what came after this mark, and nobody could keep it.
+    pub fn cut(&mut self, mark: usize) {
+        self.0.truncate(mark);
     }
 
     /// What still counts, oldest first.
     pub fn kept(&self) -> impl Iterator<Item = &Intent> {
-        self.0.iter().map(|(_, intent)| intent)
+        self.0.iter()
     }
 }
 
@@ -53,6 +58,11 @@ impl World {
             return;
         }
         let pause = self.random.between(3 * SECOND, 20 * SECOND);
+        let pause = if self.weather.builds {
+            pause / 3
+        } else {
+            pause
+        };
         self.after(pause, Event::Want);
         let replica = self.random.below(self.replicas.len());
         let process = &self.replicas[replica];
@@ -71,6 +81,7 @@ impl World {
         };
         match self.random.between(0, 99) {
             _ if self.weather.moves => self.relocate(service),
+            of if self.weather.builds && of < 80 => self.deploy_new(service),
             0..45 => self.deploy_new(service),
             45..60 => self.scale(service),
             60..75 => self.roll_back(service),
@@ -85,7 +96,7 @@ impl World {
 
     fn acknowledge(&mut self, intent: Intent) {
         self.note(Note::Intent(format!("{intent:?}")));
-        self.intents.0.push((self.now, intent));
+        self.intents.0.push(intent);
         self.wake(Task::Evaluations);
         self.wake(Task::Deployments);
     }
@@ -97,16 +108,21 @@ impl World {
             1 => Program::Mute,
             _ => Program::Good,
         };
-        let digest = format!("{:016x}", self.random.number()).repeat(4);
-        let image = format!("registry.test/app@sha256:{digest}");
-        self.programs.insert(image.clone(), program);
+        let reference = self.some_digest();
+        self.programs.insert(reference.clone(), program);
+        let source = Source::Git {
+            repo: "https://git.test/app.git".to_owned(),
+            reference: Some(reference),
+            root: "/".to_owned(),
+            deploy_key: None,
+        };
         let spec = self
             .tables
             .services
             .get(&service)
             .map(|row| row.spec.clone());
         if let Some(spec) = spec {
-            self.deploy(service, Source::Image { image }, spec);
+            self.deploy(service, source, spec);
         }
     }
 

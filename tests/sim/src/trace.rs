@@ -9,7 +9,7 @@ use std::{
 use domain::{
     deployment::machine::Step,
     generation::Position,
-    id::{DeploymentId, InstanceId, ServiceId},
+    id::{BuildId, DeploymentId, InstanceId, ServiceId},
 };
 
 use crate::{clock::Millis, network::Peer};
@@ -30,6 +30,8 @@ pub enum Note {
     Placed(InstanceId, ServiceId, usize),
     /// What ran without a plan is in it again, on this agent.
     Adopted(InstanceId, ServiceId, usize),
+    /// A build is this agent's.
+    Given(BuildId, usize),
     /// The plan wants an instance to go.
     Stop(InstanceId, String),
     /// Its agent is told so.
@@ -48,6 +50,8 @@ pub enum Note {
     Report(Peer, u64),
     /// A request was answered by this instance, or by nobody.
     Request(usize, ServiceId, Option<InstanceId>),
+    /// A step of the rollout of a program that knows this version.
+    Rollout(i32, String),
     /// A transaction lost against another.
     Conflict(usize, String),
 }

@@ -73,6 +73,8 @@ pub enum Event {
     Wake(usize, u64, Millis),
     /// An action on a container ends.
     Done(usize, u64, Action, Option<Arc<InstanceItem>>),
+    /// A build ends, if it is still that run.
+    Built(usize, u64, u64),
     /// A program ends, if it is still that run.
     Exit(usize, InstanceId, DateTime<Utc>, i64),
     /// A probe's verdict.
@@ -102,7 +104,16 @@ pub struct Database {
     /// Connections of before are gone.
     pub since: Millis,
     /// What the standby, or the backup, has.
-    pub copy: Option<(Millis, Box<Tables>)>,
+    pub copy: Option<Copied>,
+}
+
+/// The tables as they once were.
+#[derive(Debug)]
+pub struct Copied {
+    pub at: Millis,
+    /// What had been acknowledged by then (`Intents::mark`).
+    pub acknowledged: usize,
+    pub tables: Box<Tables>,
 }
 
 /// The simulated world.
@@ -124,6 +135,8 @@ pub struct World {
     pub keys: FeedKeys,
     pub checker: Checker,
     pub fault: Option<Fault>,
+    /// The newest rendering that the program at work knows.
+    pub program: i32,
     pub intents: Intents,
     pub weather: crate::chaos::Climate,
     pub connections: u64,
@@ -141,6 +154,9 @@ pub struct World {
     /// Requests that were answered, and that were not.
     pub answered: u64,
     pub failed: u64,
+    /// Rollouts that every ring has, and that were stopped.
+    pub finished: u64,
+    pub stopped: u64,
     /// Orphans that were taken back.
     pub adopted: u64,
     /// Likewise, while everything central is away; of services that are never without an instance.
@@ -214,6 +230,7 @@ impl World {
             Event::Answer(peer, boot, answer) => self.answered(peer, &boot, answer),
             Event::Wake(node, boot, at) => self.wake_agent(node, boot, at),
             Event::Done(node, boot, action, item) => self.done(node, boot, action, item),
+            Event::Built(node, boot, run) => self.built(node, boot, run),
             Event::Exit(node, id, since, code) => self.exit(node, id, since, code),
             Event::Probe(node, boot, id, since) => self.probe(node, boot, id, since),
             Event::Apply(edge, boot) => self.apply_routes(edge, boot),

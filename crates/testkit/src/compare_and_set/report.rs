@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use domain::{
     generation::Position,
-    id::{InstanceId, ReleaseId, ServiceId},
+    id::{BuildId, InstanceId, ReleaseId, ServiceId},
     instance::State,
     quantity::{Bytes, MilliCpu},
 };
 use protocol::{
     feed::{Commit, FeedName},
-    report::{AgentReport, Capacity, InstanceReport, Report, RoleReport, StoredItem, Usage},
+    report::{
+        AgentReport, BuildReport, BuildState, Capacity, EdgeReport, InstanceReport, Report,
+        RoleReport, StoredItem, Traffic, Usage,
+    },
 };
 
 /// What an agent reports that offers so many thousandths of a CPU, and as many mebibytes.
@@ -70,6 +73,20 @@ pub fn with_item(mut report: Report, service: ServiceId, item: Option<&str>) -> 
     report
 }
 
+/// What an edge reports of how it fares.
+pub fn edge_report(boot: &str, sequence: u64, traffic: Traffic) -> Report {
+    let address = ([127, 0, 0, 1], 1).into();
+    Report {
+        role: RoleReport::Edge(EdgeReport {
+            forward_address: address,
+            public_address: address,
+            deployments: BTreeMap::new(),
+            traffic,
+        }),
+        ..agent_report(boot, sequence, 1, &[])
+    }
+}
+
 /// The report of a node that has applied a feed up to a position.
 pub fn applied(report: Report, feed: FeedName, position: Position) -> Report {
     let commit = Commit {
@@ -80,8 +97,20 @@ pub fn applied(report: Report, feed: FeedName, position: Position) -> Report {
         count: 0,
         signature: String::new(),
     };
-    Report {
-        feeds: vec![commit],
-        ..report
+    let mut report = report;
+    report.feeds.push(commit);
+    report
+}
+
+/// The report of an agent that is so far with builds.
+pub fn building(mut report: Report, builds: &[(BuildId, BuildState)]) -> Report {
+    if let RoleReport::Agent(agent) = &mut report.role {
+        let seen = |(id, state): &(BuildId, BuildState)| BuildReport {
+            id: *id,
+            state: state.clone(),
+            started_at: None,
+        };
+        agent.builds = builds.iter().map(seen).collect();
     }
+    report
 }

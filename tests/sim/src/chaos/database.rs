@@ -4,7 +4,7 @@ use super::Blow;
 use crate::{
     clock::SECOND,
     network::Peer,
-    world::{Event, World},
+    world::{Copied, Event, World},
 };
 
 impl World {
@@ -20,7 +20,7 @@ impl World {
             return;
         }
         let lag = self.random.between(1, 3 * SECOND);
-        self.database.copy = Some((self.now, Box::new(self.tables.clone())));
+        self.copy();
         self.after(lag, Event::Blow(Blow::TakeOver("fails over")));
     }
 
@@ -29,8 +29,16 @@ impl World {
             return;
         }
         let age = self.random.between(20, 180) * SECOND;
-        self.database.copy = Some((self.now, Box::new(self.tables.clone())));
+        self.copy();
         self.after(age, Event::Blow(Blow::TakeOver("is restored")));
+    }
+
+    fn copy(&mut self) {
+        self.database.copy = Some(Copied {
+            at: self.now,
+            acknowledged: self.intents.mark(),
+            tables: Box::new(self.tables.clone()),
+        });
     }
 
     /// What nodes have seen of the lost history, they can show only when the new one has gone on.
@@ -38,7 +46,7 @@ impl World {
         if !self.database.up || self.database.copy.is_some() || !self.network.is_whole() {
             return;
         }
-        self.database.copy = Some((self.now, Box::new(self.tables.clone())));
+        self.copy();
         let cut = self.random.between(2, 20) * SECOND;
         self.after(SECOND, Event::Blow(Blow::Promoted));
         self.after(cut, Event::Blow(Blow::CutAll));
@@ -82,17 +90,18 @@ impl World {
     }
 
     pub(super) fn take_over(&mut self, how: &str) {
-        let Some((at, copy)) = self.database.copy.take() else {
+        let Some(copied) = self.database.copy.take() else {
             return;
         };
+        let at = copied.at;
         self.chaos(format!("the database {how}, to {at} ms"));
         let (timeline, clock) = (self.tables.timeline + 1, self.tables.clock);
-        self.tables = *copy;
+        self.tables = *copied.tables;
         (self.tables.timeline, self.tables.clock) = (timeline, clock);
         self.let_go.clear();
         self.database.up = false;
         self.checker.history_cut(&self.tables, self.now);
-        self.intents.cut(at);
+        self.intents.cut(copied.acknowledged);
         let lasts = self.random.between(200, 8 * SECOND);
         self.after(lasts, Event::Blow(Blow::DatabaseUp));
     }

@@ -4,14 +4,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use control_plane::{
+    feed::build::repository,
     reconcile::deployments::{
         decide::{Edges, Progress, Seen, View, decide},
         draining::Older,
     },
-    store::{
-        deployment::{Build, Deployment},
-        placement::Release,
-    },
+    store::{deployment::Deployment, placement::Release},
 };
 use domain::{
     deployment::{
@@ -21,10 +19,13 @@ use domain::{
     id::{BuildId, DeploymentId, ReleaseId},
     quantity::Span,
 };
-use protocol::feed::DropCause;
+use protocol::{feed::DropCause, item::BuildSource};
 
 use super::{Prepared, Task};
-use crate::{clock::SECOND, fault::Fault, trace::Note, world::World};
+use crate::{fault::Fault, trace::Note, world::World};
+
+/// Where images are pushed to.
+pub(super) const REGISTRY: &str = "registry.test";
 
 /// A step that is about to be written.
 #[derive(Debug)]
@@ -33,6 +34,13 @@ pub struct Step {
     deployment: Deployment,
     next: State,
     effects: Vec<Effect>,
+}
+
+impl Step {
+    pub(super) fn writes_routes(&self) -> bool {
+        let mut effects = self.effects.iter();
+        effects.any(|effect| matches!(effect, Effect::Route | Effect::Abandon))
+    }
 }
 
 impl World {
@@ -57,7 +65,7 @@ impl World {
     fn view<'a>(&self, deployment: &'a Deployment) -> View<'a> {
         let tables = &self.tables;
         let seen = match deployment.state.step {
-            At::Building => Seen::Build(self.build(deployment)),
+            At::Building => Seen::Build(tables.deployment_build(deployment.id)),
             At::Releasing => Seen::Release(match deployment.release {
                 Some(_) => Outcome::Succeeded,
                 None => Outcome::Pending,
@@ -78,16 +86,6 @@ impl World {
             service_deleted: service.is_none_or(|service| service.deleted),
             seen,
         }
-    }
-
-    fn build(&self, deployment: &Deployment) -> Option<Build> {
-        let built_at = self.tables.deployments.get(&deployment.id)?.built_at?;
-        Some(Build {
-            id: BuildId::from(deployment.id.uuid()),
-            finished: self.now >= built_at,
-            digest: Some("sha256:built".to_owned()),
-            problem: None,
-        })
     }
 
     fn progress(&self, deployment: &Deployment) -> Progress {
@@ -151,7 +149,12 @@ impl World {
             self.note(Note::Step(id, step.next.step));
             self.checker.stepped(id, before, step.next.step);
         }
-        for task in [Task::Evaluations, Task::Deployments, Task::Instances] {
+        for task in [
+            Task::Evaluations,
+            Task::Deployments,
+            Task::Builds,
+            Task::Instances,
+        ] {
             self.wake(task);
         }
     }
@@ -183,21 +186,37 @@ impl World {
     }
 
     fn start_build(&mut self, deployment: &Deployment) {
-        let takes = self.random.between(SECOND, 10 * SECOND);
-        if let Some(row) = self.tables.deployments.get_mut(&deployment.id) {
-            row.built_at = Some(self.now + takes);
-        }
+        let Source::Git {
+            repo, reference, ..
+        } = &deployment.source
+        else {
+            return;
+        };
+        let source = BuildSource::Git {
+            repo: repo.clone(),
+            reference: reference.clone(),
+            deploy_key: None,
+        };
+        let id = BuildId::from(self.random.uuid(self.now));
+        self.tables.insert_build(id, deployment.id, source);
     }
 
     fn make_release(&mut self, deployment: &Deployment) {
         let release = match &deployment.source {
-            Source::Release { id } | Source::Current { release: id } => *id,
-            Source::Image { image } => self.insert_release(deployment, image.clone()),
-            Source::Git { .. } | Source::Archive { .. } => return,
+            Source::Release { id } | Source::Current { release: id } => Some(*id),
+            _ => self.release_built(deployment),
         };
         if let Some(row) = self.tables.deployments.get_mut(&deployment.id) {
-            row.release = Some(release);
+            row.release = release;
         }
+    }
+
+    fn release_built(&mut self, deployment: &Deployment) -> Option<ReleaseId> {
+        let build = self.tables.newest_build(deployment.id)?;
+        self.checker.released(deployment.id, build);
+        let repository = repository(REGISTRY, deployment.organization, deployment.service);
+        let image = format!("{repository}@{}", build.digest()?);
+        Some(self.insert_release(deployment, image))
     }
 
     fn insert_release(&mut self, deployment: &Deployment, image: String) -> ReleaseId {

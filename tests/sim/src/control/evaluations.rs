@@ -42,6 +42,13 @@ pub struct Answer {
     plan: Plan,
 }
 
+impl Answer {
+    pub(super) fn writes_routes(&self) -> bool {
+        let stopped = self.service.as_ref().is_some_and(|service| !service.active);
+        stopped || !self.plan.stops.is_empty()
+    }
+}
+
 impl World {
     pub(super) fn turn_evaluations(&mut self, replica: usize) {
         // After a restore agents say first what they run.

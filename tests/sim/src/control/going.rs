@@ -24,6 +24,12 @@ pub struct Leave {
     action: Action,
 }
 
+impl Leave {
+    pub(super) fn writes_routes(&self) -> bool {
+        self.action == Action::Unroute
+    }
+}
+
 impl World {
     pub(super) fn turn_instances(&mut self, replica: usize) {
         for (order, going) in self.tables.going(self.now).into_iter().enumerate() {

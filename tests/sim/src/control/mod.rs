@@ -1,29 +1,39 @@
 //! Replicas of the control plane: the thin shells around the real decisions. A turn reads at one moment
 //! and writes at a later one, as transactions do; what lies between is where races are.
 
+mod builds;
 mod deployments;
 mod evaluations;
 mod going;
 mod orphans;
 mod platform;
+mod rollout;
 mod routes;
 mod serve;
+mod task;
 
+pub use builds::Order;
 pub use deployments::Step;
 pub use evaluations::Answer;
 pub use going::Leave;
+pub use rollout::RolloutStep;
 pub use routes::Routing;
 pub use serve::Ask;
+pub use task::Task;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use control_plane::store::feed::Following;
+use control_plane::{
+    feed::route::{RENDERING, Rings},
+    store::feed::Following,
+};
 use domain::id::{EvaluationId, ServiceId};
 use protocol::feed::FeedName;
 use uuid::Uuid;
 
 use crate::{
     clock::{Millis, SECOND},
+    fault::Fault,
     follow::Connection,
     network::Peer,
     trace::Note,
@@ -34,52 +44,6 @@ use crate::{
 /// Longer than the real one: a dead holder keeps others from mending for longer, and more goes wrong meanwhile.
 const LEASE: Millis = 10 * SECOND;
 
-/// A reconciler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Task {
-    Evaluations,
-    Deployments,
-    Routes,
-    PlatformRoutes,
-    Instances,
-    Nodes,
-    Orphans,
-}
-
-impl Task {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Evaluations,
-        Self::Deployments,
-        Self::Routes,
-        Self::PlatformRoutes,
-        Self::Instances,
-        Self::Nodes,
-        Self::Orphans,
-    ];
-
-    /// Without a wake-up it runs this often.
-    const fn period(self) -> Millis {
-        match self {
-            Self::Nodes => SECOND,
-            Self::Evaluations | Self::Deployments | Self::Instances => 2 * SECOND,
-            Self::Routes | Self::PlatformRoutes | Self::Orphans => 5 * SECOND,
-        }
-    }
-
-    const fn lease(self) -> &'static str {
-        match self {
-            Self::Evaluations => "reconcile/evaluations",
-            Self::Deployments => "reconcile/deployments",
-            Self::Routes => "reconcile/routes",
-            Self::PlatformRoutes => "reconcile/platform_routes",
-            Self::Instances => "reconcile/instances",
-            Self::Nodes => "reconcile/nodes",
-            Self::Orphans => "reconcile/orphans",
-        }
-    }
-}
-
 /// A process of the control plane.
 #[derive(Debug)]
 pub struct Replica {
@@ -89,6 +53,8 @@ pub struct Replica {
     pub boot: u64,
     /// Stopped like by SIGSTOP until then.
     pub paused_until: Millis,
+    /// The newest rendering that its program knows.
+    pub version: i32,
     pub holder: Uuid,
     pub streams: BTreeMap<Line, Stream>,
     /// Turns that are due already.
@@ -116,8 +82,10 @@ pub struct Stream {
 pub enum Prepared {
     Answer(Box<Answer>),
     Step(Box<Step>),
+    Order(Box<Order>),
     Leave(Box<Leave>),
     Routing(Routing),
+    Rollout(Box<RolloutStep>),
 }
 
 impl Replica {
@@ -129,6 +97,7 @@ impl Replica {
             up: true,
             boot: 1,
             paused_until: 0,
+            version: RENDERING.version,
             holder,
             streams: BTreeMap::new(),
             due: BTreeSet::new(),
@@ -139,9 +108,10 @@ impl Replica {
 
     /// A new process with a name of its own.
     pub fn restart(&mut self, holder: Uuid) {
-        let boot = self.boot + 1;
+        let (boot, version) = (self.boot + 1, self.version);
         *self = Self {
             boot,
+            version,
             ..Self::new(self.index, holder)
         };
     }
@@ -154,12 +124,25 @@ impl Replica {
 }
 
 impl Prepared {
+    /// Whether it is rolled back when a newer program has gone ahead with a ring.
+    fn writes_routes(&self) -> bool {
+        match self {
+            Self::Answer(answer) => answer.writes_routes(),
+            Self::Step(step) => step.writes_routes(),
+            Self::Leave(leave) => leave.writes_routes(),
+            Self::Routing(_) => true,
+            Self::Order(_) | Self::Rollout(_) => false,
+        }
+    }
+
     const fn task(&self) -> Task {
         match self {
             Self::Answer(_) => Task::Evaluations,
             Self::Step(_) => Task::Deployments,
+            Self::Order(_) => Task::Builds,
             Self::Leave(_) => Task::Instances,
             Self::Routing(_) => Task::Routes,
+            Self::Rollout(_) => Task::Rollout,
         }
     }
 }
@@ -213,18 +196,17 @@ impl World {
             self.replicas[replica].again.insert(task);
             return;
         }
-        let holder = self.replicas[replica].holder;
-        let lease = self
-            .tables
-            .take_lease(task.lease(), holder, LEASE, self.now);
-        if lease.is_none() {
+        self.program = self.replicas[replica].version;
+        if self.leaves_it_to_newer_programs() || !self.takes_lease(replica, task) {
             return;
         }
         match task {
             Task::Evaluations => self.turn_evaluations(replica),
             Task::Deployments => self.turn_deployments(replica),
+            Task::Builds => self.turn_builds(replica),
             Task::Routes => self.turn_routes(replica),
             Task::PlatformRoutes => self.turn_platform_routes(),
+            Task::Rollout => self.turn_rollout(replica),
             Task::Instances => self.turn_instances(replica),
             Task::Nodes => self.turn_nodes(),
             Task::Orphans => self.turn_orphans(),
@@ -232,10 +214,41 @@ impl World {
         self.after_commit();
     }
 
+    /// A program that does not know how a ring is rendered leaves all to the newer ones.
+    fn leaves_it_to_newer_programs(&self) -> bool {
+        let goes_on = self.fault == Some(Fault::OlderProgramGoesOn);
+        !goes_on && self.tables.rollout.newest_version() > self.program
+    }
+
+    /// An older program does not keep a newer one from leading.
+    fn takes_lease(&mut self, replica: usize, task: Task) -> bool {
+        let Replica {
+            holder, version, ..
+        } = self.replicas[replica];
+        let name = format!("{}@{version}", task.lease());
+        let lease = self.tables.take_lease(&name, holder, LEASE, self.now);
+        lease.is_some()
+    }
+
+    /// What the program at work renders routes with.
+    fn rings(&self) -> Option<Rings> {
+        let newest = self.program;
+        if self.fault != Some(Fault::OlderProgramGoesOn) {
+            return self.tables.rings(newest);
+        }
+        let mut rings = self.tables.rings(i32::MAX)?;
+        for version in rings.versions.values_mut() {
+            *version = newest.min(*version);
+        }
+        Some(rings)
+    }
+
     /// Writes later, as the `order`-th transaction of a turn.
     fn commit_later(&mut self, replica: usize, order: usize, prepared: Prepared) {
         let order = u64::try_from(order).unwrap_or_default();
-        let slow = self.random.chance(20);
+        let slow = self
+            .random
+            .chance(if self.weather.builds { 500 } else { 20 });
         let mut pause = self.random.between(2, 25);
         if slow {
             pause *= 40;
@@ -269,11 +282,18 @@ impl World {
     }
 
     fn commit_now(&mut self, replica: usize, prepared: Prepared) {
+        self.program = self.replicas[replica].version;
+        if prepared.writes_routes() && self.rings().is_none() {
+            self.note(Note::Conflict(replica, "a newer rendering".to_owned()));
+            return;
+        }
         match prepared {
             Prepared::Answer(answer) => self.commit_answer(replica, *answer),
             Prepared::Step(step) => self.commit_step(replica, *step),
+            Prepared::Order(order) => self.commit_order(replica, &order),
             Prepared::Leave(leave) => self.commit_leave(&leave),
             Prepared::Routing(routing) => self.commit_routing(replica, routing),
+            Prepared::Rollout(step) => self.commit_rollout(replica, &step),
         }
         self.after_commit();
     }

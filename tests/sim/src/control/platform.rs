@@ -8,7 +8,6 @@ use control_plane::{
 use super::Task;
 use crate::{
     clock::{Millis, SECOND},
-    feeds,
     trace::Note,
     world::World,
 };
@@ -48,19 +47,27 @@ impl World {
 
     pub(super) fn turn_platform_routes(&mut self) {
         self.renew_shown();
+        let Some(rings) = self.rings() else {
+            return;
+        };
+        let rows = self.tables.platform_rows(&rings);
+        // The same would come out again: most turns find nothing new, and there are many.
+        if self.tables.platform_written.as_ref() == Some(&rows) {
+            return;
+        }
         let tables = &self.tables;
-        let rings = feeds::rings();
         let view = View {
             regions: &tables.regions,
-            edges: &tables.edge_items(),
-            agents: &tables.agent_items(),
+            edges: &rows.edges,
+            agents: &rows.agents,
             certificates: &[],
-            denied: &tables.denied_items(),
+            denied: &rows.denied,
             existing: &tables.platform_items(),
             denied_to: &tables.denied_in_feeds_of_agents(),
         };
         if let Ok(changes) = changes(&view, &rings) {
             self.tables.write_feeds(changes);
+            self.tables.platform_written = Some(rows);
         }
     }
 }

@@ -7,7 +7,7 @@ use control_plane::{
 use domain::{id::ServiceId, name::Name, spec::ServiceKind};
 
 use super::Prepared;
-use crate::{fault::Fault, feeds, world::World};
+use crate::{fault::Fault, world::World};
 
 /// A service whose routes are about to be written anew.
 #[derive(Debug, Clone, Copy)]
@@ -18,12 +18,7 @@ pub struct Routing {
 
 impl World {
     pub(super) fn turn_routes(&mut self, replica: usize) {
-        let routed = self.tables.services.values();
-        let routed: Vec<ServiceId> = routed
-            .filter(|row| row.routed.is_some())
-            .map(|row| row.id)
-            .collect();
-        for (order, service) in routed.into_iter().enumerate() {
+        for (order, service) in self.tables.routed_services().into_iter().enumerate() {
             let locked = self.locked(service);
             let routing = Routing { service, locked };
             self.commit_later(replica, order, Prepared::Routing(routing));
@@ -79,8 +74,10 @@ impl World {
             instances,
             existing: &existing,
         };
-        if !never_routed && let Ok(mut changes) = changes(&view, &feeds::rings()) {
-            changes.retain(|feed, _| feeds::is_followed(feed));
+        if !never_routed
+            && let Some(rings) = self.rings()
+            && let Ok(changes) = changes(&view, &rings)
+        {
             positions = self.tables.write_feeds(changes);
         }
         self.tables

@@ -150,7 +150,9 @@ impl World {
         if !self.database.up || !self.is_served(&report.feeds) {
             return None;
         }
+        let builds = self.tables.reported_builds(report);
         let noticed = self.tables.store_report(node, report, self.now)?;
+        self.heard_of_builds(node, report, &builds);
         self.note(Note::Report(peer, report.sequence));
         let epoch = self.tables.platform.epoch;
         self.checker.acknowledged(epoch, &report.feeds);
@@ -159,7 +161,10 @@ impl World {
                 self.evaluate(service);
             }
         }
-        if noticed.applied || noticed.instances {
+        if noticed.builds {
+            self.wake(Task::Builds);
+        }
+        if noticed.applied || noticed.instances || noticed.builds {
             self.wake(Task::Deployments);
             self.wake(Task::Instances);
         }

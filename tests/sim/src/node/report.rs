@@ -13,7 +13,7 @@ pub fn role_report(node: &Node, agent: &Agent) -> RoleReport {
         usage: Usage::default(),
         address: node.address,
         instances: with_items(agent, agent.reports(node.address.ip())),
-        builds: Vec::new(),
+        builds: agent.builder.queue.reports(),
         kept: None,
     })
 }

@@ -28,8 +28,6 @@ pub struct DeploymentRow {
     pub release: Option<ReleaseId>,
     pub state: State,
     pub shift_positions: Option<Positions>,
-    /// When its build is over; builds are not simulated but for the time that they take.
-    pub built_at: Option<Millis>,
     pub version: i64,
 }
 
@@ -55,7 +53,6 @@ impl Tables {
             release: None,
             state: queued(clock::wall(now)),
             shift_positions: None,
-            built_at: None,
             version: 1,
         };
         self.deployments.insert(id, row);
@@ -137,8 +134,9 @@ impl Tables {
         }
     }
 
-    /// It is not worked towards any more.
+    /// It is not worked towards any more; its build is called off.
     pub fn abandon(&mut self, id: DeploymentId) {
+        self.cancel_builds(id);
         let service = self.deployments.get(&id).map(|row| row.service);
         if let Some(row) = service.and_then(|service| self.services.get_mut(&service))
             && row.target == Some(id)

@@ -180,6 +180,12 @@ impl FeedRow {
         Some((tombstone.generation, tombstone.at))
     }
 
+    /// In which generation an item left that is not there.
+    #[must_use]
+    pub fn dropped_at(&self, id: &str) -> Option<i64> {
+        self.tombstones.get(id).map(|left| left.generation)
+    }
+
     /// In which generation an item came.
     #[must_use]
     pub fn generation_of(&self, id: &str) -> Option<i64> {

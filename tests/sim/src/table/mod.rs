@@ -1,6 +1,7 @@
 //! The rows that decisions are made from, in memory, with the same compare-and-set rules as the SQL in
 //! `control-plane/src/store`. `testkit::compare_and_set` runs one suite against both.
 
+mod build;
 mod deployment;
 mod epoch;
 mod evaluation;
@@ -13,29 +14,37 @@ mod orphan;
 mod placement;
 mod platform_route;
 mod report;
+mod rollout;
 mod route;
 
+pub use build::BuildRow;
 pub use deployment::DeploymentRow;
 pub use evaluation::{Claim, EvaluationRow, EvaluationState};
 pub use feed::FeedRow;
 pub use instance::{InstanceRow, Status};
 pub use orphan::{OrphanRow, SETTLING};
 pub use placement::NewInstance;
+pub use platform_route::PlatformRows;
 pub use report::Noticed;
+pub use rollout::{RingRow, RolloutRows};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use control_plane::store::placement::{Release, Service};
+use control_plane::store::{
+    placement::{Release, Service},
+    rollout::Counts,
+};
 use domain::{
     generation::{Epoch, Position},
     id::{
-        DeploymentId, EnvironmentId, EvaluationId, InstanceId, NodeId, OrganizationId, ProjectId,
-        ReleaseId, ServiceId,
+        BuildId, DeploymentId, EnvironmentId, EvaluationId, InstanceId, NodeId, OrganizationId,
+        ProjectId, ReleaseId, ServiceId,
     },
     name::Name,
+    ring::Ring,
     spec::ServiceSpec,
 };
 use protocol::feed::FeedName;
@@ -51,6 +60,7 @@ pub struct Tables {
     pub regions: Vec<Name>,
     pub services: BTreeMap<ServiceId, ServiceRow>,
     pub deployments: BTreeMap<DeploymentId, DeploymentRow>,
+    pub builds: BTreeMap<BuildId, BuildRow>,
     pub releases: BTreeMap<ReleaseId, Arc<Release>>,
     pub instances: BTreeMap<InstanceId, InstanceRow>,
     pub nodes: BTreeMap<NodeId, NodeRow>,
@@ -61,6 +71,9 @@ pub struct Tables {
     pub feeds: BTreeMap<FeedName, Arc<FeedRow>>,
     pub leases: BTreeMap<String, LeaseRow>,
     pub evaluations: BTreeMap<EvaluationId, EvaluationRow>,
+    pub rollout: RolloutRows,
+    /// No row itself: what the platform's items were made of that feeds have.
+    pub platform_written: Option<PlatformRows>,
     /// Feeds that were written since somebody asked.
     pub written: BTreeSet<FeedName>,
     /// Of the server that these rows lie on; no row itself.
@@ -118,6 +131,8 @@ pub struct ServiceRow {
 pub struct NodeRow {
     pub id: NodeId,
     pub is_edge: bool,
+    /// Of an edge.
+    pub ring: Ring,
     pub region: Name,
     pub schedulable: bool,
     pub draining: bool,
@@ -138,6 +153,8 @@ pub struct NodeStatus {
     pub address: std::net::SocketAddr,
     pub reported_at: Millis,
     pub late_since: Option<Millis>,
+    /// Of an edge, since the start of its process.
+    pub traffic: Counts,
 }
 
 /// A lease.
@@ -160,6 +177,7 @@ impl Tables {
             regions,
             services: BTreeMap::new(),
             deployments: BTreeMap::new(),
+            builds: BTreeMap::new(),
             releases: BTreeMap::new(),
             instances: BTreeMap::new(),
             nodes: BTreeMap::new(),
@@ -169,6 +187,8 @@ impl Tables {
             feeds: BTreeMap::new(),
             leases: BTreeMap::new(),
             evaluations: BTreeMap::new(),
+            rollout: RolloutRows::default(),
+            platform_written: None,
             written: BTreeSet::new(),
             timeline: 1,
             clock: 0,

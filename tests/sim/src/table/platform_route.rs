@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use control_plane::feed::platform_routes::{GLOBAL, REGION};
-use domain::{id::NodeId, name::Name};
+use control_plane::feed::{
+    platform_routes::{GLOBAL, REGION},
+    route::Rings,
+};
+use domain::{id::NodeId, name::Name, ring::Ring};
 use protocol::{
     feed::FeedName,
     item::{AgentItem, DeniedItem, EdgeItem},
@@ -12,7 +15,27 @@ use protocol::{
 use super::{NodeRow, Tables};
 use crate::feeds;
 
+/// What the platform's own items are made of, and in which versions they are rendered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlatformRows {
+    pub edges: Vec<EdgeItem>,
+    pub agents: Vec<(Name, AgentItem)>,
+    pub denied: Vec<DeniedItem>,
+    versions: BTreeMap<Ring, i32>,
+}
+
 impl Tables {
+    /// What the platform's own items are to be made of now.
+    #[must_use]
+    pub fn platform_rows(&self, rings: &Rings) -> PlatformRows {
+        PlatformRows {
+            edges: self.edge_items(),
+            agents: self.agent_items(),
+            denied: self.denied_items(),
+            versions: rings.versions.clone(),
+        }
+    }
+
     /// Nodes of a role that are welcome and have reported, and where they are.
     fn addresses(&self, edges: bool) -> impl Iterator<Item = (&NodeRow, std::net::SocketAddr)> {
         let nodes = self.nodes.values();
@@ -21,8 +44,7 @@ impl Tables {
     }
 
     /// Every welcome edge whose address is known.
-    #[must_use]
-    pub fn edge_items(&self) -> Vec<EdgeItem> {
+    fn edge_items(&self) -> Vec<EdgeItem> {
         let edges = self.addresses(true);
         edges
             .map(|(node, forward_address)| EdgeItem {
@@ -34,8 +56,7 @@ impl Tables {
     }
 
     /// Every welcome agent whose address is known, with its region.
-    #[must_use]
-    pub fn agent_items(&self) -> Vec<(Name, AgentItem)> {
+    fn agent_items(&self) -> Vec<(Name, AgentItem)> {
         let agents = self.addresses(false);
         agents
             .map(|(node, address)| {
@@ -46,8 +67,7 @@ impl Tables {
     }
 
     /// Every node that an operator has declared dead.
-    #[must_use]
-    pub fn denied_items(&self) -> Vec<DeniedItem> {
+    fn denied_items(&self) -> Vec<DeniedItem> {
         let denied = self.nodes.values().filter(|node| node.fenced);
         denied.map(|node| DeniedItem { node_id: node.id }).collect()
     }
@@ -64,11 +84,11 @@ impl Tables {
     /// The platform's items that routes have now.
     #[must_use]
     pub fn platform_items(&self) -> Vec<(FeedName, String)> {
-        let of_regions = self.regions.iter().map(feeds::of_region);
-        let places = GLOBAL
-            .into_iter()
-            .map(|prefix| (feeds::global(), prefix))
-            .chain(of_regions.flat_map(|feed| REGION.map(|prefix| (feed.clone(), prefix))));
+        let of_regions = feeds::of_regions(&self.regions);
+        let of_regions = of_regions.flat_map(|feed| REGION.map(|prefix| (feed.clone(), prefix)));
+        let places = feeds::globals()
+            .flat_map(|feed| GLOBAL.map(|prefix| (feed.clone(), prefix)))
+            .chain(of_regions);
         places
             .flat_map(|(feed, prefix)| {
                 let ids = self.item_ids(&feed, prefix).into_iter();

@@ -1,5 +1,6 @@
 //! A node's report into the columns of observation.
 
+use control_plane::store::rollout::Counts;
 use domain::{deployment::machine::Failure, id::NodeId};
 use protocol::report::{InstanceReport, Report, RoleReport};
 use scheduler::Amount;
@@ -19,6 +20,7 @@ pub struct Noticed {
     pub address: bool,
     pub applied: bool,
     pub instances: bool,
+    pub builds: bool,
     /// It runs what the plan does not know.
     pub orphans: bool,
 }
@@ -31,6 +33,7 @@ impl Tables {
         if let RoleReport::Agent(agent) = &report.role {
             noticed.orphans = self.store_orphans(node, agent);
             noticed.instances = self.store_instances(node, &agent.instances, now);
+            noticed.builds = self.store_builds(node, &agent.builds);
             noticed.address |= self.lift_fence(node, agent);
         }
         Some(noticed)
@@ -78,6 +81,7 @@ impl Tables {
             address,
             reported_at: now,
             late_since: None,
+            traffic: traffic(&report.role),
         });
         Some(noticed)
     }
@@ -119,6 +123,19 @@ impl Tables {
             };
         }
         changed
+    }
+}
+
+fn traffic(role: &RoleReport) -> Counts {
+    let RoleReport::Edge(edge) = role else {
+        return Counts::default();
+    };
+    let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
+    Counts {
+        requests: signed(edge.traffic.requests),
+        failed: signed(edge.traffic.failed),
+        unrouted: signed(edge.traffic.unrouted),
+        items_refused: signed(edge.traffic.items_refused),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What routes are made of, and since when no route leads to an instance.
 
+use std::collections::BTreeSet;
+
 use control_plane::{
     feed::route::service_item_id,
     store::route::{Positions, Routed},
@@ -9,10 +11,11 @@ use domain::{
     generation::{Generation, Position},
     id::{DeploymentId, InstanceId, ServiceId},
     instance::State,
+    ring::Ring,
 };
 use protocol::{feed::FeedName, item::Endpoint};
 
-use super::{InstanceRow, Tables};
+use super::{InstanceRow, NodeRow, Tables};
 use crate::{clock::Millis, feeds};
 
 impl Tables {
@@ -66,10 +69,13 @@ impl Tables {
             let row = self.feeds.get(feed);
             row.is_some_and(|row| row.document.get(id).is_some())
         };
-        let regions = self.regions.iter().map(feeds::of_region);
+        let regions = feeds::of_regions(&self.regions);
         let regions = regions.map(|feed| (feed, id.clone()));
         let hostname = self.services.get(&service).map(|row| &row.hostname);
-        let hostname = hostname.map(|host| (feeds::global(), format!("hostname/{host}")));
+        let hostname = hostname.into_iter().flat_map(|host| {
+            let id = format!("hostname/{host}");
+            feeds::globals().map(move |feed| (feed, id.clone()))
+        });
         let mut existing: Vec<_> = regions.chain(hostname).collect();
         existing.retain(|(feed, id)| has(feed, id));
         existing
@@ -114,23 +120,36 @@ impl Tables {
         }
     }
 
-    /// Each edge that follows one of these feeds, and whether it has applied the position.
+    /// Each edge that follows one of these documents, and whether it has applied the position of it in the
+    /// ring that it follows.
     #[must_use]
     pub fn followers(&self, positions: &Positions) -> Vec<Follower> {
         let edges = || self.nodes.values().filter(|node| node.is_edge);
+        let tiers: BTreeSet<FeedName> = positions.keys().map(FeedName::tier).collect();
         let mut followers = Vec::new();
-        for (feed, position) in positions {
-            let region = feeds::region_of(feed);
-            let follows = |node: &&super::NodeRow| region.is_none_or(|of| node.region == *of);
-            followers.extend(edges().filter(follows).map(|node| {
-                let applied = self.node_feeds.get(&(node.id, feed.clone()));
-                Follower {
-                    applied: applied.is_some_and(|applied| applied >= position),
-                    late: node.is_late(),
-                }
+        for tier in tiers {
+            let region = feeds::region_of(&tier);
+            let follows = |node: &&NodeRow| region.is_none_or(|of| node.region == *of);
+            followers.extend(edges().filter(follows).map(|node| Follower {
+                applied: self.has_applied_in_a_ring(node, &tier, positions),
+                late: node.is_late(),
             }));
         }
         followers
+    }
+
+    fn has_applied_in_a_ring(
+        &self,
+        edge: &NodeRow,
+        tier: &FeedName,
+        positions: &Positions,
+    ) -> bool {
+        let mut rings = Ring::ORDER.into_iter().map(|ring| tier.with_ring(ring));
+        rings.any(|feed| {
+            let applied = self.node_feeds.get(&(edge.id, feed.clone()));
+            let position = positions.get(&feed);
+            position.is_some_and(|position| applied.is_some_and(|applied| applied >= position))
+        })
     }
 
     /// Feeds of regions that have no item of the service, and of which an edge keeps items that they lack.
@@ -145,8 +164,7 @@ impl Tables {
             let row = self.feeds.get(feed);
             row.is_none_or(|row| row.document.get(&id).is_none())
         };
-        let regions = self.regions.iter().map(feeds::of_region);
-        regions
+        feeds::of_regions(&self.regions)
             .filter(|feed| is_kept(feed) && lacks(feed))
             .collect()
     }
@@ -156,10 +174,18 @@ impl Tables {
     pub fn edges_are_of_this_epoch(&self) -> bool {
         let mut edges = self.nodes.values().filter(|node| node.is_edge);
         edges.all(|edge| {
-            let key = (edge.id, feeds::of_region(&edge.region));
+            let key = (edge.id, feeds::of_region(&edge.region, edge.ring));
             let applied = self.node_feeds.get(&key);
             applied.is_some_and(|applied| applied.epoch == self.platform.epoch)
         })
+    }
+
+    /// Every service that has, or may need, routes.
+    #[must_use]
+    pub fn routed_services(&self) -> Vec<ServiceId> {
+        let routed = self.services.values();
+        let routed = routed.filter(|row| row.routed.is_some());
+        routed.map(|row| row.id).collect()
     }
 
     /// Instances of other deployments of the service that have not ended.

@@ -1,7 +1,9 @@
 //! The model's tables pass the suite that PostgreSQL passes.
 
+mod builds;
 mod liveness;
 mod orphan;
+mod rollout;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,6 +23,7 @@ use domain::{
     },
     instance::State,
     quantity::{Bytes, MilliCpu},
+    ring::Ring,
     spec::ServiceSpec,
 };
 use protocol::feed::{FeedName, digest::Rendered};
@@ -45,6 +48,8 @@ struct Model {
     now: clock::Millis,
     /// Planted in what is kept of nodes' silence.
     mistake: Option<liveness::Mistake>,
+    /// Planted in what is kept of builds.
+    build_mistake: Option<builds::Mistake>,
 }
 
 impl Model {
@@ -61,6 +66,7 @@ impl Model {
             claim: None,
             now: 1_000_000,
             mistake: None,
+            build_mistake: None,
         }
     }
 
@@ -77,6 +83,7 @@ impl Tables for Model {
         let row = NodeRow {
             id,
             is_edge: false,
+            ring: Ring::All,
             region: "us-east".parse().unwrap(),
             schedulable: true,
             draining: false,

@@ -56,11 +56,8 @@ fn leaving_a_region_before_edges_use_the_next_is_found() {
 
 #[test]
 fn writing_by_a_lease_alone_is_found() {
-    is_found(
-        Fault::LeaseWithoutEpoch,
-        &[Trouble::Pause],
-        &[Invariant::Steps],
-    );
+    let expected = [Invariant::Steps, Invariant::Build];
+    is_found_in(builds(Trouble::Pause), Fault::LeaseWithoutEpoch, &expected);
 }
 
 #[test]
@@ -142,6 +139,52 @@ fn taking_lost_nodes_for_gone_is_found() {
     is_found(Fault::LostIsGone, &[Trouble::Dark], &[Invariant::MassStop]);
 }
 
+#[test]
+fn going_on_without_the_soak_time_is_found() {
+    is_found_in(Scenario::upgrades, Fault::SoakNotWaited, &[Invariant::Ring]);
+}
+
+#[test]
+fn soaking_before_edges_have_a_version_is_found() {
+    is_found_in(
+        Scenario::upgrades,
+        Fault::RolloutUnacknowledged,
+        &[Invariant::Ring],
+    );
+}
+
+#[test]
+fn rendering_back_what_a_newer_program_leads_is_found() {
+    is_found_in(
+        Scenario::upgrades,
+        Fault::OlderProgramGoesOn,
+        &[Invariant::Rendering, Invariant::BadRendering],
+    );
+}
+
+#[test]
+fn beginning_a_version_where_an_unfinished_one_has_come_to_is_found() {
+    is_found_in(
+        Scenario::upgrades,
+        Fault::UnfinishedStays,
+        &[Invariant::BadRendering, Invariant::Convergence],
+    );
+}
+
+#[test]
+fn taking_a_step_of_a_rollout_that_was_stopped_meanwhile_is_found() {
+    let pauses = |seed| Scenario {
+        climate: Climate {
+            troubles: vec![Trouble::Upgrade, Trouble::Pause],
+            pause_max: 5 * SECOND,
+            ..Climate::upgrades()
+        },
+        ..Scenario::upgrades(seed)
+    };
+    let expected = [Invariant::Ring, Invariant::BadRendering];
+    is_found_in(pauses, Fault::StepNotCompared, &expected);
+}
+
 /// Long enough for every node's certificate to end.
 fn outage(seed: u64) -> Scenario {
     Scenario::outage(seed, 24 * 60 * MINUTE)
@@ -155,4 +198,34 @@ fn refusing_nodes_whose_certificate_has_ended_is_found() {
 #[test]
 fn renewing_what_users_see_too_late_is_found() {
     is_found_in(outage, Fault::RenewedTooLate, &[Invariant::Availability]);
+}
+
+/// One build after the other, and this trouble again and again.
+fn builds(trouble: Trouble) -> impl Fn(u64) -> Scenario {
+    move |seed| Scenario {
+        climate: Climate {
+            troubles: vec![trouble],
+            pause_max: 8 * SECOND,
+            ..Climate::builds()
+        },
+        ..Scenario::of_seed(seed)
+    }
+}
+
+#[test]
+fn hearing_a_node_that_once_had_a_build_is_found() {
+    let history = builds(Trouble::Partition);
+    is_found_in(history, Fault::OldNodeIsHeard, &[Invariant::Build]);
+}
+
+#[test]
+fn giving_a_build_away_without_comparing_is_found() {
+    let history = builds(Trouble::Pause);
+    is_found_in(history, Fault::AssignedUncompared, &[Invariant::Build]);
+}
+
+#[test]
+fn leaving_nodes_what_no_document_of_theirs_has_is_found() {
+    let history = builds(Trouble::Restore);
+    is_found_in(history, Fault::StrangersKept, &[Invariant::Convergence]);
 }

@@ -109,6 +109,28 @@ fn what_a_restored_database_has_forgotten_is_taken_back() {
 }
 
 #[test]
+fn what_newer_programs_render_reaches_edges_ring_by_ring() {
+    let outcomes: Vec<Outcome> = (0..8).map(|seed| run(&Scenario::upgrades(seed))).collect();
+    for outcome in &outcomes {
+        assert!(outcome.violation.is_none(), "{outcome}");
+        assert!(outcome.rested_after.is_some(), "{outcome}");
+    }
+    let finished: u64 = outcomes.iter().map(|outcome| outcome.finished).sum();
+    let stopped: u64 = outcomes.iter().map(|outcome| outcome.stopped).sum();
+    println!("{finished} rollouts have come to every edge, {stopped} were stopped");
+    assert!(finished > 8 && stopped > 8, "{finished}, {stopped}");
+}
+
+#[test]
+fn builds_end_whatever_becomes_of_the_nodes_that_have_them() {
+    for seed in 0..8 {
+        let outcome = run(&Scenario::builds(seed));
+        assert!(outcome.violation.is_none(), "{outcome}");
+        assert!(outcome.rested_after.is_some(), "{outcome}");
+    }
+}
+
+#[test]
 fn the_same_seed_is_the_same_history() {
     for seed in [0, 7, 15] {
         let (first, again) = (run(&Scenario::of_seed(seed)), run(&Scenario::of_seed(seed)));

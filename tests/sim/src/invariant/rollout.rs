@@ -1,0 +1,118 @@
+//! What must hold of a rollout, from what edges have and not from what is written about them.
+
+use std::collections::BTreeMap;
+
+use control_plane::store::rollout::{Progress, Rollout};
+use domain::ring::Ring;
+
+use super::{Checker, Invariant};
+use crate::{clock::Millis, rendering::Quality};
+
+/// What edges have of which version.
+#[derive(Debug, Default)]
+pub(super) struct Renderings {
+    /// The version of each ring, and since when.
+    rings: BTreeMap<Ring, (i32, Millis)>,
+    /// Which version an edge had all of last, and since when.
+    edges: BTreeMap<usize, (i32, Millis)>,
+    /// The ring of each edge.
+    members: BTreeMap<usize, Ring>,
+}
+
+impl Renderings {
+    fn of(&self, ring: Ring) -> impl Iterator<Item = usize> {
+        let members = self.members.iter();
+        members.filter_map(move |(edge, of)| (*of == ring).then_some(*edge))
+    }
+
+    /// The edges of a ring have had all of this version for so long: one of them at least, and none that
+    /// is there has another.
+    fn have_served(&self, ring: Ring, version: i32, until: Millis, is_there: &[usize]) -> bool {
+        let since = |edge: usize| {
+            let (of, since) = self.edges.get(&edge)?;
+            (*of == version).then_some(*since)
+        };
+        let mut present = self.of(ring).filter(|edge| is_there.contains(edge));
+        let all = present.all(|edge| since(edge).is_some());
+        let mut any = self.of(ring).filter_map(since);
+        all && any.any(|since| since <= until)
+    }
+}
+
+impl Checker {
+    /// An edge is of this ring.
+    pub fn member(&mut self, edge: usize, ring: Ring) {
+        self.renderings.members.insert(edge, ring);
+    }
+
+    /// A step was taken: the rings are at these versions from now on.
+    pub fn rings_are_at(&mut self, rings: BTreeMap<Ring, i32>, rollout: &Rollout) {
+        let now = self.now;
+        for (ring, version) in rings {
+            let before = self.renderings.rings.entry(ring).or_default();
+            if before.0 == version {
+                continue;
+            }
+            *before = (version, now);
+            if version == rollout.version
+                && rollout.state != Progress::Running
+                && self.disaster.is_none()
+            {
+                let what = format!("{ring} is given version {version}, which was stopped");
+                self.broken(Invariant::Ring, what);
+            }
+        }
+    }
+
+    /// It is to be a ring's turn: the rings before have served long enough. `is_there`: edges that are not late.
+    pub fn turn_of(&mut self, ring: Ring, version: i32, is_there: &[usize], soak: Millis) {
+        let Some(until) = self.now.checked_sub(soak) else {
+            return;
+        };
+        let before = Ring::ORDER.into_iter().filter(|other| *other < ring);
+        let before = before.filter(|other| self.renderings.of(*other).next().is_some());
+        let early: Vec<Ring> = before
+            .filter(|other| {
+                !self
+                    .renderings
+                    .have_served(*other, version, until, is_there)
+            })
+            .collect();
+        if let Some(early) = early.first()
+            && self.disaster().is_none()
+        {
+            let what =
+                format!("{ring} is to get version {version}, which {early} has not served by");
+            self.broken(Invariant::Ring, what);
+        }
+    }
+
+    /// An edge works by routes whose items are of the versions from `oldest` to `newest`.
+    pub fn works_by(&mut self, edge: usize, oldest: i32, newest: i32) {
+        let now = self.now;
+        let Some(ring) = self.renderings.members.get(&edge).copied() else {
+            return;
+        };
+        let first = self.renderings.members.values().min().copied();
+        if Quality::of(newest) != Quality::Good && Some(ring) != first {
+            let what = format!("edge {edge} of {ring} has version {newest}, which nobody can use");
+            self.broken(Invariant::BadRendering, what);
+        }
+        let (leads, since) = self
+            .renderings
+            .rings
+            .get(&ring)
+            .copied()
+            .unwrap_or_default();
+        let had = self.renderings.edges.get(&edge).copied();
+        let had_all = had.is_some_and(|(version, at)| version == leads && at >= since);
+        if had_all && oldest < leads && self.disaster().is_none() {
+            let what =
+                format!("edge {edge} of {ring} has items of version {oldest} again, not {leads}");
+            self.broken(Invariant::Rendering, what);
+        }
+        if oldest == newest && had.is_none_or(|(version, _)| version != newest) {
+            self.renderings.edges.insert(edge, (newest, now));
+        }
+    }
+}
