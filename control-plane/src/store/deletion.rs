@@ -103,7 +103,8 @@ pub async fn on_nodes(tx: &mut SystemTx, subject: Uuid) -> Result<Vec<String>, E
          where i.stopped_at is null group by n.name, s.name
          union all
          select n.name || ' still builds ' || s.name
-         from doomed s join build b on b.service_id = s.id join nodes n on n.id = b.node_id
+         from doomed s join build b on b.organization_id = s.organization_id and b.service_id = s.id
+         join nodes n on n.id = b.node_id
          where b.finished_at is null or exists (select 1 from feed_item f
             where f.feed = 'node/nod_' || replace(b.node_id::text, '-', '')
               and f.id = 'build/bld_' || replace(b.id::text, '-', ''))
@@ -124,19 +125,47 @@ pub async fn on_nodes(tx: &mut SystemTx, subject: Uuid) -> Result<Vec<String>, E
     .await?)
 }
 
-/// Removes every row, from the leaves up.
+/// Removes some of what has ended: of each kind at most so many rows. How many there were of the kind that had most.
+pub async fn delete_history(tx: &mut SystemTx, subject: Uuid, limit: i64) -> Result<u64, Error> {
+    let mut most = 0;
+    for statement in [
+        with_services!(
+            ", gone as (
+                delete from deployment where id in (
+                    select d.id from doomed s join deployment d on d.service_id = s.id limit $2) returning id
+             ), counted as (delete from edge_request_count where deployment_id in (select id from gone))
+             select count(*) from gone"
+        ),
+        with_services!(
+            ", gone as (
+                delete from release where id in (
+                    select r.id from doomed s join release r on r.service_id = s.id limit $2) returning id
+             ) select count(*) from gone"
+        ),
+        with_services!(
+            ", gone as (
+                delete from build where id in (
+                    select b.id from doomed s join build b on b.organization_id = s.organization_id
+                        and b.service_id = s.id limit $2) returning id
+             ) select count(*) from gone"
+        ),
+    ] {
+        let gone: i64 = sqlx::query_scalar(statement)
+            .bind(subject)
+            .bind(limit)
+            .fetch_one(tx.executor())
+            .await?;
+        most = most.max(gone.unsigned_abs());
+    }
+    Ok(most)
+}
+
+/// Removes every row that is left, from the leaves up.
 pub async fn delete_rows(tx: &mut SystemTx, subject: Uuid) -> Result<(), Error> {
     let of_services = [
-        with_services!(
-            "delete from edge_request_count where deployment_id in (
-                select id from deployment where service_id in (select id from doomed))"
-        ),
         with_services!("delete from instance where service_id in (select id from doomed)"),
         with_services!("delete from orphan_instance where service_id in (select id from doomed)"),
         with_services!("delete from evaluation where service_id in (select id from doomed)"),
-        with_services!("delete from deployment where service_id in (select id from doomed)"),
-        with_services!("delete from release where service_id in (select id from doomed)"),
-        with_services!("delete from build where service_id in (select id from doomed)"),
         with_services!("delete from archive where service_id in (select id from doomed)"),
         with_services!("delete from domain where service_id in (select id from doomed)"),
         with_services!("delete from variable where service_id in (select id from doomed)"),

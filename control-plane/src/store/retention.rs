@@ -5,30 +5,76 @@ use super::{
     tx::{Access as _, SystemTx},
 };
 
-/// Removes them; how many.
-pub async fn sweep(tx: &mut SystemTx) -> Result<u64, Error> {
-    let statements = [
+/// What is removed, each for itself: what can't be done of one keeps none of the others.
+pub const SWEEPS: [Sweep; 8] = [
+    Sweep {
+        of: "tombstones",
         // A reader from before a removed tombstone gets the full document.
-        "update feed set compacted = greatest(compacted, old.generation) from (
-            select feed, max(generation) as generation from feed_tombstone
-            where created_at < now() - interval '30 days' group by feed) old where feed.name = old.feed",
-        "delete from feed_tombstone where created_at < now() - interval '30 days'",
-        "delete from archive a where created_at < now() - interval '1 day' and not exists (
-            select 1 from build b where b.finished_at is null and b.source ->> 'id' =
-                'arc_' || replace(a.id::text, '-', ''))",
-        "delete from idempotency_key where created_at < now() - interval '1 day'",
-        "delete from event where at < now() - interval '30 days'",
-        "delete from instance where stopped_at < now() - interval '1 day'",
-        "delete from join_token where expires_at < now() - interval '7 days'",
-        "delete from job where dead_at < now() - interval '30 days'",
-        "delete from workflow where finished_at < now() - interval '7 days'",
-    ];
-    let mut removed = 0;
-    for statement in statements {
-        removed += sqlx::query(statement)
-            .execute(tx.executor())
-            .await?
-            .rows_affected();
+        statements: &[
+            "update feed set compacted = greatest(compacted, old.generation) from (
+                select feed, max(generation) as generation from feed_tombstone
+                where created_at < now() - interval '30 days' group by feed) old where feed.name = old.feed",
+            "delete from feed_tombstone where created_at < now() - interval '30 days'",
+        ],
+    },
+    Sweep {
+        of: "archives",
+        statements: &[
+            "delete from archive a where created_at < now() - interval '1 day' and not exists (
+                select 1 from build b where b.finished_at is null and b.source ->> 'id' =
+                    'arc_' || replace(a.id::text, '-', ''))",
+        ],
+    },
+    Sweep {
+        of: "idempotency keys",
+        statements: &["delete from idempotency_key where created_at < now() - interval '1 day'"],
+    },
+    Sweep {
+        of: "events",
+        // Ids begin with the time in milliseconds: so none of the younger ones is read, and there may be millions.
+        statements: &[
+            "delete from event where id in (
+                select id from event where at < now() - interval '30 days' and id < rpad(lpad(to_hex(
+                    (extract(epoch from now() - interval '30 days') * 1000)::bigint + 60000), 12, '0'), 32, '0')::uuid
+                order by id limit 100000)",
+        ],
+    },
+    Sweep {
+        of: "instances",
+        statements: &["delete from instance where stopped_at < now() - interval '1 day'"],
+    },
+    Sweep {
+        of: "join tokens and sessions",
+        statements: &[
+            "delete from join_token where expires_at < now() - interval '7 days'",
+            "delete from session where expires_at < now() - interval '7 days'",
+        ],
+    },
+    Sweep {
+        of: "jobs",
+        statements: &["delete from job where dead_at < now() - interval '30 days'"],
+    },
+    Sweep {
+        of: "workflows",
+        statements: &["delete from workflow where finished_at < now() - interval '7 days'"],
+    },
+];
+
+/// Rows of one kind.
+#[derive(Debug)]
+pub struct Sweep {
+    pub of: &'static str,
+    statements: &'static [&'static str],
+}
+
+impl Sweep {
+    /// Removes them; how many.
+    pub async fn run(&self, tx: &mut SystemTx) -> Result<u64, Error> {
+        let mut removed = 0;
+        for statement in self.statements {
+            let done = sqlx::query(*statement).execute(tx.executor()).await?;
+            removed += done.rows_affected();
+        }
+        Ok(removed)
     }
-    Ok(removed)
 }

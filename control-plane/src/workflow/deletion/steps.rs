@@ -20,6 +20,9 @@ use crate::{
 /// Edges that are late are waited for this long.
 const LATE_EDGES: TimeDelta = TimeDelta::minutes(10);
 
+/// Deployments, releases and builds that are removed at a time.
+const HISTORY: i64 = 5_000;
+
 /// What steps leave for later ones.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -141,9 +144,15 @@ async fn enqueue(attempt: &mut Attempt, subject: Subject) -> Result<Vec<JobId>, 
     Ok(all)
 }
 
-/// The rows go last, so that until then every step can find what it is about.
+/// The rows go last, so that until then every step can find what it is about. Those that a long life has left are
+/// too many for one transaction.
 pub(super) async fn delete_rows(attempt: &mut Attempt) -> Result<Progress, Error> {
     let subject = attempt.subject()?;
+    let gone = deletion::delete_history(&mut attempt.tx, subject.uuid(), HISTORY).await?;
+    if gone >= HISTORY.unsigned_abs() {
+        let on = "its history, which is removed piece by piece";
+        return Ok(Progress::Waits(on.into()));
+    }
     deletion::delete_rows(&mut attempt.tx, subject.uuid()).await?;
     Ok(Progress::Done)
 }

@@ -9,6 +9,7 @@ mod draining;
 mod expelled;
 mod feeds;
 mod fence;
+mod history;
 mod jobs;
 mod join;
 mod join_token;

@@ -12,7 +12,7 @@ use control_plane::{
 };
 use domain::{
     deployment::{Reason, Source},
-    id::{DeploymentId, ReleaseId, ServiceId, VariableId},
+    id::{DeploymentId, ProjectId, ReleaseId, ServiceId, VariableId},
     spec::ServiceSpec,
 };
 use sqlx::types::Json;
@@ -134,16 +134,21 @@ impl Platform {
 
     /// Deletes the project with all in it, as the API does.
     pub async fn delete_project(&self) {
+        self.delete(self.project).await;
+    }
+
+    /// Likewise another one.
+    pub async fn delete(&self, project: ProjectId) {
         let mut tx = Mutation::tenant(&self.pools().await, self.organization)
             .await
             .unwrap();
         assert!(
-            store::project::delete(&mut tx, self.project, None)
+            store::project::delete(&mut tx, project, None)
                 .await
                 .unwrap()
         );
         deletion::WORKFLOW
-            .begin(&mut tx, Some(self.organization), &self.project, "shop")
+            .begin(&mut tx, Some(self.organization), &project, "shop")
             .await
             .unwrap();
         let source = audit::Source {
@@ -151,7 +156,7 @@ impl Platform {
             address: None,
             request_id: "test".into(),
         };
-        let entry = audit::Entry::success(source, "project.delete", self.project);
+        let entry = audit::Entry::success(source, "project.delete", project);
         tx.commit(entry).await.unwrap();
     }
 }
