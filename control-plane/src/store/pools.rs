@@ -16,7 +16,7 @@ use super::{Error, connection::answered};
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A connection that is not in use answers at once, or leads nowhere any more.
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One that was in use may still have to roll back.
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
