@@ -161,12 +161,14 @@ struct CandidateRow {
     sha256: Option<String>,
 }
 
-/// The orphans of a service that nobody has let go, on nodes that are still ours.
+/// The orphans of a service that nobody has let go, on nodes that are still ours. One that its node told of while it
+/// was taken back is none, though its row is there until the next report.
 pub async fn candidates(tx: &mut SystemTx, service: ServiceId) -> Result<Vec<Candidate>, Error> {
     let rows: Vec<CandidateRow> = sqlx::query_as(
         "select o.instance_id, o.node_id, region.name as region, o.json, o.sha256
          from orphan_instance o join node n on n.id = o.node_id join region on region.id = n.region_id
          where o.service_id = $1 and o.let_go_at is null and n.denied_at is null and n.fenced_at is null
+           and not exists (select 1 from instance i where i.id = o.instance_id)
          order by o.instance_id",
     )
     .bind(service.uuid())

@@ -50,6 +50,8 @@ pub trait Orphans: Nodes {
     async fn let_go_of_service(&mut self, service: ServiceId);
     /// Those that were let go and whose nodes were not told yet.
     async fn going(&mut self) -> Vec<InstanceId>;
+    /// Another server takes over, which nobody has noticed yet.
+    async fn fail_over(&mut self);
     /// Whether an agent may still say what it runs without a plan.
     async fn is_settling(&mut self) -> bool;
 }
@@ -220,4 +222,9 @@ async fn settling(tables: &mut impl Orphans) {
     }
     tables.restored().await;
     assert!(!tables.is_settling().await);
+    let newest = tables.write(&feed, &[Item::Put("a", "4")]).await;
+    tables.report_applied(node, 4, newest, &[]).await;
+    assert!(!tables.is_settling().await);
+    tables.fail_over().await;
+    assert!(tables.is_settling().await, "an epoch is about to begin");
 }

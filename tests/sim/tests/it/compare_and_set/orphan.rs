@@ -90,6 +90,10 @@ impl Orphans for Model {
         going.map(|(_, instance)| instance).collect()
     }
 
+    async fn fail_over(&mut self) {
+        self.tables.timeline += 1;
+    }
+
     async fn is_settling(&mut self) -> bool {
         self.tables.is_settling(self.now)
     }
