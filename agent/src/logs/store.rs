@@ -20,7 +20,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens what earlier runs left.
+    /// Opens what earlier runs left. A source whose files can't be read waits for a later run.
     ///
     /// # Errors
     /// When the folder can't be read.
@@ -32,7 +32,12 @@ impl Store {
             if let Some(key) = entry.file_name().to_str()
                 && parse(key).is_some()
             {
-                spools.insert(key.to_owned(), Spool::open(entry.path())?);
+                match Spool::open(entry.path()) {
+                    Ok(spool) => drop(spools.insert(key.to_owned(), spool)),
+                    Err(error) => {
+                        tracing::error!(%key, %error, "kept log lines can't be read");
+                    }
+                }
             }
         }
         Ok(Self {
@@ -251,6 +256,17 @@ mod tests {
         assert!(std::fs::read_dir(folder.path()).unwrap().next().is_some());
         store.acknowledge(&batch);
         assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_read_keeps_no_other_from_being_shipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = [(); 2].map(|()| LogSource::Instance(InstanceId::new()));
+        let open = || Store::open(folder.path().to_owned(), 1 << 20).unwrap();
+        open().append(sources[0], &[line("hello".into())], 0);
+        let segment = format!("{:020}.ndjson", 0);
+        std::fs::create_dir_all(folder.path().join(key(sources[1])).join(segment)).unwrap();
+        assert_eq!(open().next_batch().unwrap().source, sources[0]);
     }
 
     #[test]
