@@ -19,6 +19,8 @@ use serde::Serialize;
 
 /// Lines that wait for the writer.
 const WAITING: usize = 8192;
+/// Of what a client may make as long as a head: a disk that hangs must not cost memory by the length of paths.
+const TEXT_BYTES: usize = 1024;
 /// A file is rotated beyond this size.
 const FILE_BYTES: u64 = 64 << 20;
 /// Rotated files that are kept: `access.log.1` is the newest.
@@ -75,6 +77,13 @@ pub struct Entry {
     pub forwarded_from: Option<Name>,
     /// Of the client.
     pub user_agent: Option<String>,
+}
+
+/// A client's text, as logged.
+#[must_use]
+pub fn cut(text: &str) -> String {
+    let end = text.floor_char_boundary(TEXT_BYTES);
+    text.get(..end).unwrap_or_default().to_owned()
 }
 
 /// Takes entries; never waits.

@@ -21,6 +21,7 @@ use super::{
     peer::{Exchange, limit},
 };
 use crate::{
+    access_log::cut,
     decide::{Decision, Refusal, RequestHead, decide},
     error_page,
     listen::{head, io::Connection},
@@ -265,10 +266,10 @@ impl Edge {
         if let Some(client) = headers::real_ip(&request.headers).filter(|_| trusted) {
             entry.client = client;
         }
-        entry.method = request.method.to_string();
-        entry.path = request.uri.path().to_owned();
+        entry.method = cut(request.method.as_str());
+        entry.path = cut(request.uri.path());
         entry.protocol = protocol_of(request.version);
-        entry.user_agent = headers::text(&request.headers, &header::USER_AGENT).map(str::to_owned);
+        entry.user_agent = headers::text(&request.headers, &header::USER_AGENT).map(cut);
         ctx.hops = if trusted {
             headers::hops(&request.headers)
         } else {

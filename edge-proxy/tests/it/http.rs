@@ -250,3 +250,20 @@ async fn many_requests_on_one_connection() {
     }
     assert_eq!(region.instance.requests(), 50);
 }
+
+#[tokio::test]
+async fn what_a_client_makes_long_is_cut_in_the_log() {
+    let region = Region::start().await;
+    let path = "p".repeat(20_000);
+    let answer = http1_only(&region.ca, region.edge.https)
+        .get(format!("https://app.test/{path}"))
+        .header("user-agent", "u".repeat(5_000))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 404);
+    let log = region.edge.log(1).await;
+    for field in ["path", "user_agent"] {
+        assert_eq!(log[0][field].as_str().unwrap().len(), 1024, "{field}");
+    }
+}
