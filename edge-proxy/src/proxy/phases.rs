@@ -117,7 +117,7 @@ impl ProxyHttp for Edge {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         ctx: &mut RequestCtx,
@@ -128,7 +128,8 @@ impl ProxyHttp for Edge {
             ctx.refusal = Some(Refusal::BodyTooLarge);
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
         }
-        if end_of_stream && !ctx.answered {
+        // The timer ends a connection; those of gRPC carry other calls too, and each has its limit of silence.
+        if end_of_stream && !ctx.answered && exchange_of(session) != Exchange::Grpc {
             self.start_timer(ctx);
         }
         Ok(())

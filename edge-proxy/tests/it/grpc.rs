@@ -1,13 +1,21 @@
 //! gRPC needs HTTP/2 up to the instance and back with its trailers, also through another region.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use domain::id::ServiceId;
+use domain::{id::ServiceId, spec::Timeouts};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::http2::SendRequest,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use protocol::item::HostnameItem;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsConnector;
 
@@ -38,52 +46,72 @@ async fn mortal_grpc_instance(node: domain::id::NodeId) -> (Instance, JoinHandle
     (instance, serving)
 }
 
-async fn answer(
-    request: Request<Incoming>,
-) -> Result<Response<impl hyper::body::Body<Data = Bytes, Error = Infallible>>, Infallible> {
-    let size = request
-        .into_body()
-        .collect()
-        .await
-        .unwrap()
-        .to_bytes()
-        .len();
+type Frames = BoxStream<'static, Result<Frame<Bytes>, Infallible>>;
+
+/// `/late`: the head at once, each frame after a while. `/never`: nothing.
+async fn answer(request: Request<Incoming>) -> Result<Response<StreamBody<Frames>>, Infallible> {
+    let pause = match request.uri().path() {
+        "/never" => std::future::pending().await,
+        "/late" => Duration::from_millis(600),
+        _ => Duration::ZERO,
+    };
+    let collected = request.into_body().collect().await.unwrap();
+    let size = collected.to_bytes().len();
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     let frames = [
         Ok(Frame::data(Bytes::from(size.to_string()))),
         Ok(Frame::trailers(trailers)),
     ];
-    let mut response = Response::new(StreamBody::new(tokio_stream::iter(frames)));
+    let frames = stream::iter(frames).then(move |frame| async move {
+        tokio::time::sleep(pause).await;
+        frame
+    });
+    let mut response = Response::new(StreamBody::new(frames.boxed()));
     response
         .headers_mut()
         .insert("content-type", HeaderValue::from_static("application/grpc"));
     Ok(response)
 }
 
-async fn call(ca: &Ca, edge: std::net::SocketAddr) {
+type Caller = SendRequest<Full<Bytes>>;
+
+async fn connect(ca: &Ca, edge: SocketAddr, host: &'static str) -> Caller {
     let tcp = tokio::net::TcpStream::connect(edge).await.unwrap();
-    let name = rustls_pki_types::ServerName::try_from("app.test").unwrap();
+    let name = rustls_pki_types::ServerName::try_from(host).unwrap();
     let tls = TlsConnector::from(tls_config(ca, &["h2"]))
         .connect(name, tcp)
         .await
         .unwrap();
-    let (mut sender, connection) =
+    let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls))
             .await
             .unwrap();
     tokio::spawn(connection);
+    sender
+}
+
+fn request(url: &str, size: usize) -> Request<Full<Bytes>> {
+    Request::post(url)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Full::new(Bytes::from(vec![1; size])))
+        .unwrap()
+}
+
+async fn ends_well(response: Response<Incoming>, size: usize) {
+    assert_eq!(response.status(), 200);
+    let collected = response.into_body().collect().await.unwrap();
+    assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
+    assert_eq!(collected.to_bytes(), size.to_string());
+}
+
+async fn call(ca: &Ca, edge: SocketAddr) {
+    let mut sender = connect(ca, edge, "app.test").await;
     for size in [0_usize, 5, 100_000] {
-        let request = Request::post("https://app.test/package.Service/Method")
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(Full::new(Bytes::from(vec![1; size])))
-            .unwrap();
+        let request = request("https://app.test/package.Service/Method", size);
         let response = sender.send_request(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        let collected = response.into_body().collect().await.unwrap();
-        assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
-        assert_eq!(collected.to_bytes(), size.to_string());
+        ends_well(response, size).await;
     }
 }
 
@@ -143,4 +171,38 @@ async fn a_call_that_one_instance_refuses_goes_to_another() {
         }
     }
     panic!("no call was ever refused");
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_answered_ends_no_other_of_its_connection() {
+    let region = Region::start().await;
+    let instance = grpc_instance(region.agent.node_id).await;
+    region.agent.holds(region.service, &instance);
+    let impatient = HostnameItem {
+        hostname: "impatient.wild.test".into(),
+        service_id: region.service,
+        regions: vec!["us-east".parse().unwrap()],
+        https_redirect: false,
+        timeouts: Timeouts {
+            first_byte: "300ms".parse().unwrap(),
+            ..Timeouts::default()
+        },
+        max_body: None,
+    };
+    let routes = region
+        .routes
+        .clone()
+        .hostname_with(impatient)
+        .service(region.service, &[&instance]);
+    region
+        .edge
+        .publish_and_settle(&routes, region.service, &[&instance])
+        .await;
+
+    let mut caller = connect(&region.ca, region.edge.https, "impatient.wild.test").await;
+    let late = request("https://impatient.wild.test/late", 7);
+    let late = caller.send_request(late).await.unwrap();
+    let never = caller.send_request(request("https://impatient.wild.test/never", 0));
+    let _unanswered = tokio::spawn(never);
+    ends_well(late, 7).await;
 }
