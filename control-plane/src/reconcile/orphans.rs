@@ -12,8 +12,8 @@ use domain::{
     spec::Strategy,
 };
 use protocol::{
-    feed::{DropCause, FeedName, digest::Rendered},
-    item::{InstanceItem, Item as _, NodeItem, RunMode},
+    feed::{DropCause, FeedName, SecretRef, digest::Rendered},
+    item::{InstanceItem, Item as _, NodeItem, RunMode, Value},
     report::StoredItem,
 };
 use scheduler::{Amount, Node, Phase, Placement, Snapshot};
@@ -23,6 +23,7 @@ use crate::{
     feed::{
         instance::item_id,
         route::{Changes, service_item_id},
+        secrets::SecretKey,
     },
     store::{
         self,
@@ -184,7 +185,23 @@ fn fits(view: &View<'_>, orphan: &Candidate) -> Result<InstanceItem, String> {
     if release.id != item.release_id || release.image != item.image {
         return Err(format!("{} has another release by now", item.deployment_id));
     }
+    if !is_given(&item, release) {
+        return Err("its stored item asks for secrets that are not its release's".to_owned());
+    }
     Ok(item)
+}
+
+/// Whether it asks for values of its release only: a node that makes an item up gets no other by it.
+fn is_given(item: &InstanceItem, release: &Release) -> bool {
+    let given = |asked: &SecretRef| {
+        release.variables.iter().any(|(name, version)| {
+            *asked == SecretKey::Release(release.id, name.clone()).at(*version)
+        })
+    };
+    item.environment.values().all(|value| match value {
+        Value::Literal(_) => true,
+        Value::Secret(asked) => given(asked),
+    })
 }
 
 /// The item, if its bytes are those that were once signed for.

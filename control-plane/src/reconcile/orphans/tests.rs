@@ -141,6 +141,25 @@ fn what_has_no_place_any_more_stays_an_orphan_with_its_reason() {
 }
 
 #[test]
+fn no_node_gets_a_secret_by_an_item_of_its_own_making() {
+    let mut world = World::new();
+    world.release.variables.insert("A".to_owned(), 1);
+    let item = world.item();
+    let adopted = world.decide(0, 1, &[world.orphan(item.clone())]);
+    assert!(matches!(adopted[..], [Action::Adopt(_)]), "{adopted:?}");
+    for foreign in [
+        SecretKey::Release(ReleaseId::new(), "A".to_owned()),
+        SecretKey::Release(world.release.id, "B".to_owned()),
+        SecretKey::Certificate(domain::id::CertificateId::new()),
+    ] {
+        let mut forged = item.clone();
+        let asked = Value::Secret(foreign.at(1));
+        forged.environment.insert("A".parse().unwrap(), asked);
+        assert!(world.reason(world.orphan(forged)).contains("its release's"));
+    }
+}
+
+#[test]
 fn bytes_that_are_not_what_was_signed_for_are_not_believed() {
     let world = World::new();
     let mut forged = world.orphan(world.item());
