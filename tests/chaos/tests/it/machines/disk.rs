@@ -155,7 +155,7 @@ impl BadDisk {
         tokio::task::spawn_blocking(move || fill(&file)).await?
     }
 
-    /// Again, where a process that began anew has given room back.
+    /// Again, where a process has given room back.
     pub async fn worsen(&self) -> Result<()> {
         match self.trouble {
             Trouble::Full => self.fill().await,

@@ -227,6 +227,8 @@ async fn suffer(
     if keeps_builds_waiting(faults) {
         builds::suffer(platform, &builds, faults, &registry).await?;
     }
+    // A registry gives back what it has of an upload that it can't end.
+    try_join_all(machines.iter().map(Machine::worsen)).await?;
     try_join_all(machines.iter().map(Machine::insist)).await?;
     builds::still_go_on(platform, &builds).await?;
     if lets_changes_through(faults) {
