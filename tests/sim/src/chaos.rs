@@ -27,6 +27,8 @@ pub enum Blow {
     /// An operator has looked at what a rollout was stopped for.
     Resume,
     StartAgent(usize),
+    /// An operator declares a machine dead that is.
+    Fence(usize),
     StartEdge(usize),
     DatabaseUp,
     /// A standby that has everything takes over.
@@ -197,6 +199,19 @@ impl World {
         self.chaos(format!("machine {index} loses power for {back} ms"));
         self.lose_power(index);
         self.after(back, Event::Blow(Blow::StartAgent(index)));
+        if self.weather.builds && back > 120 * SECOND {
+            let looks = self.random.between(60, 120) * SECOND;
+            self.after(looks, Event::Blow(Blow::Fence(index)));
+        }
+    }
+
+    /// An operator has looked: that machine is dead.
+    fn fence(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let (id, is_off) = (node.id, node.agent.is_none());
+        if self.database.up && is_off && self.tables.fence(id) {
+            self.chaos(format!("an operator fences agent {index}"));
+        }
     }
 
     fn wipe(&mut self) {
@@ -228,6 +243,7 @@ impl World {
             Blow::StartReplica(index) => self.start_replica(index),
             Blow::Resume => self.resume_rollout(),
             Blow::StartAgent(index) => self.start_agent(index),
+            Blow::Fence(index) => self.fence(index),
             Blow::StartEdge(index) => self.start_edge(index),
             Blow::DatabaseUp => self.database_up(),
             Blow::Promoted => self.promoted(),
