@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use domain::quantity::Bytes;
-use protocol::report::Problem;
+use protocol::report::{BUILD_CANCELED, Problem};
 
 use super::lookup;
 
@@ -125,7 +125,7 @@ impl Error {
             Self::PushFailed { .. } => "push_failed",
             Self::PushRefused { .. } => "push_refused",
             Self::TimedOut { .. } => "build_timed_out",
-            Self::Canceled => "build_canceled",
+            Self::Canceled => BUILD_CANCELED,
             Self::Interrupted { .. } => "build_interrupted",
             Self::SecretMissing { .. } => "build_secret_missing",
             Self::QueueFull { .. } => "build_queue_full",

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use domain::id::BuildId;
-use protocol::report::{BuildReport, BuildResult, BuildState, Problem};
+use protocol::report::{BUILD_CANCELED, BuildReport, BuildResult, BuildState, Problem};
 
 use super::error::Error;
 
@@ -53,7 +53,7 @@ impl Record {
     /// Whether it has ended because it was not wanted.
     pub(super) fn is_canceled(&self) -> bool {
         match &self.report.state {
-            BuildState::Failed { problem } => problem.code == Error::Canceled.code(),
+            BuildState::Failed { problem } => problem.code == BUILD_CANCELED,
             _ => false,
         }
     }

@@ -165,6 +165,9 @@ pub struct Problem {
     pub message: String,
 }
 
+/// The code of a build that its node has ended because its item said so.
+pub const BUILD_CANCELED: &str = "build_canceled";
+
 /// One build, as seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BuildReport {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::id::NodeId;
 use protocol::{
     feed::{Commit, DropCause, FeedName},
-    report::{BuildReport, BuildResult, BuildState},
+    report::{BUILD_CANCELED, BuildReport, BuildResult, BuildState},
 };
 
 use super::{Error, signed};
@@ -17,7 +17,8 @@ use crate::{
     },
 };
 
-/// A build that was given to another node meanwhile is not touched, nor is one that has ended.
+/// A build that was given to another node meanwhile is not touched, nor is one that has ended. What a node has ended as
+/// canceled was canceled in a history that it has read; that need not be this one.
 pub(super) async fn store(
     tx: &mut SystemTx,
     node: NodeId,
@@ -31,7 +32,7 @@ pub(super) async fn store(
                 size_bytes = $7, commit_sha = $8, commit_title = $9, commit_author = $10,
                 commit_branch = $11, source_digest = $12,
                 started_at = coalesce($13, started_at), finished_at = case when $14 then now() end
-             where id = $1 and node_id = $2 and finished_at is null
+             where id = $1 and node_id = $2 and finished_at is null and (canceled or $4::text is distinct from $15)
                and (state, $14::boolean) is distinct from ($3, false)",
         )
         .bind(build.id.uuid())
@@ -48,6 +49,7 @@ pub(super) async fn store(
         .bind(row.source_digest)
         .bind(build.started_at)
         .bind(row.finished)
+        .bind(BUILD_CANCELED)
         .execute(tx.executor())
         .await?;
         changed += stored.rows_affected();

@@ -7,7 +7,7 @@ use domain::{
 };
 use protocol::{
     feed::FeedName,
-    report::{BuildResult, BuildState, Problem},
+    report::{BUILD_CANCELED, BuildResult, BuildState, Problem},
 };
 
 use super::{
@@ -124,7 +124,7 @@ async fn places<T: Builds>(tables: &mut T) {
     let canceled = tables.read_build(build).await.unwrap();
     assert!(T::stand(&canceled).canceled && tables.hold(&canceled).await);
     tables
-        .report_builds(other, 2, &[(build, failed("build_canceled"))])
+        .report_builds(other, 2, &[(build, failed(BUILD_CANCELED))])
         .await;
     assert!(!tables.hold(&canceled).await, "it has ended");
     assert!(!tables.assign(&canceled, one).await, "it has ended");
@@ -159,7 +159,10 @@ async fn cancellations(tables: &mut impl Builds) {
     let (wanted, build) = build_at(tables, node).await;
     tables.end_canceled(build).await;
     assert_eq!(tables.result(wanted).await, None, "nobody canceled it");
-    tables.report_builds(node, 2, &[(build, built("a"))]).await;
+    let canceled = [(build, failed(BUILD_CANCELED))];
+    tables.report_builds(node, 2, &canceled).await;
+    assert_eq!(tables.result(wanted).await, None, "in another history");
+    tables.report_builds(node, 3, &[(build, built("a"))]).await;
     tables.abandon(wanted).await;
     tables.end_canceled(build).await;
     assert_eq!(tables.result(wanted).await, Some(Ok("a".to_owned())));
@@ -170,7 +173,7 @@ async fn cancellations(tables: &mut impl Builds) {
     tables.end_canceled(build).await;
     let canceled = Some(Err("canceled".to_owned()));
     assert_eq!(tables.result(unwanted).await, canceled);
-    tables.report_builds(node, 3, &[(build, built("b"))]).await;
+    tables.report_builds(node, 4, &[(build, built("b"))]).await;
     assert_eq!(tables.result(unwanted).await, canceled, "too late");
 }
 

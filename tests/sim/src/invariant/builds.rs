@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use control_plane::feed::build::item_id;
 use domain::id::{BuildId, DeploymentId, NodeId};
-use protocol::{feed::FeedName, report::BuildState};
+use protocol::feed::FeedName;
 
 use super::{Checker, Invariant};
-use crate::table::{BuildRow, Tables};
+use crate::table::{BuildRow, Tables, is_canceled};
 
 /// Which node has made an image, and by which build.
 #[derive(Debug, Default)]
@@ -30,11 +30,7 @@ impl Checker {
             let what = format!("{id} is ended by the word of {by}, and {has:?} has it");
             self.broken(Invariant::Build, what);
         }
-        let is_canceled = match &after.state {
-            BuildState::Failed { problem } => problem.code == "build_canceled",
-            _ => false,
-        };
-        if is_canceled && !before.canceled {
+        if is_canceled(&after.state) && !before.canceled {
             let what = format!("{id} ends as canceled, and nobody has canceled it");
             self.broken(Invariant::Build, what);
         }

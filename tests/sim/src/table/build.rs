@@ -11,7 +11,7 @@ use domain::{
 use protocol::{
     feed::{DropCause, FeedName},
     item::BuildSource,
-    report::{BuildReport, BuildState, Problem, Report, RoleReport},
+    report::{BUILD_CANCELED, BuildReport, BuildState, Problem, Report, RoleReport},
 };
 
 use super::Tables;
@@ -202,12 +202,16 @@ impl Tables {
             .collect()
     }
 
-    /// A build that was given to another node meanwhile is not touched, nor is one that has ended.
+    /// A build that was given to another node meanwhile is not touched, nor is one that has ended, nor one that only
+    /// another history has canceled.
     pub(super) fn store_builds(&mut self, node: NodeId, reports: &[BuildReport]) -> bool {
         let mut changed = false;
         for report in reports {
             let row = self.builds.get_mut(&report.id);
-            if let Some(row) = row.filter(|row| row.node == Some(node)) {
+            let counts = |row: &&mut BuildRow| {
+                row.node == Some(node) && (row.canceled || !is_canceled(&report.state))
+            };
+            if let Some(row) = row.filter(counts) {
                 changed |= row.enter(&report.state);
             }
         }
@@ -237,5 +241,14 @@ impl Tables {
             .map(|id| Change::LetGo { id, cause })
             .collect();
         self.write_feeds(Changes::from([(feed, let_go)]));
+    }
+}
+
+/// Whether a node has ended a build because it was told to.
+#[must_use]
+pub fn is_canceled(state: &BuildState) -> bool {
+    match state {
+        BuildState::Failed { problem } => problem.code == BUILD_CANCELED,
+        _ => false,
     }
 }

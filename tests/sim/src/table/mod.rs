@@ -17,7 +17,7 @@ mod report;
 mod rollout;
 mod route;
 
-pub use build::BuildRow;
+pub use build::{BuildRow, is_canceled};
 pub use deployment::DeploymentRow;
 pub use evaluation::{Claim, EvaluationRow, EvaluationState};
 pub use feed::FeedRow;

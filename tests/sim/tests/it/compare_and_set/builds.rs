@@ -31,6 +31,8 @@ pub enum Mistake {
     HeldCanceled,
     /// Whoever makes an image is heard.
     AnyoneHeard,
+    /// What another history has canceled is canceled.
+    OtherHistoryHeard,
     /// What has ended can end otherwise.
     EndedAgain,
     /// What nobody canceled is ended as canceled.
@@ -47,11 +49,12 @@ pub enum Mistake {
     StrangersKept,
 }
 
-const MISTAKES: [Mistake; 11] = [
+const MISTAKES: [Mistake; 12] = [
     Mistake::GivenAgain,
     Mistake::HeldElsewhere,
     Mistake::HeldCanceled,
     Mistake::AnyoneHeard,
+    Mistake::OtherHistoryHeard,
     Mistake::EndedAgain,
     Mistake::EndedUncanceled,
     Mistake::ForgottenEarly,
@@ -102,17 +105,17 @@ impl Model {
             return;
         };
         for build in &agent.builds {
-            let (anyone, again) = (
-                self.makes(Mistake::AnyoneHeard),
-                self.makes(Mistake::EndedAgain),
-            );
+            let anyone = self.makes(Mistake::AnyoneHeard);
+            let canceled = self.makes(Mistake::OtherHistoryHeard);
+            let again = self.makes(Mistake::EndedAgain);
             let Some(row) = self.tables.builds.get_mut(&build.id) else {
                 continue;
             };
-            if anyone {
+            let is_its_own = row.node == Some(node);
+            if anyone || canceled && is_its_own {
                 row.enter(&build.state);
             }
-            if again && row.node == Some(node) {
+            if again && is_its_own {
                 row.state.clone_from(&build.state);
             }
         }
