@@ -278,7 +278,8 @@ impl Context {
                     again: instance.record.counted_end.is_some(),
                 })
             }
-            Err(error @ runtime::Error::PortTaken { .. }) => {
+            // It is made anew.
+            Err(error @ (runtime::Error::PortTaken { .. } | runtime::Error::HalfRemoved)) => {
                 self.remove(id, instance).await?;
                 Err(error.into())
             }

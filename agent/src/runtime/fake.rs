@@ -42,6 +42,8 @@ pub struct World {
     pub starts: BTreeMap<InstanceId, u32>,
     /// Calls fail.
     pub down: bool,
+    /// Of each the removal was cut off: it can't be started.
+    pub half_removed: BTreeSet<InstanceId>,
     /// Who makes a container meets a bug.
     pub panics: bool,
     /// Programs take no notice of the stop signal.
@@ -175,6 +177,9 @@ impl Runtime for Fake {
         self.start_is_let_go().await;
         self.answer(|world| {
             *world.starts.entry(instance).or_default() += 1;
+            if world.half_removed.contains(&instance) {
+                return Err(Error::HalfRemoved);
+            }
             let container = world.containers.get_mut(&instance);
             let container = container.ok_or_else(|| refused("no such container"))?;
             container.phase = Phase::Running { since: Utc::now() };
@@ -204,6 +209,7 @@ impl Runtime for Fake {
                 return Err(refused("the container runs"));
             }
             world.containers.remove(&instance);
+            world.half_removed.remove(&instance);
             Ok(())
         })
     }

@@ -303,6 +303,9 @@ pub enum Error {
         /// Which.
         port: u16,
     },
+    /// The engine was killed while it removed the container: what is left can only be removed.
+    #[error("the engine has removed half of the container, and starts it no more")]
+    HalfRemoved,
     /// The container's program could not be started.
     #[error("can't start the container: {reason}")]
     Start {
@@ -316,7 +319,7 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Engine { .. } => "engine_failed",
+            Self::Engine { .. } | Self::HalfRemoved => "engine_failed",
             Self::ImageMissing { .. } => "image_missing",
             Self::Pull { .. } => "image_pull_failed",
             Self::WrongArchitecture { .. } => "wrong_architecture",

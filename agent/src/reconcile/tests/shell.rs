@@ -211,6 +211,17 @@ async fn an_action_that_a_bug_broke_off_is_reported_and_tried_again() {
 }
 
 #[tokio::test]
+async fn what_an_engine_was_killed_removing_is_made_anew() {
+    let (mut node, web) = (Node::start(), worker());
+    has_image(&node, &web, "1000");
+    node.engine.world().half_removed.insert(web.id);
+    node.want(&[&web]);
+    node.until("it runs", |_, engine| is_running(engine, web.id))
+        .await;
+    assert_eq!(node.engine.world().starts[&web.id], 2);
+}
+
+#[tokio::test]
 async fn pulls_with_a_token_for_the_platform_s_registry_only() {
     let mut node = Node::start();
     *node.platform.0.lock().unwrap() = true;

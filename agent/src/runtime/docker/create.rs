@@ -21,6 +21,9 @@ use crate::runtime::{ContainerSpec, Publish};
 
 const NANOS_PER_MILLICPU: i64 = 1_000_000;
 
+/// What the engine says of a container in whose removal it was killed.
+const HALF_REMOVED: &str = "marked for removal and cannot be started";
+
 pub(super) async fn create(
     client: &Docker,
     node: NodeId,
@@ -45,6 +48,7 @@ pub(super) async fn start(client: &Docker, instance: InstanceId) -> Result<(), E
         let reason = reason(&error);
         match taken_port(&reason) {
             Some(port) => Error::PortTaken { port },
+            None if reason.contains(HALF_REMOVED) => Error::HalfRemoved,
             None if has_status(&error, 400) || reason.contains("OCI runtime") => {
                 Error::Start { reason }
             }
