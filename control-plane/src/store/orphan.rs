@@ -22,7 +22,8 @@ use super::{
 use crate::feed::route::service_item_id;
 
 /// What a node reports and the plan does not know: the whole of it. Whether something is new: then the
-/// scheduler is asked about its service.
+/// scheduler is asked about its service. What the plan knows to be over, and its node says it keeps without a document
+/// (a machine that was fenced, and came back into another epoch), is let go at once.
 pub async fn replace(
     tx: &mut SystemTx,
     node: NodeId,
@@ -35,7 +36,7 @@ pub async fn replace(
     let ids: Vec<Uuid> = alive.iter().map(|instance| instance.id.uuid()).collect();
     sqlx::query(
         "delete from orphan_instance o where node_id = $1 and (instance_id <> all($2)
-            or exists (select 1 from instance i where i.id = o.instance_id))",
+            or exists (select 1 from instance i where i.id = o.instance_id and i.stopped_at is null))",
     )
     .bind(node.uuid())
     .bind(&ids)
@@ -56,9 +57,11 @@ pub async fn replace(
         .map(|i| i.as_ref().map(|i| i.sha256.as_str()))
         .collect();
     let new: Vec<Uuid> = sqlx::query_scalar(
-        "insert into orphan_instance as o (node_id, instance_id, service_id, json, sha256)
-         select $1, r.* from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[]) as r (id, service_id, json, sha256)
-         where not exists (select 1 from instance i where i.id = r.id)
+        "insert into orphan_instance as o (node_id, instance_id, service_id, json, sha256, let_go_at)
+         select $1, r.*, case when i.id is not null then now() end
+         from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[]) as r (id, service_id, json, sha256)
+         left join instance i on i.id = r.id
+         where i.id is null or (i.stopped_at is not null and r.sha256 is not null)
          on conflict (node_id, instance_id) do update set json = excluded.json, sha256 = excluded.sha256
             where o.sha256 is distinct from excluded.sha256 and excluded.sha256 is not null
          returning service_id",

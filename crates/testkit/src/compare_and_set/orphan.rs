@@ -71,6 +71,7 @@ pub async fn suite(tables: &mut impl Orphans) {
     taken_back(tables).await;
     let_go(tables).await;
     let_go_in_an_older_epoch(tables).await;
+    over(tables).await;
     fenced(tables).await;
     settling(tables).await;
 }
@@ -171,6 +172,24 @@ async fn let_go_in_an_older_epoch(tables: &mut impl Orphans) {
     tell(tables, node, orphan).await;
     tables.keeps_orphan(node, 6, orphan, told).await;
     assert_eq!(tables.going().await, [], "it has not read that yet");
+}
+
+/// What the plan knows to be over, and its node has no document of.
+async fn over(tables: &mut impl Orphans) {
+    let service = tables.service().await;
+    let deployment = tables.deploy(service).await;
+    let node = tables.node(1_000).await;
+    let instance = tables.place(deployment, node, 100).await.unwrap();
+    let orphan = Orphan { instance, service };
+    assert!(tables.gone(instance).await);
+    assert!(!tables.report_orphan(node, 2, orphan, None).await);
+    assert_eq!(tables.going().await, [], "its document ends it");
+    assert!(tables.report_orphan(node, 3, orphan, Some("a")).await);
+    assert_eq!(tables.candidates(service).await, []);
+    assert_eq!(tables.going().await, [instance]);
+    tell(tables, node, orphan).await;
+    assert_eq!(tables.going().await, [], "told once");
+    assert!(tables.report(node, "first", 4, &[]).await);
 }
 
 async fn tell(tables: &mut impl Orphans, node: NodeId, orphan: Orphan) -> Position {

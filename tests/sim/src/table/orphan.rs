@@ -31,7 +31,9 @@ impl Tables {
     /// What a node reports and the plan does not know: the whole of it. Whether something is new.
     pub(super) fn store_orphans(&mut self, node: NodeId, agent: &AgentReport) -> bool {
         let unknown = |report: &&InstanceReport| {
-            report.state < State::Stopped && !self.instances.contains_key(&report.id)
+            let known = self.instances.get(&report.id);
+            let kept = self.orphans.contains_key(&(node, report.id)) || report.item.is_some();
+            report.state < State::Stopped && known.is_none_or(|row| row.stopped && kept)
         };
         let reports = agent.instances.iter().filter(unknown);
         let alive: BTreeMap<InstanceId, &InstanceReport> =
@@ -71,7 +73,8 @@ impl Tables {
             let row = OrphanRow {
                 service: report.service_id,
                 item: report.item.clone(),
-                let_go_at: None,
+                // What is over is nobody's to take back.
+                let_go_at: self.instances.contains_key(&id).then_some(self.clock),
             };
             self.orphans.insert((node, id), row);
             return true;
