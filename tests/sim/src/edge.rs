@@ -205,16 +205,6 @@ impl Edge {
         })
     }
 
-    /// The oldest version of what each rendering writes anew: what a service has in a region that it leaves stays
-    /// as it is until it is released.
-    #[must_use]
-    pub fn oldest_version(&self) -> Option<i32> {
-        let global = self.global.state();
-        current(&global)
-            .filter_map(rendering::version_of_global)
-            .min()
-    }
-
     /// Once every endpoint was judged: the commits to acknowledge, if they are new.
     pub fn settle(&mut self, now: Millis) -> bool {
         let instant = clock::instant(now);

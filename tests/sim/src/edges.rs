@@ -70,7 +70,7 @@ impl World {
             return;
         };
         edge.apply(now);
-        if let Some((oldest, (_, newest))) = edge.oldest_version().zip(edge.versions()) {
+        if let Some((oldest, newest)) = edge.versions() {
             self.checker.works_by(index, oldest, newest);
         }
         self.check_routes(index);
