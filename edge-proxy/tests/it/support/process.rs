@@ -13,7 +13,7 @@ pub struct Process {
     pub child: Child,
     pub http: SocketAddr,
     pub https: SocketAddr,
-    metrics: SocketAddr,
+    pub metrics: SocketAddr,
 }
 
 fn free_port() -> SocketAddr {
