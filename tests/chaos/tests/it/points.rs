@@ -64,12 +64,12 @@ const LANES: [&[Point]; 7] = [
         Point::new("image-pushed", AGENTS).kills_of_its_region("build-engine"),
         Point::new("image-pushed", AGENTS).kills("registry"),
     ],
-    // A worker waits for a lock for ever: only the watchdog helps.
+    // A worker waits for a lock for ever: only the watchdog helps, after 15 s; of a control plane after 60 s.
     &[Point::new("deadlock", &["eu-west-edge"])],
     &[Point::new("deadlock", &["eu-west-agent"])],
     &[Point::new("deadlock", &["control-plane-2"])],
 ];
-/// A point is come to with the next change; a watchdog takes 15 s.
+/// A point is come to with the next change; a worker's deadlock begins with the next sign of life.
 const STRUCK_WITHIN: Duration = Duration::from_secs(90);
 
 #[tokio::test]

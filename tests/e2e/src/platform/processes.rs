@@ -18,6 +18,9 @@ use crate::{
 
 use super::{Platform, turn::Turn};
 
+/// The watchdog alone lets a control plane hang for 60 s (`xtask/src/dev/control_plane.rs`).
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
 /// What `./dev status --json` says.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Status {
@@ -105,19 +108,15 @@ impl Platform {
 
     /// Waits until the supervisor says that `name` is ready in a process other than `not`.
     pub async fn wait_ready(&self, name: &str, not: Option<i32>) {
-        wait::until(
-            &format!("{name} ready"),
-            Duration::from_secs(60),
-            || async {
-                let process = self.process(name).await?;
-                ensure!(
-                    process.state == "ready" && process.pid != not,
-                    "it is {}",
-                    process.state
-                );
-                Ok(())
-            },
-        )
+        wait::until(&format!("{name} ready"), READY_WITHIN, || async {
+            let process = self.process(name).await?;
+            ensure!(
+                process.state == "ready" && process.pid != not,
+                "it is {}",
+                process.state
+            );
+            Ok(())
+        })
         .await;
     }
 }
