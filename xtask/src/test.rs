@@ -17,6 +17,7 @@ use clap::Args;
 use self::{
     database::{Durability, TestCluster},
     platform::TestPlatforms,
+    round::Round,
 };
 use crate::{cargo::cargo, command::CommandExt as _, output::say, tidy};
 
@@ -37,6 +38,9 @@ pub struct Options {
     /// Begin no round after that; another call goes on where this one ended.
     #[arg(long, requires = "long", value_name = "N")]
     minutes: Option<u64>,
+    /// Rounds of these kinds alone: what needs no platform can run beside another call with what does.
+    #[arg(long, requires = "long", value_name = "ROUND", value_delimiter = ',')]
+    only: Vec<Round>,
     /// Handed to nextest, for example `-E 'package(domain)'`.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     nextest: Vec<String>,
@@ -45,7 +49,8 @@ pub struct Options {
 /// Format, house rules, dependencies, clippy, then every test of the workspace.
 pub fn run(options: &Options) -> Result<()> {
     if options.long {
-        return long::run(options.minutes.map(|n| Duration::from_secs(60 * n)));
+        let limit = options.minutes.map(|n| Duration::from_secs(60 * n));
+        return long::run(limit, &options.only);
     }
     cargo(["fmt", "--all", "--check"])?.run()?;
     tidy::run()?;

@@ -8,7 +8,7 @@ use super::record::{Counted, Counts};
 const FEW: u64 = 1_000;
 
 /// The full counts of the project's bars.
-pub const FULL: [(Counted, u64); 14] = [
+pub const FULL: [(Counted, u64); 15] = [
     (Counted::PoisonedFeeds, 10_000),
     (Counted::SimulatedDays, 30),
     (Counted::Seeds, 10_000),
@@ -21,6 +21,7 @@ pub const FULL: [(Counted, u64); 14] = [
     (Counted::KillsWhileReleasing, 1),
     (Counted::NamedPoints, 26),
     (Counted::FaultedDeployments, FEW),
+    (Counted::ReadyAgain, 30),
     (Counted::NetworkFaults, 18),
     (Counted::MachineRounds, 19),
 ];

@@ -16,10 +16,11 @@ use crate::output::say;
 /// So many rounds of one kind may fail before a run leaves that kind to the next one.
 const FAILURES_MAX: usize = 3;
 
-/// Goes on until the full counts are met, the time is over, or what lacks fails again and again.
-pub fn run(limit: Option<Duration>) -> Result<()> {
+/// Goes on until the full counts are met, the time is over, or what lacks fails again and again; with the kinds in
+/// `only`, or with all when that is empty.
+pub fn run(limit: Option<Duration>, only: &[Round]) -> Result<()> {
     let began = Instant::now();
-    let mut long = Long::of(record::commit()?);
+    let mut long = Long::of(record::commit()?, only);
     round::build()?;
     let outcome = long.rounds(|| limit.is_none_or(|limit| began.elapsed() < limit));
     let tested = Record::read()?.of(&long.commit);
@@ -36,18 +37,21 @@ pub fn run(limit: Option<Duration>) -> Result<()> {
 }
 
 /// A run.
-struct Long {
+struct Long<'a> {
     /// All counts are of this one.
     commit: String,
+    /// Kinds that it keeps to, if any.
+    only: &'a [Round],
     /// Comes with the first round that needs one, and goes with one that has failed.
     platform: Option<TestPlatforms>,
     failed: Vec<Round>,
 }
 
-impl Long {
-    const fn of(commit: String) -> Self {
+impl<'a> Long<'a> {
+    const fn of(commit: String, only: &'a [Round]) -> Self {
         Self {
             commit,
+            only,
             platform: None,
             failed: Vec::new(),
         }
@@ -57,7 +61,7 @@ impl Long {
         while goes_on() {
             self.ensure_same_commit()?;
             let passed = Record::read()?.of(&self.commit).passed;
-            let Some(round) = Round::next(&passed, |round| may_run(&self.failed, round)) else {
+            let Some(round) = Round::next(&passed, |round| self.may_run(round)) else {
                 break;
             };
             if round.needs_platform() && self.platform.is_none() {
@@ -69,6 +73,11 @@ impl Long {
             self.note(round, &passed, &outcome)?;
         }
         Ok(())
+    }
+
+    fn may_run(&self, round: Round) -> bool {
+        let is_meant = self.only.is_empty() || self.only.contains(&round);
+        is_meant && failed_seldom(&self.failed, round)
     }
 
     /// Writes down what became of a round.
@@ -107,7 +116,7 @@ impl Long {
 }
 
 /// Rounds without a platform leave nothing to chance: one that has failed fails again.
-fn may_run(failed: &[Round], round: Round) -> bool {
+fn failed_seldom(failed: &[Round], round: Round) -> bool {
     let failures = failed.iter().filter(|one| **one == round).count();
     let allowed = match round.needs_platform() {
         true => FAILURES_MAX,
@@ -139,14 +148,29 @@ fn table(tested: &Tested) {
 mod tests {
     use super::*;
 
+    fn may_run(only: &[Round], failed: &[Round], round: Round) -> bool {
+        let mut long = Long::of(String::new(), only);
+        long.failed = failed.to_vec();
+        long.may_run(round)
+    }
+
     #[test]
     fn a_round_of_chance_is_tried_again_and_one_that_fails_again_is_not() {
         let failed = [Round::Seeds, Round::Kills, Round::Kills];
-        assert!(!may_run(&failed, Round::Seeds));
-        assert!(may_run(&failed, Round::Kills) && may_run(&failed, Round::Days));
+        assert!(!may_run(&[], &failed, Round::Seeds));
+        assert!(may_run(&[], &failed, Round::Kills) && may_run(&[], &failed, Round::Days));
         let failed = [Round::Kills; FAILURES_MAX];
-        assert!(!may_run(&failed, Round::Kills));
-        let next = Round::next(&Counts::new(), |round| may_run(&[Round::Poison], round));
+        assert!(!may_run(&[], &failed, Round::Kills));
+        let next = Round::next(&Counts::new(), |round| {
+            may_run(&[], &[Round::Poison], round)
+        });
         assert_eq!(next, Some(Round::Days));
+    }
+
+    #[test]
+    fn a_run_of_some_kinds_keeps_to_them() {
+        let only = [Round::Seeds, Round::Days];
+        assert!(may_run(&only, &[], Round::Days) && !may_run(&only, &[], Round::Kills));
+        assert!(!may_run(&only, &[Round::Days], Round::Days));
     }
 }

@@ -69,6 +69,8 @@ pub enum Counted {
     FaultedDeployments,
     /// Of these, failed for the platform's own reasons: one of a thousand may.
     PlatformFailures,
+    /// Processes that were ready again in time after SIGKILL.
+    ReadyAgain,
     /// Faults of networks and standing processes that users were served through.
     NetworkFaults,
     /// Rounds of bad disks and clocks, the same.

@@ -4,6 +4,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
+use clap::ValueEnum;
 use serde_json::Value;
 
 use super::{
@@ -28,7 +29,7 @@ const KILLS: u64 = 60;
 const WHOLE: u64 = 1_000;
 
 /// A part of a long run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Round {
     /// All poisoned feeds at once, of another seed each time.
     Poison,
@@ -44,6 +45,8 @@ pub enum Round {
     Kills,
     /// All named points.
     Points,
+    /// All programs, one kill after another.
+    Ready,
     /// All faults of networks.
     Faults,
     /// All bad disks and clocks.
@@ -51,7 +54,7 @@ pub enum Round {
 }
 
 impl Round {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Poison,
         Self::Days,
         Self::Seeds,
@@ -59,6 +62,7 @@ impl Round {
         Self::Kills,
         Self::Changes,
         Self::Outage,
+        Self::Ready,
         Self::Faults,
         Self::Machines,
     ];
@@ -93,6 +97,7 @@ impl Round {
                 Counted::FaultedDeployments,
             ],
             Self::Points => &[Counted::NamedPoints],
+            Self::Ready => &[Counted::ReadyAgain],
             Self::Faults => &[Counted::NetworkFaults],
             Self::Machines => &[Counted::MachineRounds],
         }
@@ -113,6 +118,7 @@ impl Round {
             Self::Changes => "package(e2e) and test(redeploys_and_rollbacks)",
             Self::Kills => "package(chaos) and test(whatever_is_killed)",
             Self::Points => "package(chaos) and test(at_every_named_point)",
+            Self::Ready => "package(chaos) and test(are_ready_again_soon)",
             Self::Faults => "package(chaos) and test(users_are_served_during_each_fault)",
             Self::Machines => "package(chaos) and test(users_are_served_by_bad_disks)",
         }
@@ -133,7 +139,9 @@ impl Round {
                 ("SIM_FIRST_SEED", count(passed, Counted::Seeds).to_string()),
                 ("SIM_SEEDS", SEEDS.to_string()),
             ],
-            Self::Outage | Self::Points | Self::Faults | Self::Machines => vec![full()],
+            Self::Outage | Self::Points | Self::Ready | Self::Faults | Self::Machines => {
+                vec![full()]
+            }
             Self::Kills => vec![full(), ("RAILHEAD_CHAOS_KILLS", KILLS.to_string())],
             Self::Changes => vec![],
         }
@@ -147,6 +155,7 @@ impl Round {
             Self::Changes => Some("load/changes.json"),
             Self::Kills => Some("chaos/kills.json"),
             Self::Points => Some("chaos/points.json"),
+            Self::Ready => Some("chaos/ready.json"),
             Self::Faults => Some("chaos/faults.json"),
             Self::Machines => Some("chaos/machines.json"),
         }
@@ -219,6 +228,12 @@ impl Round {
                 counts
             }
             Self::Points => with_deployments(report, Counted::NamedPoints, number("points")?)?,
+            Self::Ready => {
+                let times = report.as_object()?.values();
+                let times = times.map(|of_one| of_one.as_array().map_or(0, Vec::len));
+                let all = u64::try_from(times.sum::<usize>()).ok()?;
+                Counts::from([(Counted::ReadyAgain, (all > 0).then_some(all)?)])
+            }
             Self::Faults => Counts::from([(Counted::NetworkFaults, length(report, "faults")?)]),
             Self::Machines => Counts::from([(Counted::MachineRounds, length(report, "rounds")?)]),
         })
@@ -333,6 +348,7 @@ mod tests {
                 "deployments_ended": 9,
                 "deployments_failed_by_the_platform": 0,
             }),
+            Round::Ready => json!({ "agent": [0.9, 1.1], "edge": vec![0.4; 10] }),
             Round::Faults => json!({ "faults": vec![json!({}); 18] }),
             Round::Machines => json!({ "rounds": vec![json!({}); 19] }),
             _ => Value::Null,

@@ -1,4 +1,5 @@
-//! How long after a `kill -9` each program is ready again.
+//! How long after a `kill -9` each program is ready again. Judged where nobody else has the machine, in the long run:
+//! beside other tests it would be their load that is measured.
 
 use std::{
     collections::BTreeMap,
@@ -24,14 +25,18 @@ const BARS: [(&str, Duration); 3] = [
 async fn control_plane_agent_and_edge_are_ready_again_soon_after_a_crash() -> Result<()> {
     let platform = Platform::alone().await?;
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for round in 0..Scale::of_this_run().of(KILLS) {
+    let scale = Scale::of_this_run();
+    for round in 0..scale.of(KILLS) {
         if round > 0 {
             sleep(STABLE_AFTER).await;
         }
         for (kind, bar) in BARS {
             let took = ready_again(&platform, process(&platform, kind)?).await?;
             times.entry(kind).or_default().push(took.as_secs_f64());
-            assert!(took <= bar, "{kind}: {took:?}, at most {bar:?}");
+            assert!(
+                took <= bar || scale == Scale::Tenth,
+                "{kind}: {took:?}, at most {bar:?}"
+            );
         }
     }
     assert_late_is_seen(&platform, BARS[2]).await?;
