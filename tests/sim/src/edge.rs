@@ -196,9 +196,19 @@ impl Edge {
     /// The oldest and the newest version that items of its newest routes are rendered in.
     #[must_use]
     pub fn versions(&self) -> Option<(i32, i32)> {
+        self.versions_without(|_| false)
+    }
+
+    /// Likewise, but for these items of its region.
+    #[must_use]
+    pub fn versions_without(
+        &self,
+        is_left_out: impl Fn(&RegionRouteItem) -> bool,
+    ) -> Option<(i32, i32)> {
         let (global, region) = (self.global.state(), self.routes.state());
         let global = current(&global).filter_map(rendering::version_of_global);
-        let region = current(&region).filter_map(rendering::version_of_region);
+        let region = current(&region).filter(|item| !is_left_out(item));
+        let region = region.filter_map(rendering::version_of_region);
         global.chain(region).fold(None, |range, version| {
             let (oldest, newest) = range.unwrap_or((version, version));
             Some((version.min(oldest), version.max(newest)))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use edge_proxy::upstream::endpoint::{Endpoint, Failure, Health};
+use protocol::item::RegionRouteItem;
 
 use crate::{
     clock::{self, Millis, SECOND},
@@ -65,12 +66,14 @@ impl World {
     /// The newest routes are swapped in.
     pub(crate) fn apply_routes(&mut self, index: usize, boot: u64) {
         let now = self.now;
-        let edge = self.edges[index].edge.as_mut();
+        let node = &mut self.edges[index];
+        let edge = node.edge.as_mut();
         let Some(edge) = edge.filter(|edge| edge.boot == boot) else {
             return;
         };
         edge.apply(now);
-        if let Some((oldest, newest)) = edge.versions() {
+        let is_left = |item: &RegionRouteItem| self.checker.is_left(&node.region, item);
+        if let Some((oldest, newest)) = edge.versions_without(is_left) {
             self.checker.works_by(index, oldest, newest);
         }
         self.check_routes(index);

@@ -7,7 +7,7 @@ use control_plane::{
 use domain::{id::ServiceId, name::Name, spec::ServiceKind};
 
 use super::Prepared;
-use crate::{fault::Fault, world::World};
+use crate::{fault::Fault, feeds, world::World};
 
 /// A service whose routes are about to be written anew.
 #[derive(Debug, Clone, Copy)]
@@ -78,10 +78,30 @@ impl World {
             && let Some(rings) = self.rings()
             && let Ok(changes) = changes(&view, &rings)
         {
+            self.note_left(id, instances);
             positions = self.tables.write_feeds(changes);
         }
         self.tables
             .mark_unrouted(id, &view.routed(), &positions, self.now);
         positions
+    }
+
+    /// Tells what the service has in regions that it is about to leave for others.
+    fn note_left(&mut self, id: ServiceId, instances: &[Routed]) {
+        let (stay, go): (Vec<_>, Vec<_>) = instances.iter().partition(|i| i.stays);
+        let is_left = |region: &Name| {
+            let is_in = |i: &&Routed| i.region == *region;
+            !stay.is_empty() && !stay.iter().any(is_in) && go.iter().any(is_in)
+        };
+        for (feed, item_id) in self.tables.existing_routes(id) {
+            let Some(region) = feeds::region_of(&feed).filter(|region| is_left(region)) else {
+                continue;
+            };
+            let row = self.tables.feeds.get(&feed);
+            let item = row.and_then(|row| row.document.get(&item_id));
+            if let Some(item) = item.and_then(|item| serde_json::from_str(item.json()).ok()) {
+                self.checker.leaves(region, item);
+            }
+        }
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use control_plane::store::rollout::{Progress, Rollout};
-use domain::ring::Ring;
+use domain::{id::ServiceId, name::Name, ring::Ring};
+use protocol::item::{RegionRouteItem, ServiceItem};
 
 use super::{Checker, Invariant};
 use crate::{clock::Millis, rendering::Quality};
@@ -17,6 +18,8 @@ pub(super) struct Renderings {
     edges: BTreeMap<usize, (i32, Millis)>,
     /// The ring of each edge.
     members: BTreeMap<usize, Ring>,
+    /// What services had in regions when they began to leave them, in any version.
+    left: BTreeMap<(Name, ServiceId), Vec<ServiceItem>>,
 }
 
 impl Renderings {
@@ -43,6 +46,28 @@ impl Checker {
     /// An edge is of this ring.
     pub fn member(&mut self, edge: usize, ring: Ring) {
         self.renderings.members.insert(edge, ring);
+    }
+
+    /// A service leaves this region: what it has there is not rendered anew, it goes when it is released.
+    pub fn leaves(&mut self, region: &Name, item: RegionRouteItem) {
+        if let RegionRouteItem::Service(item) = item {
+            let key = (region.clone(), item.service_id);
+            let left = self.renderings.left.entry(key).or_default();
+            if !left.contains(&item) {
+                left.push(item);
+            }
+        }
+    }
+
+    /// Whether this is what a service had when it left the region. What it has there after a return is not.
+    #[must_use]
+    pub fn is_left(&self, region: &Name, item: &RegionRouteItem) -> bool {
+        let RegionRouteItem::Service(item) = item else {
+            return false;
+        };
+        let left = &self.renderings.left;
+        let left = left.get(&(region.clone(), item.service_id));
+        left.is_some_and(|left| left.contains(item))
     }
 
     /// A step was taken: the rings are at these versions from now on.

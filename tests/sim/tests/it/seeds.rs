@@ -121,6 +121,17 @@ fn what_newer_programs_render_reaches_edges_ring_by_ring() {
     assert!(finished > 8 && stopped > 8, "{finished}, {stopped}");
 }
 
+/// What a service has in a region that it leaves is not rendered anew and goes: until then, seeds 456 and 2650 took the
+/// ring for one that does not serve by its version.
+#[test]
+fn a_service_that_leaves_a_region_meanwhile_counts_for_no_version() {
+    for seed in [456, 2650] {
+        let outcome = run(&Scenario::of_seed(seed));
+        assert!(outcome.violation.is_none(), "{outcome}");
+        assert!(outcome.rested_after.is_some(), "{outcome}");
+    }
+}
+
 #[test]
 fn builds_end_whatever_becomes_of_the_nodes_that_have_them() {
     let first = number("SIM_FIRST_SEED").unwrap_or(0);
