@@ -1,7 +1,10 @@
 //! What this node shall do: the items of its feed by kind, as `link` has them from the disk or from
 //! the control plane.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use domain::id::{BuildId, InstanceId};
 use link::follow::{Entry, Standing, State};
@@ -18,6 +21,8 @@ pub struct Desired {
     pub instances: BTreeMap<InstanceId, Wanted>,
     /// Image builds.
     pub builds: BTreeMap<BuildId, Arc<BuildItem>>,
+    /// Told to go, whether any document ever had them or not.
+    pub let_go: BTreeSet<InstanceId>,
 }
 
 /// One container of the document.
@@ -36,7 +41,11 @@ impl Desired {
     #[must_use]
     pub fn from_state(state: &State<NodeItem>) -> Option<Self> {
         state.commit.as_ref()?;
-        let mut desired = Self::default();
+        let instance = |id: &String| id.strip_prefix("instance/")?.parse().ok();
+        let mut desired = Self {
+            let_go: state.let_go.iter().filter_map(instance).collect(),
+            ..Self::default()
+        };
         for entry in state.items.values() {
             desired.insert(entry);
         }

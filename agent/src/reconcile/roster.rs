@@ -61,7 +61,7 @@ impl Roster {
         }
     }
 
-    /// A new document. What it lacks shall end, unless no document ever had it.
+    /// A new document. What it lacks shall end, unless no document ever had it and none lets it go by name.
     pub fn want(&mut self, desired: &Desired) {
         for (id, wanted) in &desired.instances {
             let new = || Instance::new(Record::new(&wanted.item));
@@ -69,6 +69,8 @@ impl Roster {
         }
         for (id, instance) in &mut self.0 {
             if !desired.instances.contains_key(id) {
+                // Remembered like an item that it once had: no later document takes it back.
+                instance.record.documented |= desired.let_go.contains(id);
                 let_go(instance);
             }
         }
@@ -128,4 +130,53 @@ fn is_forgotten(instance: &Instance, clock: Clock) -> bool {
         .stopped_at
         .is_some_and(|at| clock.wall - at >= KEPT_AFTER_STOP);
     gone && (!instance.record.documented || rested && !instance.documented_now)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::id::{DeploymentId, EnvironmentId, OrganizationId, ReleaseId, ServiceId};
+
+    use super::*;
+    use crate::runtime::{Labels, Phase};
+
+    fn container(instance: InstanceId) -> Container {
+        Container {
+            labels: Labels {
+                instance,
+                service: ServiceId::new(),
+                release: ReleaseId::new(),
+                environment: EnvironmentId::new(),
+                organization: OrganizationId::new(),
+                deployment: DeploymentId::new(),
+            },
+            phase: Phase::Created,
+            image_digest: None,
+            ip: None,
+            host_port: None,
+            published: None,
+        }
+    }
+
+    #[test]
+    fn what_no_document_ever_had_ends_when_it_is_let_go_by_name_and_only_then() {
+        let (stays, goes) = (InstanceId::new(), InstanceId::new());
+        let mut roster = Roster::default();
+        let both = vec![container(stays), container(goes)];
+        roster.observe(both, Clock::read());
+        roster.want(&Desired::default());
+        let goals = |roster: &Roster| [stays, goes].map(|id| roster.all()[&id].goal.clone());
+        assert_eq!(goals(&roster), [Goal::Leave, Goal::Leave]);
+
+        let let_go = BTreeSet::from([goes]);
+        roster.want(&Desired {
+            let_go,
+            ..Desired::default()
+        });
+        assert_eq!(goals(&roster), [Goal::Leave, Goal::Stop]);
+        let mut again = Roster::remembered(&roster.records());
+        for roster in [&mut roster, &mut again] {
+            roster.want(&Desired::default());
+            assert_eq!(goals(roster), [Goal::Leave, Goal::Stop], "once is enough");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! Instances that nodes run on although the plan does not know them (docs/ARCHITECTURE.md, invariant 23): taken back
 //! when the plan has a place for them, let go by an operator or by the service's next deployment.
 
+use std::time::Duration;
+
 use api::{orphan::Orphan, page::Page};
 use domain::id::{InstanceId, NodeId, ServiceId};
 use protocol::{
@@ -20,6 +22,9 @@ use super::{
     tx::{Access, SystemTx, Write},
 };
 use crate::feed::route::service_item_id;
+
+/// What was let go and no document of its node ever had is not reported as an orphan any more by then.
+pub const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a node reports and the plan does not know: the whole of it. Whether something is new: then the
 /// scheduler is asked about its service. What the plan knows to be over, and its node says it keeps without a document
@@ -78,26 +83,35 @@ pub async fn replace(
     Ok(!new.is_empty())
 }
 
-/// What was let go and its node keeps although it has read so: in an epoch's first document, which ends nothing.
+/// What was let go and its node keeps although it has read so: in an epoch's first document, which ends nothing. What no
+/// document of the node ever had (it has lost its disk) may be on its way out by then: a minute later it is not.
 async fn tell_again(
     tx: &mut SystemTx,
     node: NodeId,
     alive: &[&InstanceReport],
 ) -> Result<(), Error> {
-    let kept = alive.iter().filter(|instance| instance.item.is_some());
-    let kept: Vec<Uuid> = kept.map(|instance| instance.id.uuid()).collect();
-    if kept.is_empty() {
+    let ids = |is_meant: fn(&InstanceReport) -> bool| -> Vec<Uuid> {
+        let meant = alive.iter().filter(|instance| is_meant(instance));
+        meant.map(|instance| instance.id.uuid()).collect()
+    };
+    let kept = ids(|instance| instance.item.is_some());
+    let unknown = ids(|instance| instance.item.is_none() && instance.orphaned);
+    if kept.is_empty() && unknown.is_empty() {
         return Ok(());
     }
     sqlx::query(
         "update orphan_instance o set let_go_at = now() from feed_tombstone t, node_feed f, platform p
-         where o.node_id = $1 and o.instance_id = any($2) and f.node_id = $1 and f.feed = $3 and f.epoch = p.epoch
+         where o.node_id = $1 and f.node_id = $1 and f.feed = $3 and f.epoch = p.epoch
+           and (o.instance_id = any($2)
+                or o.instance_id = any($4) and t.created_at < now() - make_interval(secs => $5))
            and t.feed = $3 and t.id = 'instance/ins_' || replace(o.instance_id::text, '-', '')
            and t.created_at >= o.let_go_at and t.generation <= f.generation",
     )
     .bind(node.uuid())
-    .bind(&kept)
+    .bind(kept)
     .bind(FeedName::Node(node).to_string())
+    .bind(unknown)
+    .bind(ENDS_WITHIN.as_secs_f64())
     .execute(tx.executor())
     .await?;
     Ok(())

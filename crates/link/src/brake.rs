@@ -77,6 +77,20 @@ pub fn plan_kept(
     next
 }
 
+/// What a change set drops with a cause although this node has no item of it: what a node runs on after it has lost its
+/// disk has no other name to be let go by. The first document of a new epoch ends nothing.
+#[must_use]
+pub fn let_go(before: &Document, kept: &KeptItems, set: &ChangeSet) -> BTreeSet<String> {
+    if set.begins_epoch() {
+        return BTreeSet::new();
+    }
+    let puts: BTreeSet<&str> = set.puts.iter().map(|(id, _)| id.as_str()).collect();
+    explained(set)
+        .filter(|id| before.get(id).is_none() && !kept.contains_key(*id) && !puts.contains(id))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
 /// An operator lets go of what is held or orphaned since `position` or before.
 #[must_use]
 pub fn plan_release(kept: &KeptItems, position: Position) -> KeptItems {
@@ -211,6 +225,34 @@ mod tests {
         later.commit = commit(2, 2);
         let kept = plan_kept(&after, &kept, &later, &after);
         assert_eq!(kept.keys().collect::<Vec<_>>(), ["i2"]);
+    }
+
+    #[test]
+    fn what_is_let_go_without_an_item_of_it_is_named_but_not_by_a_new_epochs_first_document() {
+        let (before, after) = (document([0]), document([0, 4]));
+        let held = plan_kept(
+            &document(0..9),
+            &KeptItems::new(),
+            &full(&before, vec![]),
+            &before,
+        );
+        assert!(held.contains_key("i1"));
+        let dropped = vec![
+            caused(0),
+            caused(1),
+            caused(4),
+            caused(20),
+            ("i21".into(), None),
+        ];
+        let mut set = full(&after, dropped);
+        let unknown = BTreeSet::from(["i20".to_owned()]);
+        assert_eq!(let_go(&before, &held, &set), unknown);
+
+        set.previous = None;
+        assert_eq!(let_go(&before, &held, &set), unknown, "its disk is new");
+        set.previous = Some(commit(1, 1));
+        set.commit = commit(2, 1);
+        assert_eq!(let_go(&before, &held, &set), BTreeSet::new());
     }
 
     proptest! {

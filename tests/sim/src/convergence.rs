@@ -226,10 +226,10 @@ impl World {
         None
     }
 
-    /// What somebody has let go has ended, if its agent has a document with it.
+    /// What somebody has let go has ended, also where its agent has no document with it.
     fn unrest_of_orphans(&self) -> Option<String> {
         let let_go = self.tables.orphans.iter();
-        let mut let_go = let_go.filter(|(_, row)| row.let_go_at.is_some() && row.item.is_some());
+        let mut let_go = let_go.filter(|(_, row)| row.let_go_at.is_some());
         let ((node, id), _) = let_go.next()?;
         Some(format!("{id} on {node} was let go and runs on"))
     }

@@ -44,6 +44,8 @@ pub enum Fault {
     AssignedUncompared,
     /// A node goes on with builds that a restored database has forgotten, or has given to another one.
     StrangersKept,
+    /// An agent ends what its documents had, and not what is let go of what they never had.
+    LetGoUnheard,
     /// Nodes refuse each other's certificates when their time is over, as everybody else does.
     ExpiryRefuses,
     /// What edges show to users is renewed half a day before its end.
@@ -58,7 +60,7 @@ impl Fault {
     }
 
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AcknowledgeBeforeApply,
         Self::DrainBeforeAcknowledge,
         Self::RegionLeftAtOnce,
@@ -79,6 +81,7 @@ impl Fault {
         Self::OldNodeIsHeard,
         Self::AssignedUncompared,
         Self::StrangersKept,
+        Self::LetGoUnheard,
         Self::ExpiryRefuses,
         Self::RenewedTooLate,
     ];

@@ -35,6 +35,7 @@ use protocol::{
 use crate::{
     builder::Builder,
     clock::{self, Millis, SECOND},
+    fault::Fault,
     follow::{Disk, Followed},
     random::Random,
 };
@@ -166,7 +167,7 @@ impl Node {
             wake: None,
             reported: Vec::new(),
         };
-        agent.take_document();
+        agent.take_document(None);
         self.agent = Some(agent);
     }
 
@@ -328,8 +329,11 @@ impl Node {
 
 impl Agent {
     /// The newest document becomes what is wanted.
-    pub fn take_document(&mut self) {
-        if let Some(desired) = Desired::from_state(&self.feed.state()) {
+    pub fn take_document(&mut self, fault: Option<Fault>) {
+        if let Some(mut desired) = Desired::from_state(&self.feed.state()) {
+            if fault == Some(Fault::LetGoUnheard) {
+                desired.let_go.clear();
+            }
             self.knows = true;
             self.roster.want(&desired);
             self.builder.wanted = desired.builds;

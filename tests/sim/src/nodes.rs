@@ -48,7 +48,7 @@ impl World {
     /// A newer document is on an agent's disk.
     pub(crate) fn document_came(&mut self, index: usize) {
         if let Some(agent) = self.nodes[index].agent.as_mut() {
-            agent.take_document();
+            agent.take_document(self.fault);
         }
         self.run_agent(index);
         self.follow_builds(index);

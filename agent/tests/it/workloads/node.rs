@@ -149,7 +149,7 @@ impl Node {
         let instances = items.iter().map(|item| (item.id, wanted(item)));
         self.desired.send_replace(Some(Arc::new(Desired {
             instances: instances.collect(),
-            builds: BTreeMap::new(),
+            ..Desired::default()
         })));
     }
 

@@ -25,6 +25,10 @@ impl Nodes for Postgres {
                     late_since = late_since - make_interval(secs => $1)
              ), instances as (
                 update instance_status set reported_at = reported_at - make_interval(secs => $1)
+             ), orphans as (
+                update orphan_instance set let_go_at = let_go_at - make_interval(secs => $1)
+             ), tombstones as (
+                update feed_tombstone set created_at = created_at - make_interval(secs => $1)
              )
              update platform set listened_at = listened_at - make_interval(secs => $1),
                 listening_since = listening_since - make_interval(secs => $1),

@@ -105,11 +105,12 @@ impl Orphans for Postgres {
         node: NodeId,
         sequence: u64,
         orphan: Orphan,
+        item: Option<&str>,
         position: Position,
     ) {
         let runs = [(orphan.instance, State::Running)];
         let report = agent_report("first", sequence, self.rooms[&node], &runs);
-        let report = with_item(report, orphan.service, Some("a"));
+        let report = with_item(report, orphan.service, item);
         let report = applied(report, FeedName::Node(node), position);
         let mut tx = self.begin().await;
         let stored = node_report::store(&mut tx, node, 1, &report).await.unwrap();

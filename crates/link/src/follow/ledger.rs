@@ -185,6 +185,7 @@ impl<T: Item> Ledger<T> {
         };
         view.change(&set);
         let (kept, refused, items) = (view.kept, view.refused, view.items);
+        let let_go = brake::let_go(before, &self.kept, &set);
 
         let arrived = wanted(set.secrets, &items);
         let (secrets, missing) = self.secrets_for(&items, &arrived);
@@ -202,7 +203,7 @@ impl<T: Item> Ledger<T> {
 
         (self.stored_reader, self.reader) = (advanced.clone(), advanced);
         (self.kept, self.refused, self.missing_secrets) = (kept, refused, missing);
-        self.show(items, secrets);
+        self.show(items, secrets, let_go);
         Ok(())
     }
 
@@ -225,7 +226,7 @@ impl<T: Item> Ledger<T> {
         let let_go = self.kept.len() - kept.len();
         tracing::warn!(let_go, %position, "an operator's override lets go of held items");
         (self.kept, self.missing_secrets) = (kept, missing);
-        self.show(items, secrets);
+        self.show(items, secrets, BTreeSet::new());
         Ok(())
     }
 
@@ -245,11 +246,11 @@ impl<T: Item> Ledger<T> {
         (self.kept, self.refused) = (view.kept, refused);
         let (secrets, missing) = self.load_secrets(&items);
         self.missing_secrets = missing;
-        self.show(items, secrets);
+        self.show(items, secrets, BTreeSet::new());
     }
 
     /// Shows a state that is on disk, and erases the secrets that it no longer needs.
-    fn show(&mut self, items: Items<T>, secrets: Secrets) {
+    fn show(&mut self, items: Items<T>, secrets: Secrets, let_go: BTreeSet<String>) {
         let commit = self.reader.applied().cloned();
         let denied = items.values().filter_map(|entry| entry.item.denied());
         self.denied.replace(&self.feed, denied.collect());
@@ -258,6 +259,7 @@ impl<T: Item> Ledger<T> {
             commit: commit.clone(),
             items,
             secrets,
+            let_go,
         }));
         self.erase_secrets_but(wanted);
         self.status.send_modify(|status| {

@@ -1,6 +1,9 @@
 //! What a consumer sees of a feed: the last good items with their secrets, as one immutable value.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use protocol::feed::{
     Commit, SecretFrame, SecretRef,
@@ -56,6 +59,9 @@ pub struct State<T> {
     pub items: Items<T>,
     /// What the items refer to.
     pub secrets: Secrets,
+    /// What the newest change drops with a cause although there was no item of it. Of that change alone, and not on
+    /// the disk: whoever has missed it is told again.
+    pub let_go: BTreeSet<String>,
 }
 
 impl<T> Default for State<T> {
@@ -64,6 +70,7 @@ impl<T> Default for State<T> {
             commit: None,
             items: Items::new(),
             secrets: Secrets::default(),
+            let_go: BTreeSet::new(),
         }
     }
 }
@@ -88,6 +95,7 @@ impl<T> State<T> {
             commit: None,
             items: items.into_iter().map(entry).collect(),
             secrets: known,
+            let_go: BTreeSet::new(),
         }
     }
 }

@@ -26,12 +26,14 @@ pub trait Orphans: Nodes {
         orphan: Orphan,
         item: Option<&str>,
     ) -> bool;
-    /// Stores a report of a node that keeps this by an item of its own, and has applied its feed up to a position.
+    /// Stores a report of a node that keeps this by an item of its own, or by none, and has applied its feed up to a
+    /// position.
     async fn keeps_orphan(
         &mut self,
         node: NodeId,
         sequence: u64,
         orphan: Orphan,
+        item: Option<&str>,
         applied: Position,
     );
     /// What may be taken back of a service, and the items that it runs by.
@@ -71,6 +73,7 @@ pub async fn suite(tables: &mut impl Orphans) {
     taken_back(tables).await;
     let_go(tables).await;
     let_go_in_an_older_epoch(tables).await;
+    let_go_without_a_document(tables).await;
     over(tables).await;
     fenced(tables).await;
     settling(tables).await;
@@ -163,15 +166,36 @@ async fn let_go_in_an_older_epoch(tables: &mut impl Orphans) {
         generation: Generation(told.generation.0 - 1),
         ..told
     };
+    let item = Some("a");
     for (sequence, applied) in [(3, before), (4, unread)] {
-        tables.keeps_orphan(node, sequence, orphan, applied).await;
+        let keeps = tables.keeps_orphan(node, sequence, orphan, item, applied);
+        keeps.await;
         assert_eq!(tables.going().await, [], "it will read so");
     }
-    tables.keeps_orphan(node, 5, orphan, told).await;
+    tables.keeps_orphan(node, 5, orphan, item, told).await;
     assert_eq!(tables.going().await, [orphan.instance]);
     tell(tables, node, orphan).await;
-    tables.keeps_orphan(node, 6, orphan, told).await;
+    tables.keeps_orphan(node, 6, orphan, item, told).await;
     assert_eq!(tables.going().await, [], "it has not read that yet");
+}
+
+/// What no document of its node has may be on its way out; a minute later it is not.
+async fn let_go_without_a_document(tables: &mut impl Orphans) {
+    let orphan = orphan(tables).await;
+    let node = tables.node(1_000).await;
+    tables.report_orphan(node, 2, orphan, None).await;
+    assert!(tables.let_go(orphan.instance).await);
+    let told = tell(tables, node, orphan).await;
+    tables.keeps_orphan(node, 3, orphan, None, told).await;
+    assert_eq!(tables.going().await, [], "it has only just read so");
+    listen(tables, 61).await;
+    let ends = [(orphan.instance, State::Draining)];
+    assert!(tables.report(node, "first", 4, &ends).await);
+    assert_eq!(tables.going().await, [], "it goes");
+    tables.keeps_orphan(node, 5, orphan, None, told).await;
+    assert_eq!(tables.going().await, [orphan.instance]);
+    tell(tables, node, orphan).await;
+    assert!(tables.report(node, "first", 6, &[]).await);
 }
 
 /// What the plan knows to be over, and its node has no document of.

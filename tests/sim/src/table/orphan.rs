@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use control_plane::{feed::instance::item_id, store::orphan::Candidate};
+use control_plane::{
+    feed::instance::item_id,
+    store::orphan::{self, Candidate},
+};
 use domain::{
     id::{InstanceId, NodeId, ServiceId},
     instance::State,
@@ -13,10 +16,13 @@ use protocol::{
 };
 
 use super::{InstanceRow, NewInstance, NodeRow, Tables};
-use crate::clock::{MINUTE, Millis};
+use crate::clock::{MINUTE, Millis, SECOND};
 
 /// So long after an epoch's begin it may not be known what agents run without a plan.
 pub const SETTLING: Millis = 2 * MINUTE;
+
+/// What was let go and no document of its node ever had is not reported as an orphan any more by then.
+const ENDS_WITHIN: Millis = orphan::ENDS_WITHIN.as_secs() * SECOND;
 
 /// An orphan.
 #[derive(Debug, Clone)]
@@ -43,15 +49,17 @@ impl Tables {
         let mut is_new = false;
         for (id, report) in alive {
             is_new |= self.store_orphan(node, id, report);
-            if report.item.is_some() {
-                self.tell_again(node, id);
+            if report.item.is_some() || report.orphaned {
+                self.tell_again(node, report);
             }
         }
         is_new
     }
 
-    /// It was let go and its node keeps it although it has read so: in an epoch's first document, which ends nothing.
-    fn tell_again(&mut self, node: NodeId, id: InstanceId) {
+    /// It was let go and its node keeps it although it has read so: in an epoch's first document, which ends nothing. What no
+    /// document of the node ever had may be on its way out for a while.
+    fn tell_again(&mut self, node: NodeId, report: &InstanceReport) {
+        let (id, is_kept) = (report.id, report.item.is_some());
         let (feed, epoch) = (FeedName::Node(node), self.platform.epoch);
         let gone = self.feeds.get(&feed).and_then(|row| row.gone(&item_id(id)));
         let applied = self.node_feeds.get(&(node, feed));
@@ -62,6 +70,7 @@ impl Tables {
         let row = self.orphans.get_mut(&(node, id));
         if let Some(let_go_at) = row.and_then(|row| row.let_go_at.as_mut())
             && at >= *let_go_at
+            && (is_kept || at + ENDS_WITHIN < self.clock)
             && generation <= applied.generation.0
         {
             *let_go_at = self.clock;

@@ -9,6 +9,8 @@ use sim::{
     run,
 };
 
+use crate::forgotten::forgetting;
+
 /// As many as `./dev test` may spend on one mistake.
 const SEEDS: u64 = 24;
 
@@ -228,4 +230,9 @@ fn giving_a_build_away_without_comparing_is_found() {
 fn leaving_nodes_what_no_document_of_theirs_has_is_found() {
     let history = builds(Trouble::Restore);
     is_found_in(history, Fault::StrangersKept, &[Invariant::Convergence]);
+}
+
+#[test]
+fn not_hearing_what_is_let_go_by_name_is_found() {
+    is_found_in(forgetting, Fault::LetGoUnheard, &[Invariant::Convergence]);
 }

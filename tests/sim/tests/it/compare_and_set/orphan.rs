@@ -38,11 +38,12 @@ impl Orphans for Model {
         node: NodeId,
         sequence: u64,
         orphan: Orphan,
+        item: Option<&str>,
         position: Position,
     ) {
         let runs = [(orphan.instance, State::Running)];
         let report = agent_report("first", sequence, self.rooms[&node], &runs);
-        let report = with_item(report, orphan.service, Some("a"));
+        let report = with_item(report, orphan.service, item);
         let report = applied(report, FeedName::Node(node), position);
         let now = self.tick();
         assert!(self.tables.store_report(node, &report, now).is_some());
