@@ -1,7 +1,6 @@
 //! The agent's workload half on a [`Machine`], with a control plane that can be away.
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
