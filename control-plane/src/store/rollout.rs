@@ -3,7 +3,7 @@
 
 mod step;
 
-pub use step::{advance, finish, hold, rendered, resume, soak, start, stop};
+pub use step::{advance, begin_epoch, finish, hold, rendered, resume, soak, start, stop};
 
 use chrono::{DateTime, Utc};
 use domain::{generation::Position, id::NodeId, ring::Ring};

@@ -26,7 +26,7 @@ use domain::quantity::Span;
 use super::{Context, Error, platform_routes, routes};
 use crate::{
     store::{
-        self,
+        self, epoch,
         rollout::{self, RingView},
         tx::SystemTx,
     },
@@ -34,7 +34,9 @@ use crate::{
 };
 
 pub(super) async fn run(context: Context) -> Result<(), Error> {
-    let view = load(&context).await?;
+    let Some(view) = load(&context).await? else {
+        return Ok(());
+    };
     metrics::show(&view);
     for action in decide(&view) {
         apply(&context, &view, action).await?;
@@ -43,11 +45,16 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     Ok(())
 }
 
-async fn load(context: &Context) -> Result<View, Error> {
+/// Nothing while it is open which history counts: what edges have applied may be of the other one.
+async fn load(context: &Context) -> Result<Option<View>, Error> {
     let state = &context.state;
     let mut tx = SystemTx::begin(&state.pools).await?;
+    if epoch::is_settling(&mut tx).await? {
+        tx.commit().await?;
+        return Ok(None);
+    }
     let (newest, soak) = (state.rendering.version, state.config.rollout.soak);
-    Ok(look(&mut tx, newest, soak).await?)
+    Ok(Some(look(&mut tx, newest, soak).await?))
 }
 
 /// What a program that knows this version has to decide by.

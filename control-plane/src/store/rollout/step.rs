@@ -54,6 +54,24 @@ async fn go_back(tx: &mut impl Write, version: i32) -> Result<(), Error> {
     Ok(())
 }
 
+/// A new epoch begins: what edges have applied, and fared by, is of another history. Rings that have a version which is not
+/// through go back, and each is rendered, and its edges serve by it, in this epoch before the next turn. A step that was
+/// decided before is not taken.
+pub async fn begin_epoch(tx: &mut impl Write) -> Result<(), Error> {
+    let running: Option<i32> = sqlx::query_scalar(
+        "update rollout set since = now() where state = 'running' returning version",
+    )
+    .fetch_optional(tx.executor())
+    .await?;
+    if let Some(version) = running {
+        go_back(tx, version).await?;
+    }
+    sqlx::query("update ring set rendered_at = null, soaking_since = null")
+        .execute(tx.executor())
+        .await?;
+    Ok(())
+}
+
 /// It is a ring's turn: from the transaction's end on its feeds are written in this version.
 pub async fn advance(tx: &mut SystemTx, ring: Ring, from: i32, to: i32) -> Result<(), Error> {
     let advanced = sqlx::query(

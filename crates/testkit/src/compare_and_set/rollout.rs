@@ -83,6 +83,7 @@ pub async fn suite(tables: &mut impl Rollouts) {
     overtaken(tables).await;
     begun_anew(tables).await;
     counted(tables).await;
+    in_a_new_epoch(tables).await;
 }
 
 async fn take(tables: &mut impl Rollouts, newest: i32, steps: &[Step]) {
@@ -249,4 +250,35 @@ async fn counted(tables: &mut impl Rollouts) {
     };
     assert_eq!(tables.fares(edge).await, fares, "a new process");
     take(tables, 7, &ALL[2..]).await;
+}
+
+/// What edges have applied, and fared by, is of another history.
+async fn in_a_new_epoch(tables: &mut impl Rollouts) {
+    let written = Ring::ORDER.map(Step::Rendered);
+    take(tables, 8, &[Step::Start]).await;
+    take(tables, 8, &ALL[..5]).await;
+    expect_versions(tables, [8, 8, 7], "half way").await;
+    let slept = tables.look_at_rollout(8).await;
+    tables.restored().await;
+    expect(tables, 8, "running", "it goes on").await;
+    expect_versions(tables, [7, 7, 7], "from the first ring").await;
+    let stands = |rings: Vec<Stand>| rings.iter().any(|ring| ring.rendered || ring.soaking);
+    assert!(!stands(tables.rings().await), "of this epoch nothing is");
+    for step in [Step::Advance(Ring::All), Step::Finish] {
+        tables.take(&slept, step).await;
+        expect(tables, 8, "running", "by whoever slept").await;
+        expect_versions(tables, [7, 7, 7], "by whoever slept").await;
+    }
+    take(tables, 8, &written).await;
+    take(tables, 8, &ALL).await;
+    expect(tables, 8, "done", "in the end").await;
+
+    tables.restored().await;
+    expect(tables, 8, "done", "every ring has it").await;
+    expect_versions(tables, [8, 8, 8], "every ring has it").await;
+    assert!(
+        !stands(tables.rings().await),
+        "their feeds are written anew"
+    );
+    take(tables, 8, &written).await;
 }

@@ -28,6 +28,9 @@ pub struct RolloutStep {
 
 impl World {
     pub(super) fn turn_rollout(&mut self, replica: usize) {
+        if self.tables.is_settling(self.now) {
+            return;
+        }
         let newest = self.replicas[replica].version;
         let mut seen = self.tables.rollout_view(newest, SOAK, self.now);
         self.mistake_in_rollout(&mut seen);
@@ -84,9 +87,7 @@ impl World {
             seen.rollout.state = Progress::Done;
         }
         self.tables.take_step(&seen, action, self.now);
-        let (rings, rollout) = (&self.tables.rollout.rings, &self.tables.rollout.newest);
-        let versions = rings.iter().map(|(ring, row)| (*ring, row.version));
-        self.checker.rings_are_at(versions.collect(), rollout);
+        self.check_rings();
         match action {
             Action::Stop(_) => {
                 self.stopped += 1;
@@ -96,6 +97,13 @@ impl World {
             Action::Finish => self.finished += 1,
             _ => {}
         }
+    }
+
+    /// A step was taken, or a new epoch begins.
+    pub(crate) fn check_rings(&mut self) {
+        let (rings, rollout) = (&self.tables.rollout.rings, &self.tables.rollout.newest);
+        let versions = rings.iter().map(|(ring, row)| (*ring, row.version));
+        self.checker.rings_are_at(versions.collect(), rollout);
     }
 
     /// An operator has looked at the edge that a rollout was stopped for, and mostly sees whether the version is

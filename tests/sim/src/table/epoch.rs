@@ -19,8 +19,13 @@ impl Tables {
         let shown = self.platform.shown.take();
         let shown = shown.map_or(self.platform.epoch, |(_, position)| position.epoch);
         self.platform.epoch = self.epoch_after(self.platform.epoch.max(shown));
-        self.platform.epoch_since = self.clock;
+        self.epoch_begins();
         self.platform.epoch
+    }
+
+    fn epoch_begins(&mut self) {
+        self.platform.epoch_since = self.clock;
+        self.rollout.begin_epoch(self.clock);
     }
 
     fn epoch_after(&self, last: Epoch) -> Epoch {
@@ -38,7 +43,7 @@ impl Tables {
         self.platform.timeline = Some(self.timeline);
         if stored.is_some() {
             self.platform.epoch = self.epoch_after(self.platform.epoch);
-            self.platform.epoch_since = self.clock;
+            self.epoch_begins();
             self.begun = Some(self.platform.epoch);
             self.written = self.feeds.keys().cloned().collect();
         }

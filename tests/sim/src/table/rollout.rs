@@ -108,6 +108,17 @@ impl RolloutRows {
         }
     }
 
+    /// A new epoch begins: what edges have applied, and fared by, is of another history.
+    pub(super) fn begin_epoch(&mut self, now: Millis) {
+        if self.newest.state == Progress::Running {
+            self.newest.since = clock::wall(now);
+            self.go_back(self.newest.version);
+        }
+        for row in self.rings.values_mut() {
+            row.turn_to(row.version);
+        }
+    }
+
     /// All edges of the ring serve by it.
     fn soak(&mut self, ring: Ring, version: i32, now: Millis) {
         let row = self.rings.get_mut(&ring);
