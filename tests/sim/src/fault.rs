@@ -58,31 +58,4 @@ impl Fault {
     pub const fn needs_a_clock_that_stands(self) -> bool {
         matches!(self, Self::SameGenerationIsNewer | Self::EpochsAreCounted)
     }
-
-    /// All of them.
-    pub const ALL: [Self; 23] = [
-        Self::AcknowledgeBeforeApply,
-        Self::DrainBeforeAcknowledge,
-        Self::RegionLeftAtOnce,
-        Self::LeaseWithoutEpoch,
-        Self::CapacityOutsideCompareAndSet,
-        Self::SameGenerationIsNewer,
-        Self::OrphanedRoutesStay,
-        Self::EpochsAreCounted,
-        Self::LostAloneIsReplaced,
-        Self::LostIsGone,
-        Self::EveryOrphanTaken,
-        Self::OrphansNotWaitedFor,
-        Self::SoakNotWaited,
-        Self::RolloutUnacknowledged,
-        Self::StepNotCompared,
-        Self::UnfinishedStays,
-        Self::OlderProgramGoesOn,
-        Self::OldNodeIsHeard,
-        Self::AssignedUncompared,
-        Self::StrangersKept,
-        Self::LetGoUnheard,
-        Self::ExpiryRefuses,
-        Self::RenewedTooLate,
-    ];
 }
