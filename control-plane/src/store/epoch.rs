@@ -5,7 +5,7 @@ use domain::generation::{Epoch, Generation, Position};
 use protocol::feed::FeedName;
 
 use super::{
-    Error, rollout,
+    Error,
     tx::{Access as _, SystemTx, Write},
 };
 
@@ -68,7 +68,6 @@ pub async fn restored(tx: &mut impl Write) -> Result<Epoch, Error> {
     ))
     .fetch_one(tx.executor())
     .await?;
-    rollout::begin_epoch(tx).await?;
     Ok(Epoch(epoch))
 }
 
@@ -95,7 +94,6 @@ pub async fn follow_timeline(tx: &mut SystemTx) -> Result<(), Error> {
     .await?
     .flatten();
     if let Some(epoch) = raised {
-        rollout::begin_epoch(tx).await?;
         tracing::warn!(
             epoch,
             "the database's timeline has changed: a new epoch begins"

@@ -3,10 +3,14 @@
 
 mod step;
 
-pub use step::{advance, begin_epoch, finish, hold, rendered, resume, soak, start, stop};
+pub use step::{advance, begin_anew, finish, hold, rendered, resume, soak, start, stop};
 
 use chrono::{DateTime, Utc};
-use domain::{generation::Position, id::NodeId, ring::Ring};
+use domain::{
+    generation::{Epoch, Position},
+    id::NodeId,
+    ring::Ring,
+};
 use protocol::feed::FeedName;
 use sqlx::{FromRow, types::Json};
 use uuid::Uuid;
@@ -20,6 +24,8 @@ pub struct Rollout {
     pub state: Progress,
     pub problem: Option<String>,
     pub since: DateTime<Utc>,
+    /// What edges acknowledged and counted in the platform's epochs before does not count.
+    pub epoch: Epoch,
 }
 
 /// Whether it goes on.
@@ -99,8 +105,9 @@ impl Counts {
 }
 
 pub async fn find(tx: &mut impl Access) -> Result<Rollout, Error> {
-    let (version, state, problem, since): (i32, String, Option<String>, DateTime<Utc>) =
-        sqlx::query_as("select version, state, problem, since from rollout")
+    type Row = (i32, String, Option<String>, DateTime<Utc>, i64);
+    let (version, state, problem, since, epoch): Row =
+        sqlx::query_as("select version, state, problem, since, epoch from rollout")
             .fetch_one(tx.executor())
             .await?;
     Ok(Rollout {
@@ -108,6 +115,7 @@ pub async fn find(tx: &mut impl Access) -> Result<Rollout, Error> {
         state: Progress::of(&state)?,
         problem,
         since,
+        epoch: Epoch(epoch),
     })
 }
 

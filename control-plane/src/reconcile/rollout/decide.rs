@@ -1,7 +1,7 @@
 //! The next step of a rollout, from how rings and edges stand. Pure.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::{quantity::Span, ring::Ring};
+use domain::{generation::Epoch, quantity::Span, ring::Ring};
 
 use crate::store::rollout::{Counts, EdgeView, Progress, RingView, Rollout};
 
@@ -19,6 +19,8 @@ const SHARE_MORE: f64 = 0.01;
 pub struct View {
     /// The newest version that this program renders.
     pub newest: i32,
+    /// The platform's.
+    pub epoch: Epoch,
     pub rollout: Rollout,
     /// In the order of the rollout.
     pub rings: Vec<RingView>,
@@ -30,6 +32,8 @@ pub struct View {
 /// A step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// An epoch has begun: edges say anew what they have, and a running rollout begins with its first ring again.
+    BeginAnew,
     /// Begin to bring this program's version to the rings.
     Start,
     /// It is this ring's turn.
@@ -50,6 +54,9 @@ pub fn decide(view: &View) -> Vec<Action> {
     let led_by_newer = view.rings.iter().any(|ring| ring.version > view.newest);
     if led_by_newer || view.rollout.version > view.newest {
         return Vec::new();
+    }
+    if view.rollout.epoch != view.epoch {
+        return vec![Action::BeginAnew];
     }
     if view.rollout.version < view.newest {
         return vec![Action::Start];

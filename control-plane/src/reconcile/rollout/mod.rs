@@ -26,8 +26,8 @@ use domain::quantity::Span;
 use super::{Context, Error, platform_routes, routes};
 use crate::{
     store::{
-        self, epoch,
-        rollout::{self, RingView},
+        self, epoch, feed,
+        rollout::{self, Progress, RingView},
         tx::SystemTx,
     },
     waker::Topic,
@@ -49,12 +49,12 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
 async fn load(context: &Context) -> Result<Option<View>, Error> {
     let state = &context.state;
     let mut tx = SystemTx::begin(&state.pools).await?;
-    if epoch::is_settling(&mut tx).await? {
-        tx.commit().await?;
-        return Ok(None);
-    }
+    epoch::follow_timeline(&mut tx).await?;
+    let is_open = epoch::shown(&mut tx).await?.is_some();
     let (newest, soak) = (state.rendering.version, state.config.rollout.soak);
-    Ok(Some(look(&mut tx, newest, soak).await?))
+    let view = look(&mut tx, newest, soak).await?;
+    tx.commit().await?;
+    Ok((!is_open).then_some(view))
 }
 
 /// What a program that knows this version has to decide by.
@@ -64,6 +64,7 @@ async fn load(context: &Context) -> Result<Option<View>, Error> {
 pub async fn look(tx: &mut SystemTx, newest: i32, soak: Span) -> Result<View, store::Error> {
     Ok(View {
         newest,
+        epoch: feed::epoch(tx).await?,
         rollout: rollout::find(tx).await?,
         rings: rollout::rings(tx).await?,
         soak,
@@ -88,11 +89,12 @@ async fn apply(context: &Context, view: &View, action: Action) -> Result<(), Err
 /// # Errors
 /// When the database refuses it.
 pub async fn write(tx: &mut SystemTx, view: &View, action: &Action) -> Result<bool, store::Error> {
-    if !rollout::hold(tx, &view.rollout).await? {
+    if !rollout::hold(tx, &view.rollout, view.epoch).await? {
         return Ok(false);
     }
     let version = view.rollout.version;
     match action {
+        Action::BeginAnew => rollout::begin_anew(tx, &view.rollout, view.epoch).await?,
         Action::Start => rollout::start(tx, &view.rollout, view.newest).await?,
         Action::Advance(ring) => {
             rollout::advance(tx, *ring, view.version_of(*ring), version).await?;
@@ -108,6 +110,12 @@ pub async fn write(tx: &mut SystemTx, view: &View, action: &Action) -> Result<bo
 fn tell(view: &View, action: &Action) {
     let version = view.rollout.version;
     match action {
+        Action::BeginAnew if view.rollout.state == Progress::Running => {
+            tracing::warn!(
+                version,
+                "a new epoch has begun: the version is brought to the first ring again"
+            );
+        }
         Action::Start => {
             let version = view.newest;
             tracing::info!(
@@ -121,7 +129,7 @@ fn tell(view: &View, action: &Action) {
             }
         }
         Action::Advance(ring) => tracing::info!(%ring, version, "it is a ring's turn"),
-        Action::Render(_) | Action::Soak(_) => {}
+        Action::BeginAnew | Action::Render(_) | Action::Soak(_) => {}
         Action::Stop(problem) => tracing::error!(
             version,
             problem,

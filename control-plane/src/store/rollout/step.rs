@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use domain::{generation::Position, ring::Ring};
+use domain::{
+    generation::{Epoch, Position},
+    ring::Ring,
+};
 use protocol::feed::FeedName;
 use sqlx::types::Json;
 
@@ -12,16 +15,19 @@ use crate::store::{
     tx::{Access as _, SystemTx, Write},
 };
 
-/// Whether nobody has taken a step that changed the rollout since it was seen; then nobody does before the
-/// transaction's end. A replica that slept between what it saw and what it does must not give out what was
-/// stopped meanwhile.
-pub async fn hold(tx: &mut SystemTx, seen: &Rollout) -> Result<bool, Error> {
+/// Whether nobody has taken a step that changed the rollout since it was seen, in this epoch of the platform; then nobody
+/// does before the transaction's end. A replica that slept between what it saw and what it does must not give out what
+/// was stopped meanwhile.
+pub async fn hold(tx: &mut SystemTx, seen: &Rollout, epoch: Epoch) -> Result<bool, Error> {
     let held: Option<bool> = sqlx::query_scalar(
-        "select true from rollout where version = $1 and state = $2 and since = $3 for update",
+        "select true from rollout r, platform p
+         where r.version = $1 and r.state = $2 and r.since = $3 and r.epoch = $4 and p.epoch = $5 for update of r",
     )
     .bind(seen.version)
     .bind(seen.state.as_str())
     .bind(seen.since)
+    .bind(seen.epoch.0)
+    .bind(epoch.0)
     .fetch_optional(tx.executor())
     .await?;
     Ok(held.is_some())
@@ -43,6 +49,22 @@ pub async fn start(tx: &mut SystemTx, seen: &Rollout, version: i32) -> Result<()
     Ok(())
 }
 
+/// An epoch has begun: what edges have applied, and fared by, is of another history. Rings that have a version which is not
+/// through go back, and each is rendered, and its edges serve by it, in this epoch before the next turn.
+pub async fn begin_anew(tx: &mut SystemTx, seen: &Rollout, epoch: Epoch) -> Result<(), Error> {
+    if seen.state == Progress::Running {
+        go_back(tx, seen.version).await?;
+    }
+    sqlx::query("update ring set rendered_at = null, soaking_since = null")
+        .execute(tx.executor())
+        .await?;
+    sqlx::query("update rollout set epoch = $1")
+        .bind(epoch.0)
+        .execute(tx.executor())
+        .await?;
+    Ok(())
+}
+
 async fn go_back(tx: &mut impl Write, version: i32) -> Result<(), Error> {
     sqlx::query(
         "update ring set version = previous, rendered_at = null, soaking_since = null
@@ -51,24 +73,6 @@ async fn go_back(tx: &mut impl Write, version: i32) -> Result<(), Error> {
     .bind(version)
     .execute(tx.executor())
     .await?;
-    Ok(())
-}
-
-/// A new epoch begins: what edges have applied, and fared by, is of another history. Rings that have a version which is not
-/// through go back, and each is rendered, and its edges serve by it, in this epoch before the next turn. A step that was
-/// decided before is not taken.
-pub async fn begin_epoch(tx: &mut impl Write) -> Result<(), Error> {
-    let running: Option<i32> = sqlx::query_scalar(
-        "update rollout set since = now() where state = 'running' returning version",
-    )
-    .fetch_optional(tx.executor())
-    .await?;
-    if let Some(version) = running {
-        go_back(tx, version).await?;
-    }
-    sqlx::query("update ring set rendered_at = null, soaking_since = null")
-        .execute(tx.executor())
-        .await?;
     Ok(())
 }
 

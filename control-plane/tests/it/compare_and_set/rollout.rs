@@ -59,6 +59,7 @@ impl Rollouts for Postgres {
 
     async fn take(&mut self, seen: &View, step: Step) {
         let action = match step {
+            Step::BeginAnew => Action::BeginAnew,
             Step::Start => Action::Start,
             Step::Advance(ring) => Action::Advance(ring),
             Step::Rendered(ring) => Action::Render(ring),

@@ -9,6 +9,8 @@ use super::{Item, Tables};
 /// A step, as a program decides it that knows a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
+    /// An epoch has begun.
+    BeginAnew,
     /// This program's version begins its way.
     Start,
     /// It is a ring's turn.
@@ -257,28 +259,35 @@ async fn in_a_new_epoch(tables: &mut impl Rollouts) {
     let written = Ring::ORDER.map(Step::Rendered);
     take(tables, 8, &[Step::Start]).await;
     take(tables, 8, &ALL[..5]).await;
-    expect_versions(tables, [8, 8, 7], "half way").await;
     let slept = tables.look_at_rollout(8).await;
     tables.restored().await;
-    expect(tables, 8, "running", "it goes on").await;
-    expect_versions(tables, [7, 7, 7], "from the first ring").await;
-    let stands = |rings: Vec<Stand>| rings.iter().any(|ring| ring.rendered || ring.soaking);
-    assert!(!stands(tables.rings().await), "of this epoch nothing is");
-    for step in [Step::Advance(Ring::All), Step::Finish] {
+    let overtaken = [
+        Step::Soak(Ring::Region),
+        Step::Advance(Ring::All),
+        Step::Finish,
+    ];
+    for step in overtaken {
         tables.take(&slept, step).await;
-        expect(tables, 8, "running", "by whoever slept").await;
-        expect_versions(tables, [7, 7, 7], "by whoever slept").await;
+        expect(tables, 8, "running", "decided before").await;
+        expect_versions(tables, [8, 8, 7], "decided before").await;
+        assert!(!tables.rings().await[1].soaking, "decided before");
     }
+    let seen = tables.look_at_rollout(8).await;
+    tables.take(&seen, Step::BeginAnew).await;
+    expect(tables, 8, "running", "with the first ring").await;
+    expect_versions(tables, [7, 7, 7], "with the first ring").await;
+    let stands = |rings: Vec<Stand>| rings.iter().any(|ring| ring.rendered || ring.soaking);
+    assert!(!stands(tables.rings().await), "nothing is of this epoch");
     take(tables, 8, &written).await;
+    tables.take(&seen, Step::BeginAnew).await;
+    assert!(tables.rings().await[0].rendered, "by whoever slept");
     take(tables, 8, &ALL).await;
     expect(tables, 8, "done", "in the end").await;
 
     tables.restored().await;
+    take(tables, 8, &[Step::BeginAnew]).await;
     expect(tables, 8, "done", "every ring has it").await;
     expect_versions(tables, [8, 8, 8], "every ring has it").await;
-    assert!(
-        !stands(tables.rings().await),
-        "their feeds are written anew"
-    );
+    assert!(!stands(tables.rings().await), "nothing is of this epoch");
     take(tables, 8, &written).await;
 }

@@ -24,6 +24,8 @@ pub enum Trouble {
     Power,
     /// Disks are replaced by empty ones.
     Wipe,
+    /// Agents' snapshots of their feeds are damaged, and nothing else on their disks.
+    Spoil,
     /// Half of a region can't be seen, for longer than it takes to be lost.
     Dark,
     /// Replicas come back with newer programs, some of which render what edges can't use.

@@ -118,7 +118,6 @@ impl World {
         let epoch = self.tables.restored();
         self.chaos(format!("an operator begins epoch {}", epoch.0));
         self.checker.epoch_began(self.now);
-        self.check_rings();
         self.written_anew();
         self.after_commit();
     }

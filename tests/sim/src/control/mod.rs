@@ -303,7 +303,6 @@ impl World {
         if let Some(epoch) = self.tables.begun.take() {
             self.note(Note::Chaos(format!("epoch {} begins by itself", epoch.0)));
             self.checker.epoch_began(self.now);
-            self.check_rings();
         }
         let written = std::mem::take(&mut self.tables.written);
         for feed in written {

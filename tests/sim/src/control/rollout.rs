@@ -28,7 +28,9 @@ pub struct RolloutStep {
 
 impl World {
     pub(super) fn turn_rollout(&mut self, replica: usize) {
-        if self.tables.is_settling(self.now) {
+        self.tables.follow_timeline();
+        // It is open which history counts.
+        if self.tables.platform.shown.is_some() {
             return;
         }
         let newest = self.replicas[replica].version;
@@ -77,7 +79,7 @@ impl World {
     pub(super) fn commit_rollout(&mut self, replica: usize, step: &RolloutStep) {
         let RolloutStep { seen, action } = step;
         let compares = self.fault != Some(Fault::StepNotCompared);
-        if compares && !self.tables.rollout.is_still(&seen.rollout) {
+        if compares && !self.tables.rollout_is_still(seen) {
             self.note(Note::Conflict(replica, format!("{action:?}")));
             return;
         }
@@ -87,7 +89,9 @@ impl World {
             seen.rollout.state = Progress::Done;
         }
         self.tables.take_step(&seen, action, self.now);
-        self.check_rings();
+        let (rings, rollout) = (&self.tables.rollout.rings, &self.tables.rollout.newest);
+        let versions = rings.iter().map(|(ring, row)| (*ring, row.version));
+        self.checker.rings_are_at(versions.collect(), rollout);
         match action {
             Action::Stop(_) => {
                 self.stopped += 1;
@@ -97,13 +101,6 @@ impl World {
             Action::Finish => self.finished += 1,
             _ => {}
         }
-    }
-
-    /// A step was taken, or a new epoch begins.
-    pub(crate) fn check_rings(&mut self) {
-        let (rings, rollout) = (&self.tables.rollout.rings, &self.tables.rollout.newest);
-        let versions = rings.iter().map(|(ring, row)| (*ring, row.version));
-        self.checker.rings_are_at(versions.collect(), rollout);
     }
 
     /// An operator has looked at the edge that a rollout was stopped for, and mostly sees whether the version is

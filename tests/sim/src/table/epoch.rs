@@ -19,13 +19,8 @@ impl Tables {
         let shown = self.platform.shown.take();
         let shown = shown.map_or(self.platform.epoch, |(_, position)| position.epoch);
         self.platform.epoch = self.epoch_after(self.platform.epoch.max(shown));
-        self.epoch_begins();
-        self.platform.epoch
-    }
-
-    fn epoch_begins(&mut self) {
         self.platform.epoch_since = self.clock;
-        self.rollout.begin_epoch(self.clock);
+        self.platform.epoch
     }
 
     fn epoch_after(&self, last: Epoch) -> Epoch {
@@ -43,7 +38,7 @@ impl Tables {
         self.platform.timeline = Some(self.timeline);
         if stored.is_some() {
             self.platform.epoch = self.epoch_after(self.platform.epoch);
-            self.epoch_begins();
+            self.platform.epoch_since = self.clock;
             self.begun = Some(self.platform.epoch);
             self.written = self.feeds.keys().cloned().collect();
         }

@@ -10,7 +10,7 @@ use control_plane::{
         route::Positions,
     },
 };
-use domain::{id::NodeId, quantity::Span, ring::Ring};
+use domain::{generation::Epoch, id::NodeId, quantity::Span, ring::Ring};
 use protocol::feed::FeedName;
 
 use super::{NodeRow, Tables};
@@ -55,6 +55,7 @@ impl Default for RolloutRows {
                 state: Progress::Done,
                 problem: None,
                 since: clock::wall(0),
+                epoch: Epoch(1),
             },
             rings: Ring::ORDER.map(|of| (of, ring.clone())).into(),
             before: BTreeMap::new(),
@@ -83,11 +84,20 @@ impl RolloutRows {
         versions.max().unwrap_or_default()
     }
 
-    /// Whether nobody has taken a step that changed the rollout since it was seen.
-    #[must_use]
-    pub fn is_still(&self, seen: &Rollout) -> bool {
-        let token = |rollout: &Rollout| (rollout.version, rollout.state, rollout.since);
+    fn is_still(&self, seen: &Rollout) -> bool {
+        let token = |of: &Rollout| (of.version, of.state, of.since, of.epoch);
         token(&self.newest) == token(seen)
+    }
+
+    /// An epoch has begun: what edges have applied, and fared by, is of another history.
+    fn begin_anew(&mut self, seen: &View) {
+        if seen.rollout.state == Progress::Running {
+            self.go_back(seen.rollout.version);
+        }
+        for row in self.rings.values_mut() {
+            row.turn_to(row.version);
+        }
+        self.newest.epoch = seen.epoch;
     }
 
     /// A newer program is there: its version begins its way, from what every ring had.
@@ -105,17 +115,6 @@ impl RolloutRows {
         let has_it = |row: &&mut RingRow| row.version == version && row.previous < version;
         for row in self.rings.values_mut().filter(has_it) {
             row.turn_to(row.previous);
-        }
-    }
-
-    /// A new epoch begins: what edges have applied, and fared by, is of another history.
-    pub(super) fn begin_epoch(&mut self, now: Millis) {
-        if self.newest.state == Progress::Running {
-            self.newest.since = clock::wall(now);
-            self.go_back(self.newest.version);
-        }
-        for row in self.rings.values_mut() {
-            row.turn_to(row.version);
         }
     }
 
@@ -175,6 +174,7 @@ impl Tables {
         let rings = self.rollout.rings.iter();
         View {
             newest,
+            epoch: self.platform.epoch,
             rollout: self.rollout.newest.clone(),
             rings: rings
                 .map(|(ring, row)| self.ring_view(*ring, row))
@@ -242,10 +242,17 @@ impl Tables {
         })
     }
 
+    /// Whether nobody has taken a step that changed the rollout since it was seen, in this epoch.
+    #[must_use]
+    pub fn rollout_is_still(&self, seen: &View) -> bool {
+        self.rollout.is_still(&seen.rollout) && self.platform.epoch == seen.epoch
+    }
+
     /// Writes a step; who calls has seen that the rollout is still what it was decided by.
     pub fn take_step(&mut self, seen: &View, action: &Action, now: Millis) {
         let version = seen.rollout.version;
         match action {
+            Action::BeginAnew => self.rollout.begin_anew(seen),
             Action::Start => self.rollout.start(&seen.rollout, seen.newest, now),
             Action::Advance(ring) => self.advance_ring(*ring, version_of(seen, *ring), version),
             Action::Render(ring) => self.ring_rendered(*ring, version_of(seen, *ring), now),

@@ -39,7 +39,9 @@ fn view() -> View {
             state: Progress::Done,
             problem: None,
             since: now,
+            epoch: Epoch(7),
         },
+        epoch: Epoch(7),
         rings: Ring::ORDER.map(ring).into(),
         soak: Span::seconds(600),
         now,
@@ -57,6 +59,18 @@ fn find(view: &mut View, ring: Ring) -> &mut RingView {
 fn apply(view: &mut View, action: &Action) {
     let (version, now) = (view.rollout.version, view.now);
     match action {
+        Action::BeginAnew => {
+            for ring in &mut view.rings {
+                if view.rollout.state == Progress::Running && ring.version == version {
+                    ring.version -= 1;
+                }
+                (ring.rendered_at, ring.soaking_since) = (None, None);
+                for edge in &mut ring.edges {
+                    edge.applied = false;
+                }
+            }
+            view.rollout.epoch = view.epoch;
+        }
         Action::Start => {
             view.rollout.version = view.newest;
             view.rollout.state = Progress::Running;
@@ -124,6 +138,27 @@ fn in_canary() -> View {
         turn(&mut view);
     }
     view
+}
+
+#[test]
+fn in_a_new_epoch_it_begins_with_the_first_ring_again() {
+    let mut view = in_canary();
+    view.epoch = Epoch(8);
+    let begun = [
+        Action::BeginAnew,
+        Action::Render(Ring::Canary),
+        Action::Render(Ring::Region),
+        Action::Render(Ring::All),
+        Action::Advance(Ring::Canary),
+    ];
+    let taken: Vec<Action> = begun.iter().flat_map(|_| turn(&mut view)).collect();
+    assert_eq!(taken, begun);
+    let rest: Vec<Action> = (0..60).flat_map(|_| turn(&mut view)).collect();
+    assert_eq!(rest.last(), Some(&Action::Finish));
+
+    view.epoch = Epoch(9);
+    let again: Vec<Action> = (0..9).flat_map(|_| turn(&mut view)).collect();
+    assert_eq!(again, begun[..4], "what is through stays");
 }
 
 #[test]

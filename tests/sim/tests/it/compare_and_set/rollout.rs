@@ -54,6 +54,7 @@ impl Rollouts for Model {
 
     async fn take(&mut self, seen: &View, step: Step) {
         let action = match step {
+            Step::BeginAnew => Action::BeginAnew,
             Step::Start => Action::Start,
             Step::Advance(ring) => Action::Advance(ring),
             Step::Rendered(ring) => Action::Render(ring),
@@ -62,7 +63,7 @@ impl Rollouts for Model {
             Step::Finish => Action::Finish,
         };
         let now = self.tick();
-        if self.tables.rollout.is_still(&seen.rollout) {
+        if self.tables.rollout_is_still(seen) {
             self.tables.take_step(seen, &action, now);
         }
     }
