@@ -56,7 +56,7 @@ pub struct Record {
     pub stop_signal: StopSignal,
     /// From the stop signal to SIGKILL.
     pub draining: Span,
-    /// A document of this node had it; only then may a document without it end it.
+    /// The newest document has it, or has let it go: else it is an orphan.
     pub documented: bool,
     /// When its state became final.
     pub stopped_at: Option<DateTime<Utc>>,

@@ -4,7 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
-use domain::{id::InstanceId, instance::Desired as Wish};
+use domain::{
+    id::InstanceId,
+    instance::{Desired as Wish, State},
+};
 
 use super::{Clock, Goal, Instance, Record, View};
 use crate::{
@@ -61,7 +64,7 @@ impl Roster {
         }
     }
 
-    /// A new document. What it lacks shall end, unless no document ever had it and none lets it go by name.
+    /// A new document. What it no longer has, or lets go by name, shall end; what it only lacks runs on.
     pub fn want(&mut self, desired: &Desired) {
         for (id, wanted) in &desired.instances {
             let new = || Instance::new(Record::new(&wanted.item));
@@ -69,9 +72,7 @@ impl Roster {
         }
         for (id, instance) in &mut self.0 {
             if !desired.instances.contains_key(id) {
-                // Remembered like an item that it once had: no later document takes it back.
-                instance.record.documented |= desired.let_go.contains(id);
-                let_go(instance);
+                lack(instance, desired.let_go.contains(id));
             }
         }
     }
@@ -112,15 +113,16 @@ fn want(instance: &mut Instance, wanted: &Wanted) {
     };
 }
 
-/// The newest document lacks it, and `link` has let that pass. What no document ever had runs on.
-fn let_go(instance: &mut Instance) {
+/// The newest document lacks it, and `link` has let that pass. Only from what the document before it has shown is that a drop:
+/// where the feed's snapshot was lost, the records are older than any document, and what they know may have been forgotten by
+/// a restored database. Whoever has let it go says so again, by name.
+fn lack(instance: &mut Instance, let_go: bool) {
+    let begun = instance.goal == Goal::Stop || instance.record.state >= State::Draining;
+    let ends = let_go || begun || instance.documented_now;
     instance.documented_now = false;
     instance.orphaned = false;
-    instance.goal = if instance.record.documented {
-        Goal::Stop
-    } else {
-        Goal::Leave
-    };
+    instance.record.documented = ends;
+    instance.goal = if ends { Goal::Stop } else { Goal::Leave };
 }
 
 fn is_forgotten(instance: &Instance, clock: Clock) -> bool {
@@ -134,9 +136,18 @@ fn is_forgotten(instance: &Instance, clock: Clock) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use domain::id::{DeploymentId, EnvironmentId, OrganizationId, ReleaseId, ServiceId};
+    use std::sync::Arc;
 
-    use super::*;
+    use domain::id::{DeploymentId, EnvironmentId, OrganizationId, ReleaseId, ServiceId};
+    use protocol::item::InstanceItem;
+
+    use super::{
+        super::{
+            Action,
+            tests::{item, service},
+        },
+        *,
+    };
     use crate::runtime::{Labels, Phase};
 
     fn container(instance: InstanceId) -> Container {
@@ -173,10 +184,61 @@ mod tests {
             ..Desired::default()
         });
         assert_eq!(goals(&roster), [Goal::Leave, Goal::Stop]);
-        let mut again = Roster::remembered(&roster.records());
-        for roster in [&mut roster, &mut again] {
-            roster.want(&Desired::default());
-            assert_eq!(goals(roster), [Goal::Leave, Goal::Stop], "once is enough");
-        }
+        roster.want(&Desired::default());
+        assert_eq!(goals(&roster), [Goal::Leave, Goal::Stop], "once is enough");
+    }
+
+    /// As after a start: the records are there, and of the feed what is given.
+    fn started(records: &BTreeMap<InstanceId, Record>, containers: &[Container]) -> Roster {
+        let mut roster = Roster::remembered(records);
+        roster.observe(containers.to_vec(), Clock::read());
+        roster
+    }
+
+    #[test]
+    fn a_document_ends_what_it_has_dropped_and_not_what_it_only_lacks() {
+        let (run, other) = (item(service()), item(service()));
+        let desired = |items: &[&InstanceItem]| {
+            let wanted = |item: &&InstanceItem| {
+                let wanted = Wanted {
+                    item: Arc::new(InstanceItem::clone(item)),
+                    orphaned: false,
+                    stored: None,
+                };
+                (item.id, wanted)
+            };
+            Desired {
+                instances: items.iter().map(wanted).collect(),
+                ..Desired::default()
+            }
+        };
+        let containers = [container(run.id)];
+        let mut before = started(&BTreeMap::new(), &containers);
+        before.want(&desired(&[&run, &other]));
+        let records = before.records();
+        let goal = |roster: &Roster| roster.all()[&run.id].goal.clone();
+
+        let mut lost = started(&records, &containers);
+        lost.want(&desired(&[&other]));
+        assert_eq!(goal(&lost), Goal::Leave, "nobody knows who dropped it");
+        let report = |roster: &Roster| roster.all()[&run.id].report(run.id, [10, 0, 0, 1].into());
+        assert!(report(&lost).orphaned);
+        lost.want(&desired(&[&run, &other]));
+        assert!(!report(&lost).orphaned);
+        lost.want(&desired(&[&other]));
+        assert_eq!(goal(&lost), Goal::Stop, "it was there and is not any more");
+        lost.want(&desired(&[]));
+        assert_eq!(goal(&lost), Goal::Stop);
+
+        let mut kept = started(&records, &containers);
+        kept.want(&desired(&[&run, &other]));
+        kept.want(&desired(&[&other]));
+        assert_eq!(goal(&kept), Goal::Stop, "dropped while it was away");
+
+        let ending = kept.all_mut().get_mut(&run.id).unwrap();
+        ending.begin(Action::Signal(run.id));
+        let mut again = started(&kept.records(), &containers);
+        again.want(&desired(&[&other]));
+        assert_eq!(goal(&again), Goal::Stop, "what was begun is ended");
     }
 }

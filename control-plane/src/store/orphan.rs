@@ -23,12 +23,13 @@ use super::{
 };
 use crate::feed::route::service_item_id;
 
-/// What was let go and no document of its node ever had is not reported as an orphan any more by then.
+/// What was let go, or is over, and is in no document of its node is not reported as an orphan any more by then.
 pub const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// What a node reports and the plan does not know: the whole of it. Whether something is new: then the
 /// scheduler is asked about its service. What the plan knows to be over, and its node says it keeps without a document
-/// (a machine that was fenced, and came back into another epoch), is let go at once.
+/// (a machine that was fenced, and came back into another epoch), is let go at once; where it does not even know the item
+/// (it has lost its feed's snapshot, or died as it read of the end), a minute after it was over.
 pub async fn replace(
     tx: &mut SystemTx,
     node: NodeId,
@@ -61,12 +62,15 @@ pub async fn replace(
         .iter()
         .map(|i| i.as_ref().map(|i| i.sha256.as_str()))
         .collect();
+    let orphaned: Vec<bool> = alive.iter().map(|i| i.orphaned).collect();
     let new: Vec<Uuid> = sqlx::query_scalar(
         "insert into orphan_instance as o (node_id, instance_id, service_id, json, sha256, let_go_at)
-         select $1, r.*, case when i.id is not null then now() end
-         from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[]) as r (id, service_id, json, sha256)
+         select $1, r.id, r.service_id, r.json, r.sha256, case when i.id is not null then now() end
+         from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::bool[])
+            as r (id, service_id, json, sha256, orphaned)
          left join instance i on i.id = r.id
          where i.id is null or (i.stopped_at is not null and r.sha256 is not null)
+            or (r.orphaned and i.stopped_at < now() - make_interval(secs => $7))
          on conflict (node_id, instance_id) do update set json = excluded.json, sha256 = excluded.sha256
             where o.sha256 is distinct from excluded.sha256 and excluded.sha256 is not null
          returning service_id",
@@ -76,6 +80,8 @@ pub async fn replace(
     .bind(services)
     .bind(json)
     .bind(sha256)
+    .bind(orphaned)
+    .bind(ENDS_WITHIN.as_secs_f64())
     .fetch_all(tx.executor())
     .await?;
     ask_about(tx, &new).await?;

@@ -3,6 +3,7 @@
 mod climate;
 mod dark;
 mod database;
+mod disk;
 mod upgrade;
 
 pub use climate::{Climate, Trouble};
@@ -63,6 +64,7 @@ impl World {
             Some(Trouble::Relapse) => self.relapse(),
             Some(Trouble::Power) => self.power(),
             Some(Trouble::Wipe) => self.wipe(),
+            Some(Trouble::Spoil) => self.spoil(),
             Some(Trouble::Dark) => self.go_dark(),
             Some(Trouble::Upgrade) => self.upgrade(),
             None => {}
@@ -211,28 +213,6 @@ impl World {
         let (id, is_off) = (node.id, node.agent.is_none());
         if self.database.up && is_off && self.tables.fence(id) {
             self.chaos(format!("an operator fences agent {index}"));
-        }
-    }
-
-    fn wipe(&mut self) {
-        if self.random.chance(500) {
-            let index = self.some_agent();
-            self.chaos(format!("agent {index} loses its disk"));
-            let node = &mut self.nodes[index];
-            node.agent = None;
-            node.disk.feed.wipe();
-            node.disk.records.clear();
-            node.disk.builds.clear();
-            self.after(2 * SECOND, Event::Blow(Blow::StartAgent(index)));
-        } else {
-            let index = self.random.below(self.edges.len());
-            self.chaos(format!("edge {index} loses its disk"));
-            let edge = &mut self.edges[index];
-            edge.edge = None;
-            edge.global_disk.wipe();
-            edge.region_disk.wipe();
-            edge.confirmed.clear();
-            self.after(2 * SECOND, Event::Blow(Blow::StartEdge(index)));
         }
     }
 

@@ -76,7 +76,7 @@ impl World {
     fn unrest_of_service(&self, row: &ServiceRow) -> Option<String> {
         let service = self.tables.service(row.id)?;
         let wanted = service.current.filter(|_| row.active && !row.deleted);
-        let here = |i: &&InstanceRow| i.service == row.id && !i.stopped;
+        let here = |i: &&InstanceRow| i.service == row.id && !i.stopped();
         let instances: Vec<&InstanceRow> = self.tables.instances.values().filter(here).collect();
         let mut ready: BTreeMap<&Name, u32> = BTreeMap::new();
         for instance in &instances {
@@ -215,7 +215,7 @@ impl World {
         for node in &self.nodes {
             for container in node.containers.values() {
                 let id = container.seen.labels.instance;
-                let planned = self.tables.instances.get(&id).filter(|row| !row.stopped);
+                let planned = self.tables.instances.get(&id).filter(|row| !row.stopped());
                 let orphan = self.tables.orphans.contains_key(&(node.id, id));
                 if planned.is_none() && !orphan {
                     let peer = Peer::Agent(node.index);

@@ -46,6 +46,8 @@ pub enum Fault {
     StrangersKept,
     /// An agent ends what its documents had, and not what is let go of what they never had.
     LetGoUnheard,
+    /// An agent takes for dropped what it remembers and the first document that it reads only lacks.
+    LackingIsDropped,
     /// Nodes refuse each other's certificates when their time is over, as everybody else does.
     ExpiryRefuses,
     /// What edges show to users is renewed half a day before its end.

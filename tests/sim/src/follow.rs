@@ -1,7 +1,7 @@
 //! A node's end of one feed: the real ledger (reader, brake, view) over a disk in memory, and a
 //! connection that comes and goes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use link::{
     follow::{Error, Ledger, Received, State, Status},
@@ -17,23 +17,41 @@ use zeroize::Zeroizing;
 
 /// What a node's disk has of a feed; outlives the node's process.
 #[derive(Debug, Clone, Default)]
-pub struct Disk(Arc<Mutex<Stored>>);
+pub struct Disk(Arc<Mutex<Snapshots>>);
+
+/// The newest state, and the one before it.
+#[derive(Debug, Default)]
+struct Snapshots {
+    newest: Stored,
+    before: Stored,
+}
 
 impl Disk {
+    fn snapshots(&self) -> MutexGuard<'_, Snapshots> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn stored(&self) -> Stored {
-        let stored = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.clone()
+        self.snapshots().newest.clone()
     }
 
     /// The disk is replaced by an empty one.
     pub fn wipe(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Stored::default();
+        *self.snapshots() = Snapshots::default();
+    }
+
+    /// The last change can't be read any more.
+    pub fn lose_tail(&self) {
+        let mut snapshots = self.snapshots();
+        snapshots.newest = std::mem::take(&mut snapshots.before);
     }
 }
 
 impl Storage for Disk {
     fn save(&mut self, _: Record, after: &Stored) -> Result<(), snapshot::Error> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = after.clone();
+        let mut snapshots = self.snapshots();
+        snapshots.before = std::mem::replace(&mut snapshots.newest, after.clone());
+        drop(snapshots);
         Ok(())
     }
 

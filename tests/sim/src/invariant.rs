@@ -86,7 +86,7 @@ impl fmt::Display for Violation {
 /// What a node's instances reserve together.
 fn sum(tables: &Tables, node: NodeId) -> Amount {
     let held = tables.instances.values();
-    let held = held.filter(|instance| instance.node == node && !instance.stopped);
+    let held = held.filter(|instance| instance.node == node && !instance.stopped());
     held.fold(Amount::default(), |sum, instance| sum.plus(instance.amount))
 }
 

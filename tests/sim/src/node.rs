@@ -334,6 +334,10 @@ impl Agent {
             if fault == Some(Fault::LetGoUnheard) {
                 desired.let_go.clear();
             }
+            if fault == Some(Fault::LackingIsDropped) {
+                let all = self.roster.all_mut().values_mut();
+                all.for_each(|it| it.documented_now |= it.record.documented);
+            }
             self.knows = true;
             self.roster.want(&desired);
             self.builder.wanted = desired.builds;

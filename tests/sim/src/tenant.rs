@@ -221,7 +221,7 @@ impl World {
             .tables
             .instances
             .values()
-            .filter(|row| !row.stopped)
+            .filter(|row| !row.stopped())
             .map(|row| row.node)
             .collect();
         let Some(id) = self.random.pick(&busy).copied() else {

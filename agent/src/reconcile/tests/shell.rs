@@ -322,7 +322,7 @@ async fn an_address_is_confirmed_only_while_a_container_is_seen_to_hold_it() {
 }
 
 #[tokio::test]
-async fn nothing_ends_before_a_document_says_so_and_then_it_drains() {
+async fn nothing_ends_before_a_document_drops_it_and_then_it_drains() {
     let (mut node, web) = (Node::start(), worker());
     has_image(&node, &web, "1000");
     node.want(&[&web]);
@@ -338,6 +338,16 @@ async fn nothing_ends_before_a_document_says_so_and_then_it_drains() {
     })
     .await;
     assert!(is_running(&node.engine, web.id));
+    for (orphaned, document) in [(true, &[][..]), (false, &[&web])] {
+        node.want(document);
+        let what = "it is known whether the document has it";
+        node.until(what, |observed, _| {
+            let first = observed.instances.first();
+            first.is_some_and(|i| i.orphaned == orphaned)
+        })
+        .await;
+        assert!(is_running(&node.engine, web.id));
+    }
     node.want(&[]);
     node.until("it is gone", |observed, engine| {
         engine.world().containers.is_empty()

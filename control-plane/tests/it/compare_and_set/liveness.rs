@@ -25,6 +25,8 @@ impl Nodes for Postgres {
                     late_since = late_since - make_interval(secs => $1)
              ), instances as (
                 update instance_status set reported_at = reported_at - make_interval(secs => $1)
+             ), over as (
+                update instance set stopped_at = stopped_at - make_interval(secs => $1)
              ), orphans as (
                 update orphan_instance set let_go_at = let_go_at - make_interval(secs => $1)
              ), tombstones as (

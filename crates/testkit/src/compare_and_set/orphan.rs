@@ -75,6 +75,7 @@ pub async fn suite(tables: &mut impl Orphans) {
     let_go_in_an_older_epoch(tables).await;
     let_go_without_a_document(tables).await;
     over(tables).await;
+    over_and_remembered(tables).await;
     fenced(tables).await;
     settling(tables).await;
 }
@@ -214,6 +215,27 @@ async fn over(tables: &mut impl Orphans) {
     tell(tables, node, orphan).await;
     assert_eq!(tables.going().await, [], "told once");
     assert!(tables.report(node, "first", 4, &[]).await);
+}
+
+/// What the plan knows to be over, and its node only remembers: a document that it reads may end it by then.
+async fn over_and_remembered(tables: &mut impl Orphans) {
+    let service = tables.service().await;
+    let deployment = tables.deploy(service).await;
+    let node = tables.node(1_000).await;
+    let instance = tables.place(deployment, node, 100).await.unwrap();
+    let orphan = Orphan { instance, service };
+    assert!(tables.gone(instance).await);
+    listen(tables, 61).await;
+    let ends = [(instance, State::Draining)];
+    assert!(tables.report(node, "first", 2, &ends).await);
+    assert_eq!(tables.going().await, [], "it goes");
+    assert!(tables.report_orphan(node, 3, orphan, None).await);
+    assert_eq!(tables.candidates(service).await, []);
+    assert_eq!(tables.going().await, [instance]);
+    tell(tables, node, orphan).await;
+    assert!(!tables.report_orphan(node, 4, orphan, None).await);
+    assert_eq!(tables.going().await, [], "told once");
+    assert!(tables.report(node, "first", 5, &[]).await);
 }
 
 async fn tell(tables: &mut impl Orphans, node: NodeId, orphan: Orphan) -> Position {

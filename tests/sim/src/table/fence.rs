@@ -28,7 +28,7 @@ impl Tables {
         let is_fenced = |id: &NodeId| nodes.get(id).is_some_and(|node| node.fenced);
         let mut lost = Vec::new();
         for row in self.instances.values_mut() {
-            if is_fenced(&row.node) && !row.stopped && row.stop_cause.is_none() {
+            if is_fenced(&row.node) && !row.stopped() && row.stop_cause.is_none() {
                 row.stop_cause = Some(CAUSE.to_owned());
                 lost.push((row.service, row.id));
             }
@@ -46,7 +46,7 @@ impl Tables {
             .any(|instance| instance.state < State::Stopped);
         let has_a_plan = || {
             let mut rows = self.instances.values();
-            rows.any(|row| row.node == id && !row.stopped)
+            rows.any(|row| row.node == id && !row.stopped())
         };
         let lifted = !runs && self.has_applied_all(id) && !has_a_plan();
         let Some(row) = self.nodes.get_mut(&id).filter(|row| row.fenced && lifted) else {

@@ -31,7 +31,7 @@ pub struct InstanceRow {
     pub stop_cause: Option<String>,
     pub unrouted: Option<Positions>,
     pub unrouted_at: Option<Millis>,
-    pub stopped: bool,
+    pub stopped_at: Option<Millis>,
     pub status: Status,
 }
 
@@ -79,9 +79,15 @@ impl InstanceRow {
             stop_cause: None,
             unrouted: None,
             unrouted_at: None,
-            stopped: false,
+            stopped_at: None,
             status: Status::default(),
         }
+    }
+
+    /// It has gone.
+    #[must_use]
+    pub const fn stopped(&self) -> bool {
+        self.stopped_at.is_some()
     }
 }
 
@@ -89,7 +95,7 @@ impl Tables {
     /// Every instance that shall go and has not gone.
     #[must_use]
     pub fn going(&self, now: Millis) -> Vec<Going> {
-        let going = |row: &&InstanceRow| row.stop_cause.is_some() && !row.stopped;
+        let going = |row: &&InstanceRow| row.stop_cause.is_some() && !row.stopped();
         let mut all: Vec<&InstanceRow> = self.instances.values().filter(going).collect();
         all.sort_unstable_by_key(|row| (row.service, row.id));
         all.into_iter().map(|row| self.going_of(row, now)).collect()
@@ -142,10 +148,10 @@ impl Tables {
 
     /// It has gone: its reservation is given back, exactly once.
     pub fn gone(&mut self, id: InstanceId) -> bool {
-        let Some(row) = self.instances.get_mut(&id).filter(|row| !row.stopped) else {
+        let Some(row) = self.instances.get_mut(&id).filter(|row| !row.stopped()) else {
             return false;
         };
-        row.stopped = true;
+        row.stopped_at = Some(self.clock);
         row.desired = Desired::Stop;
         let (node, amount) = (row.node, row.amount);
         let Some(node) = self.nodes.get_mut(&node) else {

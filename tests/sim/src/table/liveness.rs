@@ -62,7 +62,7 @@ impl Tables {
         let mut services: Vec<ServiceId> = self
             .instances
             .values()
-            .filter(|row| !row.stopped && row.stop_cause.is_none())
+            .filter(|row| !row.stopped() && row.stop_cause.is_none())
             .filter(|row| {
                 let node = self.nodes.get(&row.node);
                 let is_over = row.status.state > State::Running;
@@ -79,7 +79,7 @@ impl Tables {
     /// Services with more instances in a region than are wanted.
     fn crowded(&self) -> Vec<ServiceId> {
         let mut counts: BTreeMap<_, u32> = BTreeMap::new();
-        let stays = |row: &&InstanceRow| !row.stopped && row.stop_cause.is_none();
+        let stays = |row: &&InstanceRow| !row.stopped() && row.stop_cause.is_none();
         for row in self.instances.values().filter(stays) {
             let key = (row.service, row.deployment, &row.region);
             *counts.entry(key).or_default() += 1;

@@ -21,7 +21,7 @@ use crate::clock::{MINUTE, Millis, SECOND};
 /// So long after an epoch's begin it may not be known what agents run without a plan.
 pub const SETTLING: Millis = 2 * MINUTE;
 
-/// What was let go and no document of its node ever had is not reported as an orphan any more by then.
+/// What was let go, or is over, and is in no document of its node is not reported as an orphan any more by then.
 const ENDS_WITHIN: Millis = orphan::ENDS_WITHIN.as_secs() * SECOND;
 
 /// An orphan.
@@ -39,7 +39,9 @@ impl Tables {
         let unknown = |report: &&InstanceReport| {
             let known = self.instances.get(&report.id);
             let kept = self.orphans.contains_key(&(node, report.id)) || report.item.is_some();
-            report.state < State::Stopped && known.is_none_or(|row| row.stopped && kept)
+            let long_over = |at: Millis| report.orphaned && at + ENDS_WITHIN < self.clock;
+            let over = |row: &InstanceRow| row.stopped_at.is_some_and(|at| kept || long_over(at));
+            report.state < State::Stopped && known.is_none_or(over)
         };
         let reports = agent.instances.iter().filter(unknown);
         let alive: BTreeMap<InstanceId, &InstanceReport> =

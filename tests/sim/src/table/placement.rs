@@ -16,7 +16,7 @@ impl Tables {
     #[must_use]
     pub fn scheduler_nodes(&self, now: Millis) -> Vec<Node> {
         let mut failures: BTreeMap<NodeId, u32> = BTreeMap::new();
-        let failing = |row: &&InstanceRow| !row.stopped && row.status.problem.is_some();
+        let failing = |row: &&InstanceRow| !row.stopped() && row.status.problem.is_some();
         for row in self.instances.values().filter(failing) {
             *failures.entry(row.node).or_default() += 1;
         }
@@ -49,7 +49,7 @@ impl Tables {
     /// The service's instances that still count.
     #[must_use]
     pub fn scheduler_instances(&self, service: ServiceId) -> Vec<Instance> {
-        let counts = |row: &&InstanceRow| row.service == service && !row.stopped;
+        let counts = |row: &&InstanceRow| row.service == service && !row.stopped();
         let rows = self.instances.values().filter(counts);
         rows.map(|row| Instance {
             id: row.id,

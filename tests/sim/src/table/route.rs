@@ -26,7 +26,7 @@ impl Tables {
             return Vec::new();
         };
         let stays = |row: &InstanceRow| row.deployment == deployment && row.stop_cause.is_none();
-        let of_service = |row: &&InstanceRow| row.service == service && !row.stopped;
+        let of_service = |row: &&InstanceRow| row.service == service && !row.stopped();
         let rows = self.instances.values().filter(of_service);
         let rows = rows.filter(|row| stays(row) || row.unrouted.is_none());
         rows.map(|row| Routed {
@@ -90,7 +90,7 @@ impl Tables {
         positions: &Positions,
         now: Millis,
     ) {
-        let of_service = |row: &&mut InstanceRow| row.service == service && !row.stopped;
+        let of_service = |row: &&mut InstanceRow| row.service == service && !row.stopped();
         for row in self.instances.values_mut().filter(of_service) {
             let is_routed = routed.contains(&row.id);
             if row.unrouted.is_some() == is_routed {
@@ -106,7 +106,7 @@ impl Tables {
             row.service == service
                 && row.unrouted.is_some()
                 && row.stop_cause.is_none()
-                && !row.stopped
+                && !row.stopped()
         };
         for row in self.instances.values_mut().filter(about_to_go) {
             row.unrouted_at = Some(now);
@@ -194,7 +194,7 @@ impl Tables {
         let service = self.deployments.get(&deployment).map(|row| row.service);
         let rows = self.instances.values();
         rows.filter(|row| {
-            Some(row.service) == service && row.deployment != deployment && !row.stopped
+            Some(row.service) == service && row.deployment != deployment && !row.stopped()
         })
         .collect()
     }

@@ -9,7 +9,7 @@ use sim::{
     run,
 };
 
-use crate::forgotten::forgetting;
+use crate::forgotten::{forgetting, spoiling};
 
 /// As many as `./dev test` may spend on one mistake.
 const SEEDS: u64 = 24;
@@ -235,4 +235,9 @@ fn leaving_nodes_what_no_document_of_theirs_has_is_found() {
 #[test]
 fn not_hearing_what_is_let_go_by_name_is_found() {
     is_found_in(forgetting, Fault::LetGoUnheard, &[Invariant::Convergence]);
+}
+
+#[test]
+fn taking_what_a_document_lacks_for_dropped_is_found() {
+    is_found_in(spoiling, Fault::LackingIsDropped, &[Invariant::Cause]);
 }
