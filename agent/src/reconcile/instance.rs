@@ -103,6 +103,8 @@ pub struct Instance {
     pub read_until: Option<DateTime<Utc>>,
     /// The newest document has it.
     pub documented_now: bool,
+    /// The engine was there all the time since it was asked last.
+    watched: bool,
 }
 
 impl Instance {
@@ -126,6 +128,7 @@ impl Instance {
             followed: false,
             read_until: None,
             documented_now: false,
+            watched: false,
         }
     }
 
@@ -159,6 +162,11 @@ impl Instance {
         self.dead.is_some() || self.run_until().is_some_and(|end| now >= end)
     }
 
+    /// The engine was away, or may have been: until it is asked again, nobody sees what happens.
+    pub const fn lose_sight(&mut self) {
+        self.watched = false;
+    }
+
     /// The engine was asked.
     pub fn observe(&mut self, container: Option<Container>, clock: Clock) {
         if let Some(container) = &container {
@@ -184,6 +192,7 @@ impl Instance {
                 self.plan_restart(clock);
             }
         }
+        self.watched = true;
     }
 
     fn observe_run(&mut self, since: DateTime<Utc>, is_known: bool, clock: Clock) {
@@ -221,12 +230,14 @@ impl Instance {
             self.record.failures.saturating_add(1)
         };
         self.record.counted_end = Some(at);
-        self.record.exit_code = Some(exit_code);
+        // Whom the kernel or the agent has ended, is known to have ended so.
+        let is_seen = self.watched || out_of_memory || self.ending.is_some();
+        self.record.exit_code = exit::known_code(exit_code, is_seen);
         self.record.ready = false;
         self.record.problem = self
             .dead
             .take()
-            .or_else(|| self.exit_problem(exit_code, out_of_memory, clock));
+            .or_else(|| self.exit_problem(out_of_memory, clock));
         (self.ending, self.began, self.ended) = (None, None, Some(clock.now));
         self.restart_at = None;
         self.plan_restart(clock);
@@ -237,12 +248,12 @@ impl Instance {
         self.restart_at.get_or_insert(clock.now + delay);
     }
 
-    fn exit_problem(&self, exit_code: i64, out_of_memory: bool, clock: Clock) -> Option<Problem> {
+    fn exit_problem(&self, out_of_memory: bool, clock: Clock) -> Option<Problem> {
         let Goal::Run(item) = &self.goal else {
             return None;
         };
         let exit = Exit {
-            exit_code,
+            exit_code: self.record.exit_code,
             out_of_memory,
             timed_out: self.run_until().is_some_and(|end| clock.now >= end),
             failures: self.record.failures,

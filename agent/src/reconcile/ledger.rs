@@ -42,7 +42,7 @@ pub struct Record {
     pub failures: u32,
     /// The end that was counted last.
     pub counted_end: Option<DateTime<Utc>>,
-    /// Of the last end.
+    /// Of the last end; none when nobody has seen it.
     pub exit_code: Option<i64>,
     /// Why it isn't running or ready.
     pub problem: Option<Problem>,

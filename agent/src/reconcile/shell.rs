@@ -18,7 +18,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Action, Clock, Context, Outcome, Roster, View, decide, ledger::Ledger, wake_at};
+use super::{
+    Action, Clock, Context, Instance, Outcome, Roster, View, decide, ledger::Ledger, wake_at,
+};
 use crate::{
     desired::Desired,
     disk,
@@ -169,9 +171,26 @@ impl Shell {
         self.looked_at = Instant::now();
         match news {
             News::Change => self.engine.look(),
-            News::Containers(containers) => self.observe(containers),
-            News::Lost => {}
+            News::Broken => {
+                self.lose_sight();
+                self.engine.look();
+            }
+            News::Containers {
+                containers,
+                may_be_old,
+            } => {
+                self.observe(containers);
+                if may_be_old {
+                    self.lose_sight();
+                }
+            }
+            News::Lost => self.lose_sight(),
         }
+    }
+
+    fn lose_sight(&mut self) {
+        let all = self.roster.all_mut().values_mut();
+        all.for_each(Instance::lose_sight);
     }
 
     fn observe(&mut self, containers: Vec<Container>) {

@@ -75,6 +75,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         3 => (0_u32..1000).prop_map(Step::Wait),
         3 => prop_oneof![Just(0), Just(1), Just(137)].prop_map(Step::Exit),
+        1 => prop_oneof![Just(0), Just(255)].prop_map(Step::ExitUnseen),
         1 => prop_oneof![Just(Wanted::Run), Just(Wanted::Run), Just(Wanted::Unknown), Just(Wanted::Stop)].prop_map(Step::Want),
         1 => Just(Step::Lost),
         1 => Just(Step::AgentRestarts),
@@ -143,6 +144,78 @@ fn a_command_whose_start_was_cut_off_says_that_it_may_have_run() {
     assert_eq!(model.starts, 1);
     model.take(&Step::Want(Wanted::Stop));
     assert!(model.container.is_none());
+}
+
+/// Its state, exit code and problem.
+fn end_of(model: &mut Model) -> (State, Option<i64>, Option<String>) {
+    let report = model.report();
+    let code = report.problem.map(|problem| problem.code);
+    (report.state, report.exit_code, code)
+}
+
+fn lost() -> (State, Option<i64>, Option<String>) {
+    (State::Stopped, None, Some("exit_code_lost".to_owned()))
+}
+
+#[test]
+fn a_command_whose_exit_code_is_lost_says_that_it_may_have_done_its_work() {
+    let mut engine_away = Model::new(once(), false);
+    engine_away.take(&Step::ExitUnseen(255));
+    let mut agent_away = Model::new(once(), false);
+    agent_away.end(255);
+    agent_away.take(&Step::AgentRestarts);
+    for model in [&mut engine_away, &mut agent_away] {
+        assert_eq!(end_of(model), lost());
+        model.take(&Step::AgentRestarts);
+        assert_eq!((end_of(model), model.starts), (lost(), 1));
+    }
+}
+
+#[test]
+fn a_lost_exit_code_is_remembered_until_a_document_is_there() {
+    let mut model = Model::new(once(), false);
+    model.take(&Step::Want(Wanted::Unknown));
+    model.take(&Step::ExitUnseen(255));
+    model.take(&Step::AgentRestarts);
+    model.take(&Step::Want(Wanted::Run));
+    assert_eq!(end_of(&mut model), lost());
+}
+
+#[test]
+fn an_exit_code_that_somebody_saw_or_the_engine_knows_is_the_command_s_own() {
+    let exited = |code| (State::Stopped, Some(code), Some("exited".to_owned()));
+    let ended = |steps: &[Step]| {
+        let mut model = Model::new(once(), false);
+        steps.iter().for_each(|step| model.take(step));
+        end_of(&mut model)
+    };
+    assert_eq!(ended(&[Step::Exit(255)]), exited(255));
+    let seen_again = [Step::EngineIsAway, Step::AgentRestarts, Step::Exit(255)];
+    assert_eq!(ended(&seen_again), exited(255));
+    assert_eq!(ended(&[Step::ExitUnseen(3)]), exited(3));
+    let done = (State::Stopped, Some(0), None);
+    assert_eq!(ended(&[Step::ExitUnseen(0)]), done);
+}
+
+#[test]
+fn a_command_that_was_ended_has_its_reason_even_if_its_exit_code_is_lost() {
+    let mut model = Model::new(once(), true);
+    model.take(&Step::Wait(61));
+    model.take(&Step::ExitUnseen(255));
+    assert_eq!(model.report().problem.unwrap().code, "timed_out");
+}
+
+#[test]
+fn a_program_whose_exit_code_is_lost_is_started_again_and_not_blamed() {
+    let mut model = Model::new(service(), false);
+    for _ in 0..4 {
+        model.take(&Step::ExitUnseen(255));
+    }
+    let report = model.report();
+    assert_eq!((report.restarts, report.exit_code), (3, None));
+    let problem = report.problem.unwrap();
+    assert_eq!(problem.code, "exit_code_lost");
+    assert!(problem.message.contains("again in 30 s"));
 }
 
 #[test]

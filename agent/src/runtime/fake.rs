@@ -22,8 +22,15 @@ use super::{Container, ContainerSpec, Error, Image, Phase, Runtime, Sample, Sign
 /// The engine.
 pub struct Fake {
     world: Mutex<World>,
-    changed: broadcast::Sender<()>,
+    changed: broadcast::Sender<Event>,
     starts_held: watch::Sender<bool>,
+}
+
+#[derive(Clone, Copy)]
+enum Event {
+    Change,
+    /// The last one of a stream.
+    Cut,
 }
 
 /// What a test may look at and break.
@@ -80,7 +87,12 @@ impl Fake {
     /// A program ends by itself.
     pub fn exit(&self, instance: InstanceId, exit_code: i64) {
         self.world().end(instance, exit_code);
-        let _ = self.changed.send(());
+        let _ = self.changed.send(Event::Change);
+    }
+
+    /// Its events break off, as when it ends and is there again before anybody asks.
+    pub fn cut_events(&self) {
+        let _ = self.changed.send(Event::Cut);
     }
 
     fn answer<T>(&self, act: impl FnOnce(&mut World) -> Result<T, Error>) -> Result<T, Error> {
@@ -89,7 +101,7 @@ impl Fake {
             return Err(refused("it is down"));
         }
         let answer = act(&mut world);
-        let _ = self.changed.send(());
+        let _ = self.changed.send(Event::Change);
         answer
     }
 }
@@ -228,7 +240,10 @@ impl Runtime for Fake {
 
     fn changes(&self) -> BoxStream<'static, Result<(), Error>> {
         BroadcastStream::new(self.changed.subscribe())
-            .map(|_| Ok(()))
+            .map(|event| match event {
+                Ok(Event::Cut) => Err(refused("it has ended")),
+                Ok(Event::Change) | Err(_) => Ok(()),
+            })
             .boxed()
     }
 

@@ -130,7 +130,7 @@ pub struct InstanceReport {
     /// The digest that runs, from the engine and not from the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_digest: Option<String>,
-    /// Of the last end.
+    /// Of the last end; none when nobody has seen it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
     /// Why it isn't running or ready, for people; and a stable code.

@@ -19,6 +19,8 @@ pub(super) struct Questions {
     changes: BoxStream<'static, Result<(), Error>>,
     look: Option<AbortOnDropHandle<Result<Vec<Container>, Error>>>,
     look_again: bool,
+    /// Its events broke off since it was asked.
+    broken: bool,
     /// It has answered at least once.
     pub(super) seen: bool,
     /// It did not answer last time.
@@ -28,8 +30,14 @@ pub(super) struct Questions {
 pub(super) enum News {
     /// Something has changed; nobody knows yet what.
     Change,
+    /// Its events broke off: it may have ended, and may have begun anew by now.
+    Broken,
     /// What there is.
-    Containers(Vec<Container>),
+    Containers {
+        containers: Vec<Container>,
+        /// They may be those of the engine before.
+        may_be_old: bool,
+    },
     /// No answer; the last one stands.
     Lost,
 }
@@ -41,6 +49,7 @@ impl Questions {
             runtime,
             look: None,
             look_again: false,
+            broken: false,
             seen: false,
             lost: false,
         }
@@ -79,7 +88,7 @@ impl Questions {
                 })
             })
         };
-        self.look_again = false;
+        (self.look_again, self.broken) = (false, false);
         self.look = Some(AbortOnDropHandle::new(tokio::spawn(question)));
     }
 
@@ -92,10 +101,7 @@ impl Questions {
             }
         };
         tokio::select! {
-            change = self.changes.next() => {
-                self.take_change(change);
-                News::Change
-            }
+            change = self.changes.next() => self.take_change(change),
             answer = answer => {
                 let answer = answer.unwrap_or_else(|broken| Err(Error::Engine {
                     tried: "list containers",
@@ -106,14 +112,17 @@ impl Questions {
         }
     }
 
-    fn take_change(&mut self, change: Option<Result<(), Error>>) {
-        match change {
-            Some(Ok(())) => {}
-            Some(Err(_)) | None => self.changes = changes_later(Arc::clone(&self.runtime)),
+    fn take_change(&mut self, change: Option<Result<(), Error>>) -> News {
+        if let Some(Ok(())) = change {
+            return News::Change;
         }
+        self.changes = changes_later(Arc::clone(&self.runtime));
+        self.broken = true;
+        News::Broken
     }
 
     fn take_answer(&mut self, answer: Result<Vec<Container>, Error>) -> News {
+        let may_be_old = self.broken;
         self.look = None;
         if self.look_again {
             self.ask();
@@ -125,7 +134,10 @@ impl Questions {
                 if was_lost {
                     tracing::info!("the container engine answers again");
                 }
-                News::Containers(containers)
+                News::Containers {
+                    containers,
+                    may_be_old,
+                }
             }
             Err(error) => {
                 if !was_lost {
@@ -141,4 +153,27 @@ fn changes_later(runtime: Arc<dyn Runtime>) -> BoxStream<'static, Result<(), Err
     futures::stream::once(tokio::time::sleep(RECONNECT))
         .flat_map(move |()| runtime.changes())
         .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::fake::Fake;
+
+    #[tokio::test]
+    async fn what_was_asked_before_the_events_broke_off_may_be_old() {
+        let fake = Arc::new(Fake::default());
+        let runtime: Arc<dyn Runtime> = fake.clone();
+        let mut questions = Questions::new(runtime);
+        let is_old = |news| match news {
+            News::Containers { may_be_old, .. } => Some(may_be_old),
+            _ => None,
+        };
+        questions.look();
+        fake.cut_events();
+        assert!(matches!(questions.news().await, News::Broken));
+        questions.look();
+        assert_eq!(is_old(questions.news().await), Some(true));
+        assert_eq!(is_old(questions.news().await), Some(false));
+    }
 }

@@ -9,6 +9,10 @@ pub(super) enum Step {
     ClockIsSet(i64),
     /// The program ends by itself.
     Exit(i64),
+    /// It does while the engine is away.
+    ExitUnseen(i64),
+    /// The engine is away for a moment.
+    EngineIsAway,
     /// What the document says.
     Want(Wanted),
     /// Someone removes the container by hand.
@@ -89,6 +93,11 @@ impl Model {
             Step::Wait(seconds) => self.wait(*seconds),
             Step::ClockIsSet(seconds) => self.clock.wall += TimeDelta::seconds(*seconds),
             Step::Exit(code) => self.end(*code),
+            Step::ExitUnseen(code) => {
+                self.instance().lose_sight();
+                self.end(*code);
+            }
+            Step::EngineIsAway => self.instance().lose_sight(),
             Step::Want(wanted) => self.wanted = *wanted,
             Step::Lost => self.container = None,
             Step::AgentRestarts => {
@@ -244,7 +253,7 @@ impl Model {
         self.container.as_mut().unwrap().phase = phase;
     }
 
-    fn end(&mut self, exit_code: i64) {
+    pub(super) fn end(&mut self, exit_code: i64) {
         let Some(Phase::Running { since }) = self.phase() else {
             return;
         };

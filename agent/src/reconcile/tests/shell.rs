@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod end;
+mod unseen;
 
 struct Open;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use domain::{
     deployment::{
         Source,
+        cause::Cause,
         machine::{Failure, Outcome, Step},
     },
     instance::State,
@@ -113,6 +114,16 @@ fn judge(container: &Instance) -> Outcome {
     }
     match (container.exit_code, &container.problem) {
         (Some(0), _) => Outcome::Succeeded,
+        // Nobody knows how it ended: that is no failure of the command.
+        (None, Some(problem)) if Cause::of(problem) == Cause::Platform => {
+            Outcome::Failed(Failure::new(
+                &problem.code,
+                format!(
+                    "nobody knows how the release command ended: {}; its output is in the logs of {}",
+                    problem.message, container.id
+                ),
+            ))
+        }
         (_, Some(problem)) => Outcome::Failed(Failure::new(
             "release_command_failed",
             format!(

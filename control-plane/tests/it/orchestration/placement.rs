@@ -1,10 +1,11 @@
 //! Scaling, capacity, lost nodes, and leaving nothing behind.
 
 use domain::{
+    deployment::{cause::Cause, machine::Failure},
     instance::{Desired, State},
     quantity::{Bytes, MilliCpu},
 };
-use protocol::report::Capacity;
+use protocol::report::{Capacity, Problem};
 use testkit::wait::until;
 
 use super::platform::{DEADLINE, INSTANCES, Platform};
@@ -140,6 +141,32 @@ async fn a_release_command_runs_once_before_anything_is_placed_and_its_failure_e
     assert_eq!(code, "release_command_failed");
     assert!(message.contains("exit code 3"), "{message}");
     platform.counts(INSTANCES, service, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_command_of_which_nobody_knows_how_it_ended_is_the_platform_s_failure() {
+    let platform = Platform::new().await;
+    let replica = platform.replica().await;
+    let agent = platform.agent(&replica, "us-east", "east-1").await;
+    let spec = r#"{"scale":{"regions":{"us-east":1}},"deploy":{"pre_deploy_command":["migrate"]}}"#;
+    let service = platform.service("web", spec).await;
+    for unknown in ["exit_code_lost", "start_cut_off", "container_lost"] {
+        agent.on_instance(move |_, report| {
+            report.state = State::Stopped;
+            report.exit_code = None;
+            report.problem = Some(Problem {
+                code: unknown.to_owned(),
+                message: "whether it did its work is not known".to_owned(),
+            });
+        });
+        let deployment = platform.deploy(&replica, service).await;
+        platform.reaches(deployment, "failed").await;
+        let (code, message) = platform.problem_of(deployment).await.unwrap();
+        assert_eq!(code, unknown);
+        assert!(message.contains("not known"), "{message}");
+        assert_eq!(Cause::of(&Failure::new(&code, message)), Cause::Platform);
+    }
+    platform.counts(INSTANCES, service, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

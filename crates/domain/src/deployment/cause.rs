@@ -104,6 +104,9 @@ mod tests {
             "build_interrupted",
             "starting_timed_out",
             "no_capacity",
+            "exit_code_lost",
+            "start_cut_off",
+            "container_lost",
             "a_code_of_tomorrow",
         ] {
             assert_eq!(cause(code), "platform", "{code}");
