@@ -19,13 +19,14 @@ pub fn after_exit(failures: u32) -> Duration {
     }
 }
 
-/// Before anything is tried again for an instance whose actions failed `failures` times in a row.
+/// Before anything is tried again for an instance whose actions failed `failures` times in a row. An engine, a disk or a
+/// registry that is well again tells nobody, so nobody waits for long.
 #[must_use]
 pub fn after_failed_action(failures: u32) -> Duration {
     doubled(
         Duration::from_secs(2),
         failures.saturating_sub(1),
-        Duration::from_secs(120),
+        Duration::from_secs(16),
     )
 }
 
@@ -46,6 +47,12 @@ mod tests {
     fn three_at_once_then_thirty_seconds_doubling_to_fifteen_minutes() {
         let seconds: Vec<u64> = (1..=10).map(|n| after_exit(n).as_secs()).collect();
         assert_eq!(seconds, [0, 0, 0, 30, 60, 120, 240, 480, 900, 900]);
+    }
+
+    #[test]
+    fn what_was_refused_is_tried_again_within_sixteen_seconds() {
+        let seconds: Vec<u64> = (1..=6).map(|n| after_failed_action(n).as_secs()).collect();
+        assert_eq!(seconds, [2, 4, 8, 16, 16, 16]);
     }
 
     proptest! {
