@@ -15,7 +15,7 @@ use protocol::{
 };
 
 use super::{
-    Action, LOGS_GRACE, Outcome, Record,
+    Action, Clock, LOGS_GRACE, Outcome, Record,
     exit::{self, Exit},
 };
 use crate::{
@@ -23,32 +23,6 @@ use crate::{
     restart,
     runtime::{Container, Phase},
 };
-
-/// Now, on both clocks: durations are measured on the monotonic one.
-#[derive(Debug, Clone, Copy)]
-pub struct Clock {
-    /// Monotonic.
-    pub now: Instant,
-    /// For people and for what the engine tells.
-    pub wall: DateTime<Utc>,
-}
-
-impl Clock {
-    /// Now.
-    #[must_use]
-    pub fn read() -> Self {
-        Self {
-            now: Instant::now(),
-            wall: Utc::now(),
-        }
-    }
-
-    /// When something began that the engine dates.
-    fn instant_of(&self, at: DateTime<Utc>) -> Instant {
-        let ago = (self.wall - at).to_std().unwrap_or_default();
-        self.now.checked_sub(ago).unwrap_or(self.now)
-    }
-}
 
 /// What is wanted of an instance.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,6 +13,7 @@ use domain::{id::InstanceId, instance::State};
 use protocol::item::{InstanceItem, RunMode};
 
 mod apply;
+mod clock;
 mod exit;
 mod instance;
 mod ledger;
@@ -22,7 +23,8 @@ mod shell;
 mod tests;
 
 pub use apply::{Context, Outcome, Parts};
-pub use instance::{Clock, Ending, Goal, Instance};
+pub use clock::Clock;
+pub use instance::{Ending, Goal, Instance};
 pub use ledger::Record;
 pub use roster::Roster;
 pub use shell::{Engine, Observed, Shell};
