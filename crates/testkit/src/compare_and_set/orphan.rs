@@ -199,14 +199,21 @@ async fn let_go_without_a_document(tables: &mut impl Orphans) {
     assert!(tables.report(node, "first", 6, &[]).await);
 }
 
-/// What the plan knows to be over, and its node has no document of.
-async fn over(tables: &mut impl Orphans) {
+/// An instance that the plan knows to be over, and its node.
+async fn ended(tables: &mut impl Orphans) -> (NodeId, Orphan) {
     let service = tables.service().await;
     let deployment = tables.deploy(service).await;
     let node = tables.node(1_000).await;
     let instance = tables.place(deployment, node, 100).await.unwrap();
     let orphan = Orphan { instance, service };
     assert!(tables.gone(instance).await);
+    (node, orphan)
+}
+
+/// What the plan knows to be over, and its node has no document of.
+async fn over(tables: &mut impl Orphans) {
+    let (node, orphan) = ended(tables).await;
+    let Orphan { instance, service } = orphan;
     assert!(!tables.report_orphan(node, 2, orphan, None).await);
     assert_eq!(tables.going().await, [], "its document ends it");
     assert!(tables.report_orphan(node, 3, orphan, Some("a")).await);
@@ -219,12 +226,8 @@ async fn over(tables: &mut impl Orphans) {
 
 /// What the plan knows to be over, and its node only remembers: a document that it reads may end it by then.
 async fn over_and_remembered(tables: &mut impl Orphans) {
-    let service = tables.service().await;
-    let deployment = tables.deploy(service).await;
-    let node = tables.node(1_000).await;
-    let instance = tables.place(deployment, node, 100).await.unwrap();
-    let orphan = Orphan { instance, service };
-    assert!(tables.gone(instance).await);
+    let (node, orphan) = ended(tables).await;
+    let Orphan { instance, service } = orphan;
     listen(tables, 61).await;
     let ends = [(instance, State::Draining)];
     assert!(tables.report(node, "first", 2, &ends).await);

@@ -10,15 +10,25 @@ use sim::{
 
 use crate::seeds::number;
 
-/// Agents lose their disks soon after the database has lost what they run.
-pub fn forgetting(seed: u64) -> Scenario {
+/// The database loses its last moments again and again, and soon after agents have this trouble.
+fn beside_restores(seed: u64, trouble: Trouble) -> Scenario {
     Scenario {
         climate: Climate {
             pause_max: 10 * SECOND,
-            ..Climate::with(vec![Trouble::Restore, Trouble::Wipe])
+            ..Climate::with(vec![Trouble::Restore, trouble])
         },
         ..Scenario::of_seed(seed)
     }
+}
+
+/// Agents lose their disks.
+pub fn forgetting(seed: u64) -> Scenario {
+    beside_restores(seed, Trouble::Wipe)
+}
+
+/// Agents lose what they had of their feeds, and remember their instances.
+pub fn spoiling(seed: u64) -> Scenario {
+    beside_restores(seed, Trouble::Spoil)
 }
 
 /// In seeds 335 and 375 it was let go, by an operator and by its service's next deployment, and ran on for ever.
@@ -29,17 +39,6 @@ fn what_nobody_remembers_ends_when_it_is_let_go() {
         let outcome = run(&scenario);
         assert!(outcome.violation.is_none(), "{outcome}");
         assert!(outcome.rested_after.is_some(), "{outcome}");
-    }
-}
-
-/// Agents lose what they had of their feeds, and remember their instances.
-pub fn spoiling(seed: u64) -> Scenario {
-    Scenario {
-        climate: Climate {
-            pause_max: 10 * SECOND,
-            ..Climate::with(vec![Trouble::Restore, Trouble::Spoil])
-        },
-        ..Scenario::of_seed(seed)
     }
 }
 
