@@ -77,9 +77,9 @@ pub struct EdgeView {
     pub late: bool,
     /// It serves by what its ring was rendered to.
     pub applied: bool,
-    /// From its start until its ring's turn came.
+    /// From its start until its ring's turn came; nothing if it was late then.
     pub before: Counts,
-    /// Since then.
+    /// Since then, or since its start.
     pub after: Counts,
 }
 

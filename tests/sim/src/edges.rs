@@ -28,6 +28,7 @@ impl World {
         }
         node.start(&keys, now);
         let boot = node.edge.as_ref().map_or(0, |edge| edge.boot);
+        self.check_rendering(index);
         self.check_routes(index);
         let peer = Peer::Edge(index);
         for feed in self.feeds_of(peer) {
@@ -72,12 +73,19 @@ impl World {
             return;
         };
         edge.apply(now);
-        let is_left = |item: &RegionRouteItem| self.checker.is_left(&node.region, item);
-        if let Some((oldest, newest)) = edge.versions_without(is_left) {
-            self.checker.works_by(index, oldest, newest);
-        }
+        self.check_rendering(index);
         self.check_routes(index);
         self.look_at(index, now + 1);
+    }
+
+    /// Tells what an edge works by: also after a start, by routes that it had on its disk and did not come to use.
+    fn check_rendering(&mut self, index: usize) {
+        let node = &self.edges[index];
+        let is_left = |item: &RegionRouteItem| self.checker.is_left(&node.region, item);
+        let edge = node.edge.as_ref();
+        if let Some((oldest, newest)) = edge.and_then(|edge| edge.versions_without(is_left)) {
+            self.checker.works_by(index, oldest, newest);
+        }
     }
 
     /// Routes must not lead to what the plan has stopped.

@@ -76,7 +76,8 @@ async fn go_back(tx: &mut impl Write, version: i32) -> Result<(), Error> {
     Ok(())
 }
 
-/// It is a ring's turn: from the transaction's end on its feeds are written in this version.
+/// It is a ring's turn: from the transaction's end on its feeds are written in this version. What its edges have counted
+/// is noted, but not of late ones: what those said last may be of another history, in which they had this version.
 pub async fn advance(tx: &mut SystemTx, ring: Ring, from: i32, to: i32) -> Result<(), Error> {
     let advanced = sqlx::query(
         "update ring set previous = version, version = $3, rendered_at = null, soaking_since = null
@@ -91,12 +92,16 @@ pub async fn advance(tx: &mut SystemTx, ring: Ring, from: i32, to: i32) -> Resul
         return Ok(());
     }
     sqlx::query(
+        "delete from rollout_edge b using node n where n.id = b.node_id and n.role = 'edge' and n.ring = $1",
+    )
+    .bind(ring.as_str())
+    .execute(tx.executor())
+    .await?;
+    sqlx::query(
         "insert into rollout_edge (node_id, boot_id, requests, failed_requests, unrouted_requests, items_refused)
          select n.id, s.boot_id, s.requests, s.failed_requests, s.unrouted_requests, s.items_refused
-         from node n join node_status s on s.node_id = n.id where n.role = 'edge' and n.ring = $1
-         on conflict (node_id) do update set boot_id = excluded.boot_id, requests = excluded.requests,
-            failed_requests = excluded.failed_requests, unrouted_requests = excluded.unrouted_requests,
-            items_refused = excluded.items_refused",
+         from node n join node_status s on s.node_id = n.id
+         where n.role = 'edge' and n.ring = $1 and s.late_since is null",
     )
     .bind(ring.as_str())
     .execute(tx.executor())

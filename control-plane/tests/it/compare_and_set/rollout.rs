@@ -52,6 +52,14 @@ impl Rollouts for Postgres {
         assert!(stored.is_some());
     }
 
+    async fn edge_is_late(&mut self, edge: NodeId) {
+        sqlx::query("update node_status set late_since = now() where node_id = $1")
+            .bind(edge.uuid())
+            .execute(&self.platform.pool)
+            .await
+            .unwrap();
+    }
+
     async fn look_at_rollout(&mut self, newest: i32) -> View {
         let mut tx = self.begin().await;
         look(&mut tx, newest, Span::seconds(1)).await.unwrap()

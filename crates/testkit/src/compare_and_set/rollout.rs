@@ -41,9 +41,9 @@ pub struct Stand {
 pub struct Fares {
     /// It serves by what its ring was rendered to.
     pub applied: bool,
-    /// When its ring's turn came.
+    /// When its ring's turn came; nothing if it was late then.
     pub before: Traffic,
-    /// Since then.
+    /// Since then, or since its start.
     pub after: Traffic,
 }
 
@@ -63,6 +63,8 @@ pub trait Rollouts: Tables {
         traffic: Traffic,
         applied: &[(FeedName, Position)],
     );
+    /// An edge has been silent for too long.
+    async fn edge_is_late(&mut self, edge: NodeId);
     /// A program that knows this version looks.
     async fn look_at_rollout(&mut self, newest: i32) -> Self::Seen;
     /// It takes a step.
@@ -85,6 +87,7 @@ pub async fn suite(tables: &mut impl Rollouts) {
     overtaken(tables).await;
     begun_anew(tables).await;
     counted(tables).await;
+    late(tables).await;
     in_a_new_epoch(tables).await;
 }
 
@@ -254,12 +257,39 @@ async fn counted(tables: &mut impl Rollouts) {
     take(tables, 7, &ALL[2..]).await;
 }
 
+/// What a late edge said last tells nothing: it may have had the version then, in another history.
+async fn late(tables: &mut impl Rollouts) {
+    let edge = tables.edge(Ring::Canary).await;
+    let traffic = Traffic {
+        requests: 100,
+        failed: 2,
+        unrouted: 1,
+        items_refused: 9,
+    };
+    tables.edge_reports(edge, ("first", 1), traffic, &[]).await;
+    take(tables, 8, &[Step::Start, Step::Advance(Ring::Canary)]).await;
+    assert_eq!(tables.fares(edge).await.before, traffic, "in time");
+    take(tables, 8, &[Step::Stop]).await;
+    tables.resume().await;
+    tables.edge_is_late(edge).await;
+    take(tables, 8, &[Step::Advance(Ring::Canary)]).await;
+    for sequence in [2, 3] {
+        let fares = tables.fares(edge).await;
+        let is = (fares.before, fares.after);
+        assert_eq!(is, (Traffic::default(), traffic), "nothing to compare with");
+        tables
+            .edge_reports(edge, ("first", sequence), traffic, &[])
+            .await;
+    }
+    take(tables, 8, &ALL[1..]).await;
+}
+
 /// What edges have applied, and fared by, is of another history.
 async fn in_a_new_epoch(tables: &mut impl Rollouts) {
     let written = Ring::ORDER.map(Step::Rendered);
-    take(tables, 8, &[Step::Start]).await;
-    take(tables, 8, &ALL[..5]).await;
-    let slept = tables.look_at_rollout(8).await;
+    take(tables, 9, &[Step::Start]).await;
+    take(tables, 9, &ALL[..5]).await;
+    let slept = tables.look_at_rollout(9).await;
     tables.restored().await;
     let overtaken = [
         Step::Soak(Ring::Region),
@@ -268,26 +298,26 @@ async fn in_a_new_epoch(tables: &mut impl Rollouts) {
     ];
     for step in overtaken {
         tables.take(&slept, step).await;
-        expect(tables, 8, "running", "decided before").await;
-        expect_versions(tables, [8, 8, 7], "decided before").await;
+        expect(tables, 9, "running", "decided before").await;
+        expect_versions(tables, [9, 9, 8], "decided before").await;
         assert!(!tables.rings().await[1].soaking, "decided before");
     }
-    let seen = tables.look_at_rollout(8).await;
+    let seen = tables.look_at_rollout(9).await;
     tables.take(&seen, Step::BeginAnew).await;
-    expect(tables, 8, "running", "with the first ring").await;
-    expect_versions(tables, [7, 7, 7], "with the first ring").await;
+    expect(tables, 9, "running", "with the first ring").await;
+    expect_versions(tables, [8, 8, 8], "with the first ring").await;
     let stands = |rings: Vec<Stand>| rings.iter().any(|ring| ring.rendered || ring.soaking);
     assert!(!stands(tables.rings().await), "nothing is of this epoch");
-    take(tables, 8, &written).await;
+    take(tables, 9, &written).await;
     tables.take(&seen, Step::BeginAnew).await;
     assert!(tables.rings().await[0].rendered, "by whoever slept");
-    take(tables, 8, &ALL).await;
-    expect(tables, 8, "done", "in the end").await;
+    take(tables, 9, &ALL).await;
+    expect(tables, 9, "done", "in the end").await;
 
     tables.restored().await;
-    take(tables, 8, &[Step::BeginAnew]).await;
-    expect(tables, 8, "done", "every ring has it").await;
-    expect_versions(tables, [8, 8, 8], "every ring has it").await;
+    take(tables, 9, &[Step::BeginAnew]).await;
+    expect(tables, 9, "done", "every ring has it").await;
+    expect_versions(tables, [9, 9, 9], "every ring has it").await;
     assert!(!stands(tables.rings().await), "nothing is of this epoch");
-    take(tables, 8, &written).await;
+    take(tables, 9, &written).await;
 }

@@ -24,7 +24,7 @@ use crate::{
 pub struct RolloutRows {
     pub newest: Rollout,
     pub rings: BTreeMap<Ring, RingRow>,
-    /// How an edge fared when its ring's turn came, in which start of its process.
+    /// How an edge fared when its ring's turn came, in which start of its process; none of one that was late.
     before: BTreeMap<NodeId, (String, Counts)>,
 }
 
@@ -271,11 +271,18 @@ impl Tables {
         row.previous = row.version;
         row.turn_to(to);
         let stand = |edge: &NodeRow| {
-            let status = edge.status.as_ref()?;
-            Some((edge.id, (status.boot_id.clone(), status.traffic)))
+            let status = edge.status.as_ref();
+            let status = status.filter(|status| status.late_since.is_none());
+            let before = status.map(|status| (status.boot_id.clone(), status.traffic));
+            (edge.id, before)
         };
-        let before: Vec<_> = self.edges_of(ring).filter_map(stand).collect();
-        self.rollout.before.extend(before);
+        let stands: Vec<_> = self.edges_of(ring).map(stand).collect();
+        for (edge, before) in stands {
+            match before {
+                Some(before) => self.rollout.before.insert(edge, before),
+                None => self.rollout.before.remove(&edge),
+            };
+        }
     }
 
     /// Every item of the ring's feeds is rendered in this version.

@@ -48,6 +48,11 @@ impl Rollouts for Model {
         assert!(self.store(edge, &report));
     }
 
+    async fn edge_is_late(&mut self, edge: NodeId) {
+        let row = self.tables.nodes.get_mut(&edge).unwrap();
+        row.status.as_mut().unwrap().late_since = Some(self.now);
+    }
+
     async fn look_at_rollout(&mut self, newest: i32) -> View {
         self.tables.rollout_view(newest, SECOND, self.now)
     }
