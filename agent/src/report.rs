@@ -39,35 +39,31 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// What is seen now.
+    /// What is seen now. Nothing stays borrowed: whoever borrows again what it still holds waits for a writer that came in
+    /// between, and that one for it.
     #[must_use]
     pub fn report(&self) -> RoleReport {
+        let observed = Arc::clone(&self.observed.borrow());
         let usages = Arc::clone(&self.usages.borrow());
+        let desired = self.desired.borrow().clone();
+        let builds = self.builds.borrow().clone();
         let seen = |instance: &InstanceReport| InstanceReport {
             usage: usages.get(&instance.id).copied().unwrap_or_default(),
-            item: self.stored(instance.id),
+            item: desired.as_ref().and_then(|d| stored(d, instance.id)),
             ..instance.clone()
         };
         RoleReport::Agent(AgentReport {
             capacity: self.capacity,
             usage: usage::total(&usages),
             address: self.address,
-            instances: self.observed.borrow().instances.iter().map(seen).collect(),
-            builds: self.builds.borrow().clone(),
-            kept: self.kept(),
+            instances: observed.instances.iter().map(seen).collect(),
+            builds,
+            kept: self.kept(&observed),
         })
     }
 
-    /// The item of an orphan.
-    fn stored(&self, instance: InstanceId) -> Option<StoredItem> {
-        let desired = self.desired.borrow();
-        let wanted = desired.as_ref()?.instances.get(&instance)?;
-        wanted.stored.clone()
-    }
-
     /// What this node keeps of services; none while it does not know all of it.
-    fn kept(&self) -> Option<Kept> {
-        let observed = Arc::clone(&self.observed.borrow());
+    fn kept(&self, observed: &Observed) -> Option<Kept> {
         let networks = self.networks.borrow().clone();
         let mut environments = networks.filter(|_| observed.complete)?;
         environments.extend(&observed.environments);
@@ -91,5 +87,64 @@ impl Sources {
             }
             poke.now();
         }
+    }
+}
+
+/// The item of an orphan.
+fn stored(desired: &Desired, instance: InstanceId) -> Option<StoredItem> {
+    desired.instances.get(&instance)?.stored.clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use domain::{
+        id::BuildId,
+        quantity::{Bytes, MilliCpu},
+    };
+    use protocol::report::BuildState;
+
+    use super::*;
+
+    const REPORTS: usize = 200;
+    /// With so many, each report takes long enough for a change to come amid it.
+    const BUILDS: usize = 10_000;
+    /// They take a part of a second, unless nobody goes on any more.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn reports_go_on_while_what_is_seen_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (observed, seen) = watch::channel(Arc::default());
+        let build = BuildReport {
+            id: BuildId::new(),
+            state: BuildState::Waiting,
+            started_at: None,
+        };
+        let sources = Sources {
+            capacity: Capacity {
+                cpu: MilliCpu(1_000),
+                memory: Bytes(1 << 30),
+            },
+            address: ([127, 0, 0, 1], 7444).into(),
+            observed: seen,
+            usages: watch::channel(Arc::default()).1,
+            builds: watch::channel(vec![build; BUILDS]).1,
+            desired: watch::channel(None).1,
+            images: Arc::new(Images::load(folder.path().join("images.json")).unwrap()),
+            networks: watch::channel(None).1,
+        };
+        // Until the last reader is gone.
+        thread::spawn(move || while observed.send(Arc::default()).is_ok() {});
+        let (made, reports) = mpsc::channel();
+        thread::spawn(move || {
+            for _ in 0..REPORTS {
+                let _ = sources.report();
+            }
+            drop(sources);
+            made.send(())
+        });
+        assert_eq!(reports.recv_timeout(PATIENCE), Ok(()));
     }
 }

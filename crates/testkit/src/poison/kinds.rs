@@ -88,6 +88,15 @@ impl Kind {
         Self::Junk,
         Self::UnlikelyPosition,
     ];
+
+    /// Whoever reads it may wait for the rest of it; the others are taken or refused.
+    #[must_use]
+    pub const fn may_lack_its_end(self) -> bool {
+        matches!(
+            self,
+            Self::Fuzzed | Self::Blank | Self::Truncated | Self::OutOfOrder
+        )
+    }
 }
 
 /// What is sent, and what may come of it.

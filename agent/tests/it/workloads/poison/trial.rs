@@ -29,7 +29,7 @@ use super::{super::process::PATIENCE, control_plane::ControlPlane, process::Agen
 
 /// Of fewer items the brake lets all go.
 const ITEMS: usize = 4;
-/// Until the agent has followed what is signed, or hung up.
+/// Until the agent has followed what may still be whole, or hung up.
 const HEEDED_WITHIN: Duration = Duration::from_secs(1);
 /// Of a part of a line it says nothing at all.
 const REFUSED_WITHIN: Duration = Duration::from_millis(150);
@@ -76,13 +76,14 @@ impl Trial {
         // Who has hung up meanwhile does not get it.
         let _ = line.send(bytes).await;
         let within = set.as_ref().map_or(REFUSED_WITHIN, |_| HEEDED_WITHIN);
-        let give_up = Instant::now() + within;
+        let give_up = kind.may_lack_its_end().then(|| Instant::now() + within);
+        let is_late = || give_up.is_some_and(|at| Instant::now() > at);
         let is_followed = || {
             let commit = commit.as_ref();
             commit.is_some_and(|commit| self.control_plane.is_followed(commit))
         };
         until(PATIENCE, async || {
-            line.is_closed() || is_followed() || Instant::now() > give_up
+            line.is_closed() || is_followed() || is_late()
         })
         .await;
 
