@@ -23,7 +23,7 @@ pub const FULL: [(Counted, u64); 15] = [
     (Counted::FaultedDeployments, FEW),
     (Counted::ReadyAgain, 30),
     (Counted::NetworkFaults, 18),
-    (Counted::MachineRounds, 19),
+    (Counted::MachineRounds, 20),
 ];
 
 /// How much of something there is.

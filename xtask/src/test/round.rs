@@ -350,7 +350,7 @@ mod tests {
             }),
             Round::Ready => json!({ "agent": [0.9, 1.1], "edge": vec![0.4; 10] }),
             Round::Faults => json!({ "faults": vec![json!({}); 18] }),
-            Round::Machines => json!({ "rounds": vec![json!({}); 19] }),
+            Round::Machines => json!({ "rounds": vec![json!({}); 20] }),
             _ => Value::Null,
         }
     }

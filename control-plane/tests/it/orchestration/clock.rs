@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use control_plane::store::{
     Pools, evaluation, job,
+    retention::{self, SWEEPS},
     tx::SystemTx,
     workflow::{self, New},
 };
@@ -214,4 +215,55 @@ async fn is_told(platform: &Platform, deployment: DeploymentId, why: &str) {
         problem.is_some_and(|(_, message)| message == why)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_too_old_because_a_clock_is_a_year_ahead() {
+    let platform = Platform::new().await;
+    let pools = platform.pools().await;
+    retain(&pools).await;
+    let kept = "insert into idempotency_key (actor_id, key, request_hash, created_at) values ('a', $1, '', now() - $2::interval)";
+    for (key, age) in [("young", "1 hour"), ("old", "2 days")] {
+        let kept = sqlx::query(kept).bind(key).bind(age);
+        kept.execute(&platform.pool).await.unwrap();
+    }
+    retain(&pools).await;
+    assert_eq!(
+        keys(&platform).await,
+        ["young"],
+        "the other one's time was over"
+    );
+
+    // From now on all that was written was written 400 days earlier.
+    let jump =
+        "with platform as (update platform set retention_at = retention_at - interval '400 days')
+        update idempotency_key set created_at = created_at - interval '400 days'";
+    let jumped = sqlx::query(jump).execute(&platform.pool).await;
+    assert_eq!(jumped.unwrap().rows_affected(), 1);
+    for _ in 0..6 {
+        retain(&pools).await;
+    }
+    assert_eq!(keys(&platform).await, ["young"], "an hour of true time");
+    for _ in 0..24 {
+        retain(&pools).await;
+    }
+    assert!(
+        keys(&platform).await.is_empty(),
+        "it was no jump: it goes on like this"
+    );
+}
+
+/// A turn of retention.
+async fn retain(pools: &Pools) {
+    let mut tx = SystemTx::begin(pools).await.unwrap();
+    let at = retention::turn(&mut tx).await.unwrap();
+    for sweep in &SWEEPS {
+        sweep.run(&mut tx, at).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+async fn keys(platform: &Platform) -> Vec<String> {
+    let keys = sqlx::query_scalar("select key from idempotency_key order by key");
+    keys.fetch_all(&platform.pool).await.unwrap()
 }
