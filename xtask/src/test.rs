@@ -19,7 +19,7 @@ use self::{
     platform::TestPlatforms,
     round::Round,
 };
-use crate::{cargo::cargo, command::CommandExt as _, output::say, tidy};
+use crate::{cargo::cargo, command::CommandExt as _, tidy};
 
 /// Control planes of each platform. As many tests that must have a platform for themselves run side by side
 /// (`.config/nextest.toml`).
@@ -84,7 +84,7 @@ pub fn run(options: &Options) -> Result<()> {
 struct System<'a> {
     platforms: &'a TestPlatforms,
     /// Programs of the last release.
-    release: Option<PathBuf>,
+    release: PathBuf,
 }
 
 /// Everything in one run, so that its summary is the whole truth.
@@ -94,17 +94,7 @@ fn nextest(cluster: &TestCluster, system: Option<&System<'_>>, options: &Options
     match system {
         Some(System { platforms, release }) => {
             platforms.tell(&mut run)?;
-            match release {
-                Some(programs) => {
-                    run.env("RAILHEAD_LAST_RELEASE", programs);
-                }
-                None => {
-                    say!(
-                        "this checkout knows no release (git fetch --tags): leaving out the upgrade"
-                    );
-                    run.args(["--profile", "no-release"]);
-                }
-            }
+            run.env("RAILHEAD_LAST_RELEASE", release);
         }
         None => {
             run.args(["--profile", "no-system"]);
