@@ -41,7 +41,7 @@ async fn each_region_serves_and_comes_back_without_the_control_plane() -> Result
         platform.hold(name, true).await?;
     }
     let began = Instant::now();
-    let outcome = kill_each_region(&platform, &fixture, first, scale.lasting(AWAY)).await;
+    let outcome = kill_in_each_region(&platform, &fixture, first, scale.lasting(AWAY)).await;
     let seconds = began.elapsed().as_secs();
     for name in global.iter().rev() {
         platform.hold(name, false).await?;
@@ -61,41 +61,54 @@ async fn each_region_serves_and_comes_back_without_the_control_plane() -> Result
     platform.delete(&fixture).await
 }
 
-/// First the one region for half of the time, then the other, while the load goes through the one that stays. What
-/// the first load has met, and the second one, which still runs.
-async fn kill_each_region(
+/// For half of the time the load goes through the one region, then through the other. What the first load has met, and
+/// the second one, which still runs.
+async fn kill_in_each_region(
     platform: &Platform,
     fixture: &Fixture,
     through_us: Load,
     lasts: Duration,
 ) -> Result<(Summary, Load)> {
-    kill_and_come_back(platform, fixture, "eu-west", lasts / 2).await?;
+    kill_again_and_again(platform, fixture, ["eu-west", "us-east"], lasts / 2).await?;
     let through_eu = Load::start(&[platform.edge("eu-west", &fixture.host)], &ACCEPTANCE_MIX);
     let met = through_us.stop().await;
-    kill_and_come_back(platform, fixture, "us-east", lasts / 2).await?;
+    kill_again_and_again(platform, fixture, ["us-east", "eu-west"], lasts / 2).await?;
     Ok((met, through_eu))
 }
 
-/// Ends edge, agent and engine of `region` with SIGKILL, all at once and again and again for so long; they come
-/// back from disk alone.
-async fn kill_and_come_back(
+/// Again and again for so long: all of the region that users do not come through, then agent and engine of the one that
+/// they come through, whose edge is alone there.
+async fn kill_again_and_again(
     platform: &Platform,
     fixture: &Fixture,
-    region: &str,
+    [other, serving]: [&str; 2],
     lasts: Duration,
 ) -> Result<()> {
     let began = Instant::now();
     while began.elapsed() < lasts {
-        let names = ["edge", "agent", "engine"].map(|role| format!("{region}-{role}"));
-        let mut killed = Vec::new();
-        for name in &names {
-            killed.push((name, platform.kill(name).await?));
-        }
-        for (name, old) in killed {
-            platform.wait_ready(name, Some(old)).await;
-        }
-        answers_from(&platform.edge(region, &fixture.host), region).await;
+        kill_and_come_back(platform, fixture, other, &["edge", "agent", "engine"]).await?;
+        kill_and_come_back(platform, fixture, serving, &["agent", "engine"]).await?;
     }
+    Ok(())
+}
+
+/// Ends these of a region with SIGKILL, all at once; they come back from disk alone.
+async fn kill_and_come_back(
+    platform: &Platform,
+    fixture: &Fixture,
+    region: &str,
+    roles: &[&str],
+) -> Result<()> {
+    let mut killed = Vec::new();
+    for role in roles {
+        let name = format!("{region}-{role}");
+        let old = platform.kill(&name).await?;
+        killed.push((name, old));
+    }
+    for (name, old) in killed {
+        platform.wait_ready(&name, Some(old)).await;
+    }
+    answers_from(&platform.edge(region, &fixture.host), region).await;
     Ok(())
 }
 
