@@ -9,17 +9,20 @@ use proptest::{
 
 use super::*;
 
-fn any_node(n: u32) -> impl AnyOf<Value = Node> {
-    let liveness = prop::sample::select(vec![
+fn any_liveness() -> impl AnyOf<Value = Liveness> {
+    prop::sample::select(vec![
         Liveness::Punctual,
         Liveness::Punctual,
         Liveness::Late,
         Liveness::Lost,
         Liveness::Gone,
-    ]);
+    ])
+}
+
+fn any_node(n: u32) -> impl AnyOf<Value = Node> {
     let region = prop::sample::select(vec!["eu-west", "us-east"]);
     (
-        liveness,
+        any_liveness(),
         region,
         any::<[bool; 4]>(),
         0_u32..4000,
@@ -166,6 +169,49 @@ proptest! {
             for (region, wanted) in &goal.replicas {
                 let (before, after) = ready.get(&(goal.deployment_id, region.clone())).copied().unwrap_or_default();
                 prop_assert!(after >= before.min(*wanted));
+            }
+        }
+    }
+
+    // One instance on each node of a region; whoever is heard has room for all.
+    #[test]
+    fn what_a_lost_node_ran_is_replaced_unless_too_many_of_its_region_are_silent(liveness in prop::collection::vec(any_liveness(), 1..14)) {
+        let nodes: Vec<Node> = (1..).zip(&liveness).map(|(n, liveness)| Node { liveness: *liveness, ..node(n, "eu-west", amount(9000, 9000)) }).collect();
+        let instances: Vec<Instance> = nodes.iter().map(|node| { let n = number(node.id.uuid()); instance(n, 1, n, Phase::Ready) }).collect();
+        let is = |wanted: &[Liveness]| liveness.iter().filter(|one| wanted.contains(one)).count();
+        let (silent, gone) = (is(&[Liveness::Late, Liveness::Lost]), is(&[Liveness::Gone]));
+        let braked = silent >= 2 && 10 * silent > 3 * (liveness.len() - gone);
+        let given_up = if braked { vec![Liveness::Gone] } else { vec![Liveness::Lost, Liveness::Gone] };
+
+        let goals = [goal(1, &[("eu-west", u32::try_from(nodes.len()).unwrap())], amount(500, 500))];
+        let plan = ask(&nodes, &instances, &goals);
+        let missing: u32 = plan.exhausted.iter().map(|exhausted| exhausted.missing).sum();
+        prop_assert_eq!(plan.placements.len() + missing as usize, is(&given_up));
+        prop_assert_eq!(&plan.stops[..], &[]);
+
+        let (nodes_after, instances_after) = applied(&nodes, &instances, &plan);
+        let stops = ask(&nodes_after, &instances_after, &goals).stops;
+        let lost = nodes.iter().zip(&instances).filter(|(node, _)| missing == 0 && given_up.contains(&node.liveness));
+        let lost: Vec<Stop> = lost.map(|(_, instance)| stop(instance, StopCause::Replaced)).collect();
+        prop_assert_eq!(stops, if plan.placements.is_empty() { vec![] } else { lost });
+    }
+
+    // Before anything else counts: a node that fails or is fuller gets the first replica rather than another the second.
+    #[test]
+    fn a_node_gets_one_more_replica_only_if_no_open_one_with_room_has_fewer((nodes, instances, goals) in any_world()) {
+        let plan = ask(&nodes, &instances, &goals);
+        let (after, _) = applied(&nodes, &instances, &plan);
+        let replicas = |deployment: DeploymentId, node: NodeId| {
+            let there = instances.iter().filter(|i| i.phase <= Phase::Coming && i.deployment_id == deployment && i.node_id == node);
+            let placed = plan.placements.iter().filter(|p| p.deployment_id == deployment && p.node_id == node);
+            there.count() + placed.count()
+        };
+        for placement in &plan.placements {
+            let is_open = |node: &&Node| node.region == placement.region && node.schedulable && !node.draining && node.liveness == Liveness::Punctual;
+            let has_room = |node: &&Node| node.capacity.minus(node.reserved).holds(placement.resources);
+            for other in after.iter().filter(is_open).filter(has_room) {
+                let (here, there) = (replicas(placement.deployment_id, placement.node_id), replicas(placement.deployment_id, other.id));
+                prop_assert!(here <= there + 1, "{} on {}, {} on {}", here, placement.node_id, there, other.id);
             }
         }
     }
