@@ -35,10 +35,6 @@ pub fn plan(snapshot: &Snapshot, evaluation: &Evaluation) -> Plan {
         board.count(instance.deployment_id, instance.node_id);
     }
     for goal in goals {
-        if goal.strategy == Strategy::Recreate && others_remain(snapshot, goal) {
-            hold_back(&mut plan, &board, snapshot, goal);
-            continue;
-        }
         for region in regions(&board, snapshot, goal) {
             plan_region(&mut plan, &mut board, snapshot, goal, &region);
         }
@@ -69,26 +65,23 @@ fn unwanted(snapshot: &Snapshot, goals: &[Goal]) -> Vec<Stop> {
         .collect()
 }
 
-fn others_remain(snapshot: &Snapshot, goal: &Goal) -> bool {
-    snapshot.instances.iter().any(|instance| {
-        instance.deployment_id != goal.deployment_id && instance.phase != Phase::Ended
-    })
-}
-
-fn hold_back(plan: &mut Plan, board: &Board<'_>, snapshot: &Snapshot, goal: &Goal) {
-    for (region, replicas) in &goal.replicas {
-        let here = members(board, snapshot, goal, region).len();
-        let missing = replicas.saturating_sub(u32::try_from(here).unwrap_or(u32::MAX));
-        if missing > 0 {
-            plan.exhausted.push(Exhausted {
-                deployment_id: goal.deployment_id,
-                region: region.clone(),
-                missing,
-                explanation: "waits until the instances before it have stopped (strategy recreate)"
-                    .to_owned(),
-            });
-        }
+/// How many more of a goal may run beside what is not known to have ended. What may not run twice waits for
+/// all of other deployments, and runs no more often than it is wanted in all regions together.
+fn may_come(plan: &Plan, snapshot: &Snapshot, goal: &Goal) -> usize {
+    if goal.duplication() == Duplication::Allowed {
+        return usize::MAX;
     }
+    let instances = snapshot.instances.iter();
+    let (own, others): (Vec<_>, Vec<_>) = instances
+        .filter(|instance| instance.phase != Phase::Ended)
+        .partition(|instance| instance.deployment_id == goal.deployment_id);
+    if !others.is_empty() {
+        return 0;
+    }
+    let placed = plan.placements.iter();
+    let placed = placed.filter(|placement| placement.deployment_id == goal.deployment_id);
+    let wanted: usize = goal.replicas.values().map(|wanted| *wanted as usize).sum();
+    wanted.saturating_sub(own.len() + placed.count())
 }
 
 /// The goal's regions, and those where instances of it are left over.
@@ -127,7 +120,8 @@ fn plan_region(
     let missing = wanted.saturating_sub(staying.len());
     place_missing(plan, board, snapshot, goal, region, missing);
     let surplus = staying.len().saturating_sub(wanted);
-    let serves_on = wanted == 0 && !is_ready_elsewhere(board, snapshot, goal);
+    let may_run_twice = goal.duplication() == Duplication::Allowed;
+    let serves_on = wanted == 0 && may_run_twice && !is_ready_elsewhere(board, snapshot, goal);
     let may_go = |instance: &Instance| !(serves_on && instance.phase == Phase::Ready);
     plan.stops.extend(
         least_useful(board, goal, &staying)
@@ -146,7 +140,7 @@ fn plan_region(
 }
 
 /// Whether the regions that a goal wants have what it wants: a service that moves from one region to
-/// another serves from where it was until then.
+/// another serves from where it was until then, if it may run in both.
 fn is_ready_elsewhere(board: &Board<'_>, snapshot: &Snapshot, goal: &Goal) -> bool {
     goal.replicas.iter().all(|(region, wanted)| {
         let here = members(board, snapshot, goal, region);
@@ -163,7 +157,9 @@ fn place_missing(
     region: &Name,
     missing: usize,
 ) {
-    let placed = board.place(goal.deployment_id, region, goal.resources, missing);
+    let allowed = missing.min(may_come(plan, snapshot, goal));
+    let placed = board.place(goal.deployment_id, region, goal.resources, allowed);
+    let waits = placed.len() == allowed;
     let still_missing = missing - placed.len();
     plan.placements
         .extend(placed.into_iter().map(|node_id| Placement {
@@ -178,7 +174,11 @@ fn place_missing(
             deployment_id: goal.deployment_id,
             region: region.clone(),
             missing: u32::try_from(still_missing).unwrap_or(u32::MAX),
-            explanation: explain(board, snapshot, region, goal.resources),
+            explanation: if waits {
+                "waits until the instances before it have stopped (strategy recreate)".to_owned()
+            } else {
+                explain(board, snapshot, region, goal.resources)
+            },
         });
     }
 }

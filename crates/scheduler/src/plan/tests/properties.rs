@@ -196,6 +196,34 @@ proptest! {
         prop_assert_eq!(stops, if plan.placements.is_empty() { vec![] } else { lost });
     }
 
+    #[test]
+    fn what_may_not_run_twice_is_placed_only_for_what_is_known_to_be_gone((nodes, instances, goals) in any_world(), one_deployment in any::<bool>()) {
+        let (mut nodes, mut instances, mut goals) = (nodes, instances, goals);
+        let Some(newest) = goals.last_mut() else { return Ok(()) };
+        newest.strategy = Strategy::Recreate;
+        if one_deployment {
+            instances.iter_mut().for_each(|instance| instance.deployment_id = newest.deployment_id);
+        }
+        let newest = newest.clone();
+        let wanted: u32 = newest.replicas.values().sum();
+        // Round by round what is told to go is gone, and what is placed has come.
+        for _ in 0..4 {
+            let plan = ask(&nodes, &instances, &goals);
+            prop_assert!(plan.placements.iter().all(|placement| placement.deployment_id == newest.deployment_id));
+            let running = instances.iter().filter(|instance| instance.phase != Phase::Ended);
+            let (own, others): (Vec<_>, Vec<_>) = running.partition(|instance| instance.deployment_id == newest.deployment_id);
+            if !plan.placements.is_empty() {
+                prop_assert_eq!(others, Vec::<&Instance>::new());
+                prop_assert!(own.len() + plan.placements.len() <= wanted as usize);
+            }
+            (nodes, instances) = applied(&nodes, &instances, &plan);
+        }
+        // It does not wait for ever.
+        for blocked in ask(&nodes, &instances, &goals).exhausted {
+            prop_assert!(!blocked.explanation.starts_with("waits"));
+        }
+    }
+
     // Before anything else counts: a node that fails or is fuller gets the first replica rather than another the second.
     #[test]
     fn a_node_gets_one_more_replica_only_if_no_open_one_with_room_has_fewer((nodes, instances, goals) in any_world()) {
