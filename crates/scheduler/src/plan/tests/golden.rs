@@ -15,12 +15,7 @@ fn shown(plan: &Plan) -> String {
         writeln!(text, "stop instance {i}: {}", s.cause.as_str()).unwrap();
     }
     for e in &plan.exhausted {
-        writeln!(
-            text,
-            "blocked {}x in {}: {}",
-            e.missing, e.region, e.explanation
-        )
-        .unwrap();
+        writeln!(text, "{}", blocked(e)).unwrap();
     }
     text
 }

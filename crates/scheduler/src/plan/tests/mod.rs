@@ -10,6 +10,7 @@ use crate::model::{Amount, Node};
 
 mod golden;
 mod properties;
+mod scenario;
 
 fn uuid(kind: u128, n: u32) -> uuid::Uuid {
     uuid::Uuid::from_u128(kind << 64 | u128::from(n))
@@ -72,4 +73,8 @@ fn ask(nodes: &[Node], instances: &[Instance], goals: &[Goal]) -> Plan {
 
 fn number(id: uuid::Uuid) -> u32 {
     u32::try_from(id.as_u128() & u128::from(u32::MAX)).unwrap()
+}
+
+fn blocked(e: &Exhausted) -> String {
+    format!("blocked {}x in {}: {}", e.missing, e.region, e.explanation)
 }
