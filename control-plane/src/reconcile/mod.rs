@@ -2,6 +2,7 @@
 //! pure code and applies with compare-and-set, so that running twice is harmless; a lease only
 //! saves work. Each is woken and also runs by its timer.
 
+mod brake;
 pub mod builds;
 mod certificates;
 pub mod deployments;
@@ -172,6 +173,7 @@ pub async fn run(state: State) {
     for task in TASKS {
         tasks.spawn(keep_running(task, context.clone()));
     }
+    tasks.spawn(brake::watch(context.clone()));
     context.state.leaving.cancelled().await;
     tasks.shutdown().await;
     if let Err(error) = hand_over(&context).await {

@@ -4,6 +4,7 @@
 use domain::{instance::Duplication, name::Name, spec::Strategy};
 
 use crate::{
+    brake::Sight,
     explain::explain,
     model::{
         Evaluation, Exhausted, Goal, Instance, Liveness, Node, Phase, Placement, Plan, Snapshot,
@@ -11,12 +12,6 @@ use crate::{
     },
     place::Board,
 };
-
-/// Share of a region's nodes (in percent) that may be lost before replacing stops.
-pub const BRAKE_PERCENT: usize = 30;
-
-/// Nodes of a region that must be lost before replacing stops.
-pub const BRAKE_NODES: usize = 2;
 
 /// Answers what one service needs.
 #[must_use]
@@ -213,8 +208,7 @@ pub fn stays(snapshot: &Snapshot, strategy: Strategy, node: &Node) -> bool {
     must_go(strategy, node, brake(snapshot, &node.region)).is_none()
 }
 
-/// Why an instance needs a replacement. While too much of a region is lost nothing is replaced:
-/// then it is more likely that we can't see than that they are gone.
+/// Why an instance needs a replacement; none for what is lost while the brake holds.
 fn must_go(strategy: Strategy, node: &Node, braked: bool) -> Option<StopCause> {
     let lost = match node.liveness {
         Liveness::Punctual | Liveness::Late => false,
@@ -232,14 +226,7 @@ fn must_go(strategy: Strategy, node: &Node, braked: bool) -> Option<StopCause> {
 }
 
 fn brake(snapshot: &Snapshot, region: &Name) -> bool {
-    let here = snapshot.nodes.iter();
-    let here = here.filter(|node| node.region == *region && node.liveness != Liveness::Gone);
-    let (mut all, mut late) = (0, 0);
-    for node in here {
-        all += 1;
-        late += usize::from(node.liveness > Liveness::Punctual);
-    }
-    late >= BRAKE_NODES && late * 100 > all * BRAKE_PERCENT
+    Sight::of(&snapshot.nodes, region).stops_replacement()
 }
 
 /// Those to give up first: not ready, on crowded nodes, youngest.

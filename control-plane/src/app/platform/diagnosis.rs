@@ -1,4 +1,6 @@
-//! From what was seen to what is wrong and what to do. Pure: each rule is a function of the status.
+//! From what was seen to what is wrong and what to do. Pure: each rule is a function of the view.
+
+mod region;
 
 use api::{
     node::NodeRole,
@@ -6,6 +8,7 @@ use api::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::name::Name;
+use scheduler::{Node, Sight};
 
 use crate::store::epoch::Shown;
 
@@ -16,10 +19,29 @@ const STALLED_AFTER: i64 = 60;
 const RENEWED_BY: TimeDelta = TimeDelta::hours(12);
 const JOB_WAITS_AT_MOST: i64 = 300;
 
+/// What was seen.
+pub struct View<'a> {
+    pub status: &'a PlatformStatus,
+    /// Those that may be used.
+    pub regions: &'a [Name],
+    /// What a restored database lacks.
+    pub shown: Option<Shown>,
+    /// As the scheduler judges them.
+    pub agents: &'a [Node],
+}
+
 /// What is wrong, worst first.
-pub fn findings(status: &PlatformStatus, regions: &[Name], shown: Option<&Shown>) -> Vec<Finding> {
+pub fn findings(view: &View<'_>) -> Vec<Finding> {
+    let status = view.status;
+    let sights = Sight::by_region(view.agents);
+    let explained = |node: &NodeHealth| {
+        node.role == NodeRole::Agent
+            && sights
+                .get(&node.region)
+                .is_some_and(|sight| sight.stops_replacement())
+    };
     let mut found = Vec::new();
-    found.extend(shown.map(restored));
+    found.extend(view.shown.as_ref().map(restored));
     found.extend(
         status
             .reconcilers
@@ -27,11 +49,21 @@ pub fn findings(status: &PlatformStatus, regions: &[Name], shown: Option<&Shown>
             .filter_map(|one| reconciler(one, status.at)),
     );
     found.extend(
-        regions
+        sights
             .iter()
-            .flat_map(|region| coverage(region, &status.nodes)),
+            .filter_map(|(region, sight)| region::replacement(region, *sight)),
     );
-    found.extend(status.nodes.iter().flat_map(|one| node(one, status.at)));
+    found.extend(
+        view.regions
+            .iter()
+            .flat_map(|region| region::coverage(region, &status.nodes)),
+    );
+    found.extend(
+        status
+            .nodes
+            .iter()
+            .flat_map(|one| node(one, status.at, explained(one))),
+    );
     found.extend(backlog(status));
     found.sort_by_key(|finding| finding.severity);
     found
@@ -78,43 +110,12 @@ fn reconciler(one: &ReconcilerStatus, at: DateTime<Utc>) -> Option<Finding> {
     })
 }
 
-/// What a region lacks: traffic needs an edge, instances need an agent.
-fn coverage(region: &Name, nodes: &[NodeHealth]) -> Vec<Finding> {
-    let lacks = |role: NodeRole, usable: fn(&NodeHealth) -> bool| {
-        !nodes
-            .iter()
-            .any(|node| node.region == *region && node.role == role && usable(node))
-    };
-    let punctual = |node: &NodeHealth| node.reported_at.is_some() && node.late_since.is_none();
-    let mut found = Vec::new();
-    if lacks(NodeRole::Edge, punctual) {
-        found.push(critical(
-            "region_without_edge",
-            region.as_str(),
-            format!("no edge of {region} has reported of late: changes do not reach its users"),
-            format!("railhead node list --region {region}; on the machine: is the edge up, does it reach the control plane?"),
-        ));
-    }
-    if lacks(NodeRole::Agent, |node| {
-        node.late_since.is_none() && node.schedulable
-    }) {
-        found.push(critical(
-            "region_without_agent",
-            region.as_str(),
-            format!("no node of {region} takes new instances"),
-            format!(
-                "railhead node list --region {region}; railhead node uncordon NODE, or railhead node token --region {region}, and on a new machine railhead node join TOKEN"
-            ),
-        ));
-    }
-    found
-}
-
-fn node(node: &NodeHealth, at: DateTime<Utc>) -> Vec<Finding> {
+/// With `explained` its silence is told of as its region's.
+fn node(node: &NodeHealth, at: DateTime<Utc>, explained: bool) -> Vec<Finding> {
     let role = node.role.as_str();
     let who = format!("the {role} {} in {}", node.name, node.region);
     [
-        standing(node, &who, at),
+        standing(node, &who, at, explained),
         brake(node, &who),
         certificate(node, &who, at),
     ]
@@ -124,7 +125,7 @@ fn node(node: &NodeHealth, at: DateTime<Utc>) -> Vec<Finding> {
 }
 
 /// Only what explains the rest: a dead node is late, and a late one is behind.
-fn standing(node: &NodeHealth, who: &str, at: DateTime<Utc>) -> Option<Finding> {
+fn standing(node: &NodeHealth, who: &str, at: DateTime<Utc>, explained: bool) -> Option<Finding> {
     let name = &node.name;
     if node.fenced {
         return Some(warning(
@@ -139,12 +140,14 @@ fn standing(node: &NodeHealth, who: &str, at: DateTime<Utc>) -> Option<Finding> 
     }
     if let Some(since) = node.late_since {
         let silent = span((at - since).num_seconds());
-        return Some(warning(
-            "node_late",
-            node,
-            format!("{who} has been silent for {silent}"),
-            format!("look at the machine; if it is gone for good: railhead node remove {name}"),
-        ));
+        return (!explained).then(|| {
+            warning(
+                "node_late",
+                node,
+                format!("{who} has been silent for {silent}"),
+                format!("look at the machine; if it is gone for good: railhead node remove {name}"),
+            )
+        });
     }
     (!node.behind.is_empty()).then(|| {
         let feeds = node.behind.join(", ");

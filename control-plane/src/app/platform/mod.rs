@@ -4,7 +4,9 @@ mod diagnosis;
 
 use api::platform::PlatformStatus;
 
-use crate::store::{epoch, platform_status};
+use crate::store::{epoch, placement, platform_status};
+
+use self::diagnosis::View;
 
 use super::{Action, Context, Error, authorize_platform};
 
@@ -26,7 +28,11 @@ pub async fn status(context: &Context) -> Result<PlatformStatus, Error> {
         nodes: platform_status::nodes(&mut tx).await?,
         backlog: platform_status::backlog(&mut tx).await?,
     };
-    let shown = epoch::shown(&mut tx).await?;
-    status.findings = diagnosis::findings(&status, &regions, shown.as_ref());
+    status.findings = diagnosis::findings(&View {
+        status: &status,
+        regions: &regions,
+        shown: epoch::shown(&mut tx).await?,
+        agents: &placement::nodes(&mut tx).await?,
+    });
     Ok(status)
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::world::World;
 
 /// A node that reported last so many seconds ago; late when that is longer than 45.
-async fn node(world: &World, name: &str, role: &str, silent_seconds: f64) -> String {
+pub(super) async fn node(world: &World, name: &str, role: &str, silent_seconds: f64) -> String {
     let id = Uuid::now_v7();
     sqlx::query(
         "with joined as (

@@ -11,12 +11,12 @@ use domain::{
     ring::Ring,
 };
 use protocol::feed::FeedName;
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::wait::until;
 
 use crate::orchestration::platform::DEADLINE;
 
-use super::world::World;
+use super::{nodes::node, world::World};
 
 async fn status(world: &World) -> Value {
     let answer = world
@@ -67,6 +67,50 @@ async fn what_is_missing_late_or_held_is_found_and_goes_when_it_is_mended() {
         .await
         .unwrap();
     comes_to(&world, &["region_without_agent"]).await;
+}
+
+/// What is said of agents that are silent, in order.
+fn of_silence(status: &Value) -> Vec<(&str, &str)> {
+    let findings = status["findings"].as_array().unwrap().iter();
+    let told = findings.map(|finding| (text(finding, "code"), text(finding, "subject")));
+    told.filter(|(code, _)| ["replacement_stopped", "node_late", "node_fenced"].contains(code))
+        .collect()
+}
+
+/// What alerts read of a region; none before it was looked at.
+fn is_stopped(region: &str) -> Option<bool> {
+    let families = telemetry::metrics::registry().gather();
+    let family = families
+        .iter()
+        .find(|family| family.name() == "railhead_replacement_stopped")?;
+    let mut gauges = family.get_metric().iter();
+    let gauge = gauges.find(|gauge| gauge.get_label()[0].value() == region)?;
+    Some(gauge.get_gauge().get_value() > 0.5)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_scheduler_replaces_nothing_one_finding_and_the_metric_say_so_until_the_dead_are_named()
+ {
+    let world = World::new().await;
+    let _replica = world.platform.replica().await;
+    let silent = node(&world, "a1", "agent", 300.0).await;
+    node(&world, "a2", "agent", 1.0).await;
+    assert_eq!(of_silence(&status(&world).await), [("node_late", "a1")]);
+    until(DEADLINE, async || is_stopped("us-east") == Some(false)).await;
+
+    node(&world, "a3", "agent", 300.0).await;
+    let stopped = [("replacement_stopped", "us-east")];
+    assert_eq!(of_silence(&status(&world).await), stopped);
+    until(DEADLINE, async || is_stopped("us-east") == Some(true)).await;
+    assert_eq!(is_stopped("eu-west"), Some(false));
+
+    let fence = format!("{silent}/fence");
+    let reason = json!({ "reason": "its power is off" });
+    let fenced = world.server.post(&world.operator, &fence, reason).await;
+    fenced.expect(200);
+    let left = [("node_fenced", "a1"), ("node_late", "a3")];
+    assert_eq!(of_silence(&status(&world).await), left);
+    until(DEADLINE, async || is_stopped("us-east") == Some(false)).await;
 }
 
 async fn every_feed_and_node_is_told(world: &World) {

@@ -27,10 +27,10 @@ async fn the_names_stay_and_no_label_is_a_clients_text() {
             .iter()
             .find(turns)
             .map(|family| family.get_metric().len());
-        let told = families
-            .iter()
-            .any(|family| family.name() == "railhead_rollout_stopped");
-        tasks >= Some(10) && told
+        let told = |name: &str| families.iter().any(|family| family.name() == name);
+        tasks >= Some(10)
+            && told("railhead_rollout_stopped")
+            && told("railhead_replacement_stopped")
     })
     .await;
     let families = gather();
@@ -43,6 +43,7 @@ async fn the_names_stay_and_no_label_is_a_clients_text() {
     railhead_reconcile_last_success_timestamp_seconds{task} gauge
     railhead_reconcile_refused_total{task} counter
     railhead_reconcile_turns_total{outcome,task} counter
+    railhead_replacement_stopped{region} gauge
     railhead_rollout_ring_version{ring} gauge
     railhead_rollout_stopped{} gauge
     ");

@@ -1,5 +1,9 @@
 use api::platform::Backlog;
-use domain::generation::{Epoch, Generation, Position};
+use domain::{
+    generation::{Epoch, Generation, Position},
+    id::NodeId,
+};
+use scheduler::{Amount, Liveness};
 use uuid::Uuid;
 
 use super::*;
@@ -51,9 +55,22 @@ fn well() -> PlatformStatus {
     }
 }
 
-fn codes(status: &PlatformStatus) -> Vec<String> {
-    let found = findings(status, &[name("us-east")], None);
+/// Nothing is wrong beyond the status.
+fn view<'a>(status: &'a PlatformStatus, regions: &'a [Name]) -> View<'a> {
+    View {
+        status,
+        regions,
+        shown: None,
+        agents: &[],
+    }
+}
+
+fn told(found: Vec<Finding>) -> Vec<String> {
     found.into_iter().map(|finding| finding.code).collect()
+}
+
+fn codes(status: &PlatformStatus) -> Vec<String> {
+    told(findings(&view(status, &[name("us-east")])))
 }
 
 #[test]
@@ -72,7 +89,10 @@ fn a_database_that_lacks_what_a_node_has_seen_is_named_first() {
     };
     let mut status = well();
     status.nodes[1].late_since = Some(at() - TimeDelta::minutes(5));
-    let found = findings(&status, &[name("us-east")], Some(&shown));
+    let found = findings(&View {
+        shown: Some(shown),
+        ..view(&status, &[])
+    });
     assert_eq!(found[0].code, "database_behind");
     assert!(found[0].message.contains("routes/global"));
     assert!(found[0].advice.contains("control-plane admin restored"));
@@ -82,7 +102,7 @@ fn a_database_that_lacks_what_a_node_has_seen_is_named_first() {
 fn a_reconciler_that_stands_still_is_found_with_its_error() {
     let mut status = well();
     status.reconcilers = vec![reconciler_seen(Some(180), Some("deadlock"))];
-    let found = findings(&status, &[], None);
+    let found = findings(&view(&status, &[]));
     insta::assert_snapshot!(found[0].message, @"the reconciler deployments last succeeded 3 min ago: deadlock");
     status.reconcilers = vec![reconciler_seen(None, None)];
     assert_eq!(codes(&status), ["reconciler_stalled"]);
@@ -111,7 +131,7 @@ fn a_fenced_node_is_not_called_late_and_agent_and_edge_are_told_apart() {
         node.late_since = Some(at() - TimeDelta::minutes(5));
     }
     status.nodes[0].fenced = true;
-    let found = findings(&status, &[], None);
+    let found = findings(&view(&status, &[]));
     let told: Vec<_> = found.iter().map(|one| one.message.as_str()).collect();
     assert_eq!(
         told,
@@ -164,5 +184,109 @@ fn what_waits_is_named() {
             "orphans",
             "rollout_stopped"
         ]
+    );
+}
+
+/// Agents of us-east, the first of them silent, as the scheduler and as the status has them.
+fn agents(silent: usize, all: usize) -> (Vec<Node>, PlatformStatus) {
+    let mut status = well();
+    status.nodes.truncate(0);
+    let mut nodes = Vec::new();
+    for number in 0..all {
+        let late = number < silent;
+        let liveness = if late {
+            Liveness::Late
+        } else {
+            Liveness::Punctual
+        };
+        nodes.push(Node {
+            id: NodeId::from(Uuid::from_u128(number as u128)),
+            region: name("us-east"),
+            schedulable: true,
+            draining: false,
+            liveness,
+            capacity: Amount::default(),
+            reserved: Amount::default(),
+            recent_failures: 0,
+        });
+        status.nodes.push(NodeHealth {
+            name: name(&format!("rack{number}")),
+            late_since: late.then(|| at() - TimeDelta::minutes(3)),
+            ..healthy(NodeRole::Agent)
+        });
+    }
+    (nodes, status)
+}
+
+fn of_agents(nodes: &[Node], status: &PlatformStatus) -> Vec<Finding> {
+    findings(&View {
+        agents: nodes,
+        ..view(status, &[])
+    })
+}
+
+#[test]
+fn beyond_the_brakes_limit_a_region_has_one_finding_instead_of_one_for_each_node() {
+    for (silent, all, expected) in [
+        (1, 1, vec!["node_late"]),
+        (1, 2, vec!["node_late"]),
+        (2, 7, vec!["node_late", "node_late"]),
+        (3, 10, vec!["node_late"; 3]),
+        (2, 6, vec!["replacement_stopped"]),
+        (4, 10, vec!["replacement_stopped"]),
+        (2, 2, vec!["replacement_stopped"]),
+    ] {
+        let (nodes, status) = agents(silent, all);
+        let found = told(of_agents(&nodes, &status));
+        assert_eq!(found, expected, "{silent} of {all}");
+    }
+}
+
+#[test]
+fn who_is_told_that_nothing_is_replaced_is_told_where_to_look_and_how_to_say_that_a_machine_is_off()
+{
+    let (nodes, status) = agents(2, 3);
+    let [finding] = of_agents(&nodes, &status).try_into().expect("one finding");
+    assert_eq!(
+        (finding.severity, finding.subject.as_str()),
+        (Severity::Critical, "us-east")
+    );
+    insta::assert_snapshot!(finding.message, @"2 of the 3 agents of us-east are silent: nothing that they run is replaced elsewhere");
+    assert!(finding.advice.contains("--region us-east"));
+    assert!(finding.advice.contains("railhead node fence NODE"));
+    assert!(!finding.advice.contains("remove"), "{}", finding.advice);
+}
+
+#[test]
+fn one_region_s_brake_hides_no_late_node_of_another_and_no_edge() {
+    let (nodes, mut status) = agents(2, 2);
+    for (role, region) in [(NodeRole::Edge, "us-east"), (NodeRole::Agent, "eu-west")] {
+        status.nodes.push(NodeHealth {
+            region: name(region),
+            late_since: Some(at() - TimeDelta::minutes(3)),
+            ..healthy(role)
+        });
+    }
+    // What else is wrong with a silent agent is still told.
+    status.nodes[0].held_drops = 7;
+    assert_eq!(
+        told(of_agents(&nodes, &status)),
+        [
+            "replacement_stopped",
+            "brake_holds",
+            "node_late",
+            "node_late"
+        ]
+    );
+}
+
+#[test]
+fn agents_that_are_known_to_be_gone_do_not_count_for_the_brake() {
+    let (mut nodes, mut status) = agents(2, 3);
+    nodes[0].liveness = Liveness::Gone;
+    status.nodes[0].fenced = true;
+    assert_eq!(
+        told(of_agents(&nodes, &status)),
+        ["node_fenced", "node_late"]
     );
 }
