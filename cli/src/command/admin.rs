@@ -9,7 +9,7 @@ use clap::Subcommand;
 use crate::{
     context::Context,
     error::{Error, Result},
-    output::{Cell, Output, Table, Tone, since},
+    output::{Cell, Output, Table, Tone, age, since},
 };
 
 #[derive(Debug, Subcommand)]
@@ -84,7 +84,7 @@ fn overview(output: Output, status: &PlatformStatus) -> String {
 
 fn reconcilers(all: &[ReconcilerStatus], now: DateTime<Utc>) -> Table {
     Table::of(
-        &["RECONCILER", "LAST SUCCESS", "REPLICA", "ERROR"],
+        &["RECONCILER", "LAST SUCCESS", "REPLICA", "LEASE", "ERROR"],
         all,
         |one| {
             [
@@ -93,6 +93,7 @@ fn reconcilers(all: &[ReconcilerStatus], now: DateTime<Utc>) -> Table {
                     .map_or_else(|| "-".to_owned(), |at| since(at, now))
                     .into(),
                 short(&one.holder.to_string()).into(),
+                lease(one, now).into(),
                 Cell::new(
                     one.error.as_deref().unwrap_or("-"),
                     tone(one.error.is_some()),
@@ -100,6 +101,14 @@ fn reconcilers(all: &[ReconcilerStatus], now: DateTime<Utc>) -> Table {
             ]
         },
     )
+}
+
+/// How long the replica still holds the task; whoever is first then takes it.
+fn lease(reconciler: &ReconcilerStatus, now: DateTime<Utc>) -> String {
+    match reconciler.lease_expires_at {
+        Some(end) if end > now => age(now, end),
+        _ => "expired".to_owned(),
+    }
 }
 
 fn feeds(all: &[FeedStatus], now: DateTime<Utc>) -> Table {
@@ -134,6 +143,7 @@ fn nodes(all: &[NodeHealth], now: DateTime<Utc>) -> Table {
             let state = match (node.late_since, node.schedulable) {
                 _ if node.fenced => Cell::new("fenced", Tone::Bad),
                 (Some(_), _) => Cell::new("late", Tone::Bad),
+                _ if node.draining => Cell::new("draining", Tone::Busy),
                 (None, false) => Cell::new("cordoned", Tone::Busy),
                 (None, true) => Cell::new("ok", Tone::Good),
             };

@@ -20,7 +20,10 @@ fn reconciler(name: &str, error: Option<&str>) -> Value {
     });
     match error {
         Some(error) => status["error"] = json!(error),
-        None => status["succeeded_at"] = json!("2026-01-01T00:09:56Z"),
+        None => {
+            status["succeeded_at"] = json!("2026-01-01T00:09:56Z");
+            status["lease_expires_at"] = json!("2026-01-01T00:10:03Z");
+        }
     }
     status
 }
@@ -50,7 +53,8 @@ fn platform_status(findings: &[Value]) -> Value {
             health("us-east-1", "agent", &json!({})),
             health("us-east-1", "edge", &json!({ "late_since": SEEN })),
             health("us-east-2", "agent", &json!({ "schedulable": false })),
-            health("us-east-3", "agent", &json!({ "fenced": true, "reported_at": null })),
+            health("us-east-3", "agent", &json!({ "schedulable": false, "draining": true })),
+            health("us-east-4", "agent", &json!({ "fenced": true, "reported_at": null })),
         ],
         "backlog": {
             "jobs_due": 3, "oldest_job_seconds": 1, "jobs_dead": 0, "deployments": 2,
@@ -118,9 +122,9 @@ async fn the_status_shows_reconcilers_feeds_and_nodes() {
     epoch 7, findings: 1 (railhead admin doctor)
     2 deployments under way, 3 jobs wait, 1 services without room
 
-    RECONCILER   LAST SUCCESS  REPLICA   ERROR
-    deployments  4.0 s ago     000000a1  -
-    routes       -             000000a1  the database is away
+    RECONCILER   LAST SUCCESS  REPLICA   LEASE    ERROR
+    deployments  4.0 s ago     000000a1  3.0 s    -
+    routes       -             000000a1  expired  the database is away
 
     FEED           GENERATION  ITEMS  CHANGED    FOLLOWERS  BEHIND
     routes/global  12          3      3 min ago  2          1
@@ -129,7 +133,8 @@ async fn the_status_shows_reconcilers_feeds_and_nodes() {
     us-east-1  us-east  agent  3.0 s ago  ok
     us-east-1  us-east  edge   3.0 s ago  late
     us-east-2  us-east  agent  3.0 s ago  cordoned
-    us-east-3  us-east  agent  -          fenced
+    us-east-3  us-east  agent  3.0 s ago  draining
+    us-east-4  us-east  agent  -          fenced
     ");
 }
 

@@ -106,7 +106,7 @@ fn feed(row: &PgRow) -> Result<FeedStatus, Error> {
 /// All nodes that were not expelled.
 pub async fn nodes(tx: &mut SystemTx) -> Result<Vec<NodeHealth>, Error> {
     let rows = sqlx::query(
-        "select n.name, r.name as region, n.role, n.schedulable and not n.draining as schedulable,
+        "select n.name, r.name as region, n.role, n.schedulable and not n.draining as schedulable, n.draining,
              n.fenced_at is not null as fenced,
              n.certificate_not_after, s.reported_at, s.late_since, coalesce(h.held, 0)::bigint as held_drops,
              coalesce(h.behind, '{}') as behind
@@ -131,6 +131,7 @@ fn node(row: &PgRow) -> Result<NodeHealth, Error> {
         region: row.parsed("region")?,
         role: super::node_role(row.value("role")?)?,
         schedulable: row.value("schedulable")?,
+        draining: row.value("draining")?,
         fenced: row.value("fenced")?,
         reported_at: row.value("reported_at")?,
         late_since: row.value("late_since")?,

@@ -104,6 +104,9 @@ pub struct NodeHealth {
     pub role: NodeRole,
     /// New instances may be placed there.
     pub schedulable: bool,
+    /// It is being emptied.
+    #[serde(default)]
+    pub draining: bool,
     /// It was declared dead, and has not come back yet.
     #[serde(default)]
     pub fenced: bool,

@@ -113,6 +113,25 @@ async fn where_the_scheduler_replaces_nothing_one_finding_and_the_metric_say_so_
     until(DEADLINE, async || is_stopped("us-east") == Some(false)).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_emptied_is_told_from_one_that_is_cordoned() {
+    let world = World::new().await;
+    node(&world, "a1", "agent", 1.0).await;
+    let drained = node(&world, "a2", "agent", 1.0).await;
+    let drain = json!({ "schedulable": false, "draining": true });
+    world
+        .server
+        .patch(&world.operator, &drained, drain)
+        .await
+        .expect(200);
+    let status = status(&world).await;
+    let nodes = status["nodes"].as_array().unwrap().iter();
+    let draining: Vec<_> = nodes
+        .map(|node| (text(node, "name"), &node["draining"]))
+        .collect();
+    assert_eq!(draining, [("a1", &json!(false)), ("a2", &json!(true))]);
+}
+
 async fn every_feed_and_node_is_told(world: &World) {
     let feeds = [
         ("node", 1, 0),

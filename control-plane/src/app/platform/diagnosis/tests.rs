@@ -34,6 +34,7 @@ fn healthy(role: NodeRole) -> NodeHealth {
         region: name("us-east"),
         role,
         schedulable: true,
+        draining: false,
         fenced: false,
         reported_at: Some(at()),
         late_since: None,
