@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use api::platform::{Backlog, FeedStatus, NodeHealth, ReconcilerStatus};
+use api::platform::{Backlog, FeedStatus, NodeHealth, ReconcilerStatus, RegistryStatus};
 use domain::name::Name;
 
 use super::{
@@ -167,5 +167,35 @@ pub async fn backlog(tx: &mut SystemTx) -> Result<Backlog, Error> {
         workflows_failing: row.value("workflows_failing")?,
         orphans: row.value("orphans")?,
         rollout_stopped: row.value("rollout_stopped")?,
+    })
+}
+
+/// What punctual nodes say of the registry: their instances now, and the builds since it last took one.
+pub async fn registry(tx: &mut SystemTx) -> Result<RegistryStatus, Error> {
+    let row = sqlx::query(
+        "with instances as (
+            select i.node_id, t.problem_message from instance_status t join instance i on i.id = t.instance_id
+                join node_status s on s.node_id = i.node_id
+            where t.problem_code in ('image_pull_failed', 'image_missing') and i.stopped_at is null
+              and s.late_since is null
+         ), builds as (
+            select b.problem_message from build b
+            where b.problem_code in ('registry_unavailable', 'push_failed', 'push_refused')
+              and b.finished_at > now() - interval '1 hour'
+              and not exists (
+                select 1 from build later where later.state = 'succeeded' and later.finished_at > b.finished_at)
+         )
+         select (select count(*) from instances) as instances_without_image,
+             (select count(distinct node_id) from instances) as nodes_without_image,
+             (select count(*) from builds) as builds_failed,
+             coalesce((select min(problem_message) from instances), (select min(problem_message) from builds)) as problem",
+    )
+    .fetch_one(tx.executor())
+    .await?;
+    Ok(RegistryStatus {
+        instances_without_image: row.value("instances_without_image")?,
+        nodes_without_image: row.value("nodes_without_image")?,
+        builds_failed: row.value("builds_failed")?,
+        problem: row.value("problem")?,
     })
 }

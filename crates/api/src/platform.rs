@@ -26,6 +26,9 @@ pub struct PlatformStatus {
     pub nodes: Vec<NodeHealth>,
     /// Work that waits.
     pub backlog: Backlog,
+    /// What nodes say of the platform's registry.
+    #[serde(default)]
+    pub registry: RegistryStatus,
 }
 
 /// Something that is wrong, and what to do.
@@ -145,4 +148,18 @@ pub struct Backlog {
     /// Why the rollout of a change of the platform's own was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout_stopped: Option<String>,
+}
+
+/// What nodes say of the platform's registry; nobody else asks it much.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RegistryStatus {
+    /// Instances whose node can't get their image now.
+    pub instances_without_image: i64,
+    /// The nodes that say so.
+    pub nodes_without_image: i64,
+    /// Builds of the last hour that it failed, after the last one that it took.
+    pub builds_failed: i64,
+    /// What one of them was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }

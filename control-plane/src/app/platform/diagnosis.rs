@@ -4,7 +4,7 @@ mod region;
 
 use api::{
     node::NodeRole,
-    platform::{Finding, NodeHealth, PlatformStatus, ReconcilerStatus, Severity},
+    platform::{Finding, NodeHealth, PlatformStatus, ReconcilerStatus, RegistryStatus, Severity},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::name::Name;
@@ -28,6 +28,8 @@ pub struct View<'a> {
     pub shown: Option<Shown>,
     /// As the scheduler judges them.
     pub agents: &'a [Node],
+    /// The replica that was asked should have a Redis and has none.
+    pub lacks_redis: bool,
 }
 
 /// What is wrong, worst first.
@@ -64,6 +66,8 @@ pub fn findings(view: &View<'_>) -> Vec<Finding> {
             .iter()
             .flat_map(|one| node(one, status.at, explained(one))),
     );
+    found.extend(registry(&status.registry));
+    found.extend(view.lacks_redis.then(redis));
     found.extend(backlog(status));
     found.sort_by_key(|finding| finding.severity);
     found
@@ -193,6 +197,46 @@ fn certificate(node: &NodeHealth, who: &str, at: DateTime<Utc>) -> Option<Findin
         format!("the certificate of {who} {left} and should have been renewed"),
         "look for \"renew\" in the node's log: it asks the control plane by itself".to_owned(),
     ))
+}
+
+/// Nodes tell of it; whether it is the registry or their way to it, the words of one of them and their number say.
+fn registry(registry: &RegistryStatus) -> Option<Finding> {
+    let RegistryStatus {
+        instances_without_image: instances,
+        nodes_without_image: nodes,
+        builds_failed: builds,
+        problem,
+    } = registry;
+    let why = problem
+        .as_deref()
+        .map(|problem| format!(": {problem}"))
+        .unwrap_or_default();
+    (instances + builds > 0).then(|| {
+        about(
+            Severity::Warning,
+            "registry_failing",
+            "registry",
+            format!(
+                "the platform's registry does not give or take images: {instances} instances on {nodes} nodes can't get \
+                 theirs, builds that failed for it of late: {builds}{why}"
+            ),
+            "what runs goes on. Is the registry up, has its disk room, does it still have its images? Where one node alone \
+             says so: its disk, and its way to the registry"
+                .to_owned(),
+        )
+    })
+}
+
+fn redis() -> Finding {
+    about(
+        Severity::Warning,
+        "redis_away",
+        "redis",
+        "the control plane that answers can't use its Redis: limits of rate hold for each replica by itself".to_owned(),
+        "does the server of [redis] url answer, within 100 ms? railhead_rate_limit_redis_up on each replica's /metrics says \
+         which of them lack it"
+            .to_owned(),
+    )
 }
 
 fn backlog(status: &PlatformStatus) -> Vec<Finding> {

@@ -27,12 +27,14 @@ pub async fn status(context: &Context) -> Result<PlatformStatus, Error> {
         feeds: platform_status::feeds(&mut tx).await?,
         nodes: platform_status::nodes(&mut tx).await?,
         backlog: platform_status::backlog(&mut tx).await?,
+        registry: platform_status::registry(&mut tx).await?,
     };
     status.findings = diagnosis::findings(&View {
         status: &status,
         regions: &regions,
         shown: epoch::shown(&mut tx).await?,
         agents: &placement::nodes(&mut tx).await?,
+        lacks_redis: context.state.limits.lacks_redis(),
     });
     Ok(status)
 }

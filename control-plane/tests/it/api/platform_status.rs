@@ -8,6 +8,7 @@ use control_plane::{
 };
 use domain::{
     generation::{Epoch, Generation, Position},
+    id::ServiceId,
     ring::Ring,
 };
 use protocol::feed::FeedName;
@@ -18,7 +19,7 @@ use crate::orchestration::platform::DEADLINE;
 
 use super::{nodes::node, world::World};
 
-async fn status(world: &World) -> Value {
+pub(super) async fn status(world: &World) -> Value {
     let answer = world
         .server
         .get(&world.operator, "/v1/platform/status")
@@ -26,7 +27,7 @@ async fn status(world: &World) -> Value {
     answer.expect(200).body
 }
 
-fn codes(status: &Value) -> Vec<&str> {
+pub(super) fn codes(status: &Value) -> Vec<&str> {
     let findings = status["findings"].as_array().unwrap();
     findings
         .iter()
@@ -130,6 +131,85 @@ async fn a_node_that_is_emptied_is_told_from_one_that_is_cordoned() {
         .map(|node| (text(node, "name"), &node["draining"]))
         .collect();
     assert_eq!(draining, [("a1", &json!(false)), ("a2", &json!(true))]);
+}
+
+/// A build that ended so many minutes ago, with this code when it failed.
+async fn ended(world: &World, service: ServiceId, minutes: i32, code: Option<&str>) {
+    sqlx::query(
+        "insert into build (id, organization_id, service_id, deployment_id, source, state, problem_code, problem_message,
+            finished_at)
+         select gen_random_uuid(), organization_id, id, gen_random_uuid(), '{}',
+            case when $3::text is null then 'succeeded' else 'failed' end, $3, 'told of ' || $3, now() - make_interval(mins => $2)
+         from service where id = $1",
+    )
+    .bind(service.uuid())
+    .bind(minutes)
+    .bind(code)
+    .execute(world.pool())
+    .await
+    .unwrap();
+}
+
+/// An instance whose node says this of it.
+async fn troubled(world: &World, service: ServiceId, node: &str, code: &str) {
+    sqlx::query(
+        "with placed as (
+            insert into instance (id, organization_id, service_id, deployment_id, release_id, node_id, region_id, cpu_millis,
+                memory_bytes)
+            select gen_random_uuid(), s.organization_id, s.id, gen_random_uuid(), gen_random_uuid(), n.id, n.region_id, 1, 1
+            from service s, node n where s.id = $1 and n.name = $2 returning id, organization_id
+         )
+         insert into instance_status (instance_id, organization_id, problem_code, problem_message)
+         select id, organization_id, $3, 'told of ' || $3 from placed",
+    )
+    .bind(service.uuid())
+    .bind(node)
+    .bind(code)
+    .execute(world.pool())
+    .await
+    .unwrap();
+}
+
+/// Instances without an image, their nodes, builds that failed, and whether the doctor tells of it.
+async fn of_registry(world: &World) -> (i64, i64, i64, bool) {
+    let status = status(world).await;
+    let number = |field: &str| status["registry"][field].as_i64().unwrap();
+    (
+        number("instances_without_image"),
+        number("nodes_without_image"),
+        number("builds_failed"),
+        codes(&status).contains(&"registry_failing"),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_that_the_registry_failed_are_told_of_until_one_is_taken() {
+    let world = World::new().await;
+    let service = world.platform.service("web", "{}").await;
+    ended(&world, service, 70, Some("registry_unavailable")).await;
+    ended(&world, service, 50, Some("dockerfile_failed")).await;
+    assert_eq!(of_registry(&world).await, (0, 0, 0, false));
+    ended(&world, service, 40, Some("registry_unavailable")).await;
+    ended(&world, service, 30, Some("push_failed")).await;
+    assert_eq!(of_registry(&world).await, (0, 0, 2, true));
+    ended(&world, service, 20, None).await;
+    assert_eq!(of_registry(&world).await, (0, 0, 0, false));
+    ended(&world, service, 10, Some("push_failed")).await;
+    assert_eq!(of_registry(&world).await, (0, 0, 1, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_whose_image_does_not_come_are_told_of_by_nodes_that_are_heard() {
+    let world = World::new().await;
+    let service = world.platform.service("web", "{}").await;
+    node(&world, "a1", "agent", 1.0).await;
+    node(&world, "a2", "agent", 300.0).await;
+    troubled(&world, service, "a1", "exited").await;
+    troubled(&world, service, "a2", "image_pull_failed").await;
+    assert_eq!(of_registry(&world).await, (0, 0, 0, false));
+    troubled(&world, service, "a1", "image_pull_failed").await;
+    troubled(&world, service, "a1", "image_missing").await;
+    assert_eq!(of_registry(&world).await, (2, 1, 0, true));
 }
 
 async fn every_feed_and_node_is_told(world: &World) {

@@ -12,7 +12,10 @@ use serde_json::json;
 use tempfile::TempDir;
 use testkit::wait::until;
 
-use super::world::{Server, World, read};
+use super::{
+    platform_status::{codes, status},
+    world::{Server, World, read},
+};
 use crate::orchestration::platform::DEADLINE;
 
 /// A Redis of one test, on a socket of its own.
@@ -173,6 +176,19 @@ async fn without_redis_requests_go_on_and_are_counted_here_until_it_is_back() {
         remaining.parse::<u32>().unwrap() > 2
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_names_a_redis_that_is_away() {
+    let mut redis = Redis::start().await;
+    let (world, _second) = two(1_000_000, 10, &redis).await;
+    let told = async || codes(&status(&world).await).contains(&"redis_away");
+    assert!(!told().await);
+    redis.kill();
+    // The request that asks is the first to find out.
+    assert!(told().await);
+    redis.start_again().await;
+    until(DEADLINE, async || !told().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -53,6 +53,7 @@ fn well() -> PlatformStatus {
         feeds: Vec::new(),
         nodes: vec![healthy(NodeRole::Agent), healthy(NodeRole::Edge)],
         backlog: Backlog::default(),
+        registry: RegistryStatus::default(),
     }
 }
 
@@ -63,6 +64,7 @@ fn view<'a>(status: &'a PlatformStatus, regions: &'a [Name]) -> View<'a> {
         regions,
         shown: None,
         agents: &[],
+        lacks_redis: false,
     }
 }
 
@@ -290,4 +292,34 @@ fn agents_that_are_known_to_be_gone_do_not_count_for_the_brake() {
         told(of_agents(&nodes, &status)),
         ["node_fenced", "node_late"]
     );
+}
+
+#[test]
+fn what_nodes_say_of_the_registry_is_told_with_the_words_of_one() {
+    let mut status = well();
+    status.registry = RegistryStatus {
+        instances_without_image: 3,
+        nodes_without_image: 2,
+        builds_failed: 1,
+        problem: Some("can't pull registry/web: connection refused".to_owned()),
+    };
+    let [finding] = findings(&view(&status, &[]))
+        .try_into()
+        .expect("one finding");
+    assert_eq!(finding.code, "registry_failing");
+    insta::assert_snapshot!(finding.message, @"the platform's registry does not give or take images: 3 instances on 2 nodes can't get theirs, builds that failed for it of late: 1: can't pull registry/web: connection refused");
+    status.registry.instances_without_image = 0;
+    assert_eq!(codes(&status), ["registry_failing"]);
+    status.registry.builds_failed = 0;
+    assert_eq!(codes(&status), Vec::<String>::new());
+}
+
+#[test]
+fn a_replica_without_its_redis_says_so() {
+    let status = well();
+    let found = findings(&View {
+        lacks_redis: true,
+        ..view(&status, &[])
+    });
+    assert_eq!(told(found), ["redis_away"]);
 }

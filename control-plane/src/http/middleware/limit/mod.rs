@@ -220,6 +220,13 @@ impl Limits {
         shared.admit(&account, quota).await.unwrap_or(local)
     }
 
+    /// Whether there should be a Redis, and this replica counts alone. Whoever asks in a request knows it of now:
+    /// the request was counted before.
+    #[must_use]
+    pub fn lacks_redis(&self) -> bool {
+        self.shared.as_ref().is_some_and(Shared::is_away)
+    }
+
     /// Forgets callers that have their whole quota again.
     pub fn forget_idle(&self) {
         self.local.forget_idle();

@@ -83,6 +83,11 @@ impl Shared {
         answer
     }
 
+    /// Whether Redis can't be used now.
+    pub(super) fn is_away(&self) -> bool {
+        self.link.connection.load().is_none()
+    }
+
     async fn ask(
         &self,
         connection: &Arc<MultiplexedConnection>,
