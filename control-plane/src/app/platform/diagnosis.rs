@@ -209,7 +209,7 @@ fn registry(registry: &RegistryStatus) -> Option<Finding> {
     } = registry;
     let why = problem
         .as_deref()
-        .map(|problem| format!(": {problem}"))
+        .map(|problem| format!("; one was told: {problem}"))
         .unwrap_or_default();
     (instances + builds > 0).then(|| {
         about(

@@ -307,7 +307,7 @@ fn what_nodes_say_of_the_registry_is_told_with_the_words_of_one() {
         .try_into()
         .expect("one finding");
     assert_eq!(finding.code, "registry_failing");
-    insta::assert_snapshot!(finding.message, @"the platform's registry does not give or take images: 3 instances on 2 nodes can't get theirs, builds that failed for it of late: 1: can't pull registry/web: connection refused");
+    insta::assert_snapshot!(finding.message, @"the platform's registry does not give or take images: 3 instances on 2 nodes can't get theirs, builds that failed for it of late: 1; one was told: can't pull registry/web: connection refused");
     status.registry.instances_without_image = 0;
     assert_eq!(codes(&status), ["registry_failing"]);
     status.registry.builds_failed = 0;
