@@ -1,11 +1,13 @@
 //! Whether everything has come to rest as it was asked for.
 
+mod intents;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use control_plane::store::rollout::Progress;
 use domain::{
     deployment::machine::Step,
-    id::{DeploymentId, InstanceId, ServiceId},
+    id::{InstanceId, ServiceId},
     name::Name,
     spec::ServiceKind,
 };
@@ -17,7 +19,6 @@ use crate::{
     network::Peer,
     rendering::Quality,
     table::{InstanceRow, ServiceRow},
-    tenant::Intent,
     world::{Event, World},
 };
 
@@ -232,54 +233,5 @@ impl World {
         let mut let_go = let_go.filter(|(_, row)| row.let_go_at.is_some());
         let ((node, id), _) = let_go.next()?;
         Some(format!("{id} on {node} was let go and runs on"))
-    }
-
-    /// Nothing that was acknowledged, and that the database has not lost, is missing.
-    fn check_intents(&mut self) {
-        let mut newest: BTreeMap<ServiceId, DeploymentId> = BTreeMap::new();
-        let mut lost = None;
-        let mut scales: BTreeMap<ServiceId, &BTreeMap<Name, u32>> = BTreeMap::new();
-        for intent in self.intents.kept() {
-            match intent {
-                Intent::Deploy(service, id) => {
-                    newest.insert(*service, *id);
-                    let step = self.step_of(*id);
-                    if !step.is_some_and(Step::is_final) {
-                        lost = Some(format!("{id} was acknowledged and is {step:?}"));
-                    }
-                }
-                Intent::Scale(service, regions) => {
-                    scales.insert(*service, regions);
-                }
-                Intent::Delete(service) => {
-                    let row = self.tables.services.get(service);
-                    if row.is_some_and(|row| !row.deleted) {
-                        lost = Some(format!("the deletion of {service} is forgotten"));
-                    }
-                }
-                Intent::Down(_) => {}
-            }
-        }
-        for (service, id) in newest {
-            if self.step_of(id) == Some(Step::Superseded) {
-                lost = Some(format!(
-                    "{id} is the newest of {service} and was superseded"
-                ));
-            }
-            let row = self.tables.services.get(&service);
-            let is_live = self.step_of(id) == Some(Step::Live);
-            if is_live && row.is_some_and(|row| row.current != Some(id)) {
-                lost = Some(format!("{id} is live and not current of {service}"));
-            }
-        }
-        for (service, regions) in scales {
-            let row = self.tables.services.get(&service);
-            if row.is_some_and(|row| row.spec.scale.regions != *regions) {
-                lost = Some(format!("the scale of {service} is forgotten"));
-            }
-        }
-        if let Some(what) = lost {
-            self.checker.broken(Invariant::Intent, what);
-        }
     }
 }

@@ -16,6 +16,12 @@ pub enum Fault {
     CapacityOutsideCompareAndSet,
     /// A reader takes the generation that it has for a newer one.
     SameGenerationIsNewer,
+    /// A deployment that becomes current brings back the scale with which it was asked for.
+    ScaleTakenBack,
+    /// What is under way goes on when its service is taken down.
+    DownUnheard,
+    /// An agent gives each container the first port, whoever has it.
+    PortsNotCompared,
     /// A deployment lets go of orphaned instances and not of the routes to them.
     OrphanedRoutesStay,
     /// The next epoch is one more than the last one in the database, although another history may have had it.

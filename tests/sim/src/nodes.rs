@@ -14,6 +14,7 @@ use scheduler::StopCause;
 
 use crate::{
     clock::{Millis, SECOND},
+    fault::Fault,
     invariant::Invariant,
     network::Peer,
     node::Program,
@@ -23,6 +24,8 @@ use crate::{
 
 /// A program that never answers is given up after this long.
 const STARTUP: Millis = 40 * SECOND;
+/// Of those that containers get.
+const FIRST_PORT: u16 = 20_000;
 
 impl World {
     /// An agent's process starts: from disk, then it adopts what runs, then it connects.
@@ -159,12 +162,23 @@ impl World {
             let item = item.as_deref();
             self.nodes[index].perform(action, item, program, &mut self.random, now)
         };
+        if self.fault == Some(Fault::PortsNotCompared) {
+            self.give_first_port(index, id);
+        }
         self.consequences(index, id, &outcome);
         let agent = self.nodes[index].agent.as_mut();
         if let Some(agent) = agent.filter(|agent| agent.boot == boot) {
             agent.settle(id, outcome, now);
         }
         self.run_agent(index);
+    }
+
+    /// The planted mistake: it listens where another one may.
+    fn give_first_port(&mut self, index: usize, id: InstanceId) {
+        let container = self.nodes[index].containers.get_mut(&id);
+        if let Some(port) = container.and_then(|container| container.seen.host_port.as_mut()) {
+            *port = FIRST_PORT;
+        }
     }
 
     fn consequences(&mut self, index: usize, id: InstanceId, outcome: &Outcome) {

@@ -12,6 +12,7 @@ use protocol::feed::DropCause;
 use crate::{
     clock::SECOND,
     control::Task,
+    fault::Fault,
     node::Program,
     trace::Note,
     world::{Event, World},
@@ -196,9 +197,13 @@ impl World {
     fn take_down(&mut self, service: ServiceId) {
         if let Some(row) = self.tables.services.get_mut(&service) {
             row.active = false;
+            // Nobody who has read the row before may write it after this: in production one waits for the other.
+            row.locked += 1;
         }
         self.established.remove(&service);
-        self.cancel_all(service);
+        if self.fault != Some(Fault::DownUnheard) {
+            self.cancel_all(service);
+        }
         self.evaluate(service);
         self.acknowledge(Intent::Down(service));
     }

@@ -177,11 +177,21 @@ impl World {
             }
             Effect::Adopt => {
                 self.tables.adopt(deployment.id);
+                if self.fault == Some(Fault::ScaleTakenBack) {
+                    self.take_scale_back(deployment);
+                }
                 self.tables.begin_late_time(deployment.service, self.now);
                 self.let_go_of_orphans(deployment.service, DropCause::Deployment);
                 self.evaluate(deployment.service);
             }
             Effect::Abandon => self.abandon(deployment),
+        }
+    }
+
+    /// The planted mistake: its service is what the deployment was asked for as.
+    fn take_scale_back(&mut self, deployment: &Deployment) {
+        if let Some(row) = self.tables.services.get_mut(&deployment.service) {
+            row.spec = deployment.spec.clone();
         }
     }
 

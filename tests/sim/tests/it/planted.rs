@@ -88,6 +88,23 @@ fn taking_the_same_generation_for_a_newer_one_is_found() {
 }
 
 #[test]
+fn forgetting_a_scale_is_found() {
+    is_found(Fault::ScaleTakenBack, &[], &[Invariant::Intent]);
+}
+
+#[test]
+fn going_on_when_a_service_is_taken_down_is_found() {
+    // Many builds take minutes: much is under way when somebody wants nothing to run.
+    let history = builds(Trouble::Pause);
+    is_found_in(history, Fault::DownUnheard, &[Invariant::Intent]);
+}
+
+#[test]
+fn giving_a_port_to_two_is_found() {
+    is_found(Fault::PortsNotCompared, &[], &[Invariant::Foreign]);
+}
+
+#[test]
 fn counting_epochs_is_found() {
     is_found(
         Fault::EpochsAreCounted,
