@@ -56,7 +56,8 @@ impl World {
         self.after(pause, Event::NextBlow);
         let troubles = self.weather.troubles.clone();
         match self.random.pick(&troubles) {
-            Some(Trouble::Partition) => self.partition(),
+            Some(Trouble::Partition) => self.partition(false),
+            Some(Trouble::Unheard) => self.partition(true),
             Some(Trouble::Crash) => self.crash(),
             Some(Trouble::Pause) => self.pause(),
             Some(Trouble::FailOver) => self.fail_over(),
@@ -98,7 +99,8 @@ impl World {
         }
     }
 
-    fn partition(&mut self) {
+    /// `unheard`: what nodes say is lost, and what they are told is not.
+    fn partition(&mut self, unheard: bool) {
         let replicas: Vec<Peer> = (0..self.replicas.len()).map(Peer::Replica).collect();
         let (one_way, in_whole) = (self.random.chance(300), self.random.chance(200));
         let victims: Vec<Peer> = if in_whole {
@@ -117,8 +119,10 @@ impl World {
         for victim in &victims {
             for replica in &replicas {
                 let replica = *replica;
-                links.insert((replica, *victim));
-                if !one_way {
+                if !unheard {
+                    links.insert((replica, *victim));
+                }
+                if unheard || !one_way {
                     links.insert((*victim, replica));
                 }
             }
@@ -139,8 +143,9 @@ impl World {
         };
         let what = victims.first().copied();
         self.chaos(format!(
-            "cut {} from {what:?} on, one way: {one_way}",
-            victims.len()
+            "cut {} from {what:?} on, one way: {}",
+            victims.len(),
+            one_way || unheard
         ));
         let cut = self.network.cut(links);
         self.lines_cut();

@@ -8,8 +8,10 @@ use crate::{
 /// Kinds of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// Links are cut: of a node, of a replica, of a region, one way or both.
+    /// Links between nodes and the control plane are cut: of one node or of a region, both ways or to nodes only.
     Partition,
+    /// Likewise, from nodes only: they are told, and not heard.
+    Unheard,
     /// Processes die.
     Crash,
     /// Replicas are stopped and woken again.

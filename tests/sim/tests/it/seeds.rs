@@ -85,6 +85,18 @@ fn a_service_that_moves_between_regions_misses_no_request() {
 }
 
 #[test]
+fn nodes_that_are_told_and_not_heard_keep_every_promise() {
+    for seed in 0..8 {
+        let outcome = run(&Scenario {
+            climate: Climate::with(vec![Trouble::Unheard]),
+            ..Scenario::of_seed(seed)
+        });
+        assert!(outcome.violation.is_none(), "{outcome}");
+        assert!(outcome.rested_after.is_some(), "{outcome}");
+    }
+}
+
+#[test]
 fn half_a_region_that_cant_be_seen_runs_on() {
     for seed in 0..8 {
         let outcome = run(&Scenario {
