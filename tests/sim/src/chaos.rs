@@ -4,6 +4,7 @@ mod climate;
 mod dark;
 mod database;
 mod disk;
+mod fork;
 mod upgrade;
 
 pub use climate::{Climate, Trouble};
@@ -68,6 +69,7 @@ impl World {
             Some(Trouble::Spoil) => self.spoil(),
             Some(Trouble::Dark) => self.go_dark(),
             Some(Trouble::Upgrade) => self.upgrade(),
+            Some(Trouble::Fork) => self.forked = true,
             None => {}
         }
     }

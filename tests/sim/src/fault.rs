@@ -14,8 +14,10 @@ pub enum Fault {
     LeaseWithoutEpoch,
     /// Room on a node is judged by what was read, not in the statement that reserves it.
     CapacityOutsideCompareAndSet,
-    /// A reader takes the generation that it has for a newer one.
+    /// A reader takes other content of the very position that it has, as if it were newer.
     SameGenerationIsNewer,
+    /// The epoch guard serves a node that has other content of the very position that is stored.
+    RewrittenIsServed,
     /// A deployment that becomes current brings back the scale with which it was asked for.
     ScaleTakenBack,
     /// What is under way goes on when its service is taken down.
@@ -64,6 +66,6 @@ impl Fault {
     /// Whether it shows only where epochs can meet: with a clock that goes, they don't.
     #[must_use]
     pub const fn needs_a_clock_that_stands(self) -> bool {
-        matches!(self, Self::SameGenerationIsNewer | Self::EpochsAreCounted)
+        matches!(self, Self::RewrittenIsServed | Self::EpochsAreCounted)
     }
 }

@@ -9,11 +9,13 @@ use link::{
     snapshot::{self, Record, Storage, Stored},
 };
 use protocol::{
-    feed::{Commit, FeedName, SecretFrame, SecretRef, signature::FeedKeys},
+    feed::{Commit, FeedName, SecretFrame, SecretRef, reader, signature::FeedKeys},
     item::Item,
 };
 use tokio::sync::watch;
 use zeroize::Zeroizing;
+
+use crate::fault::Fault;
 
 /// What a node's disk has of a feed; outlives the node's process.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +87,8 @@ pub struct Connection {
 pub struct Followed<T> {
     /// Asked for or open.
     pub connection: Option<Connection>,
+    feed: FeedName,
+    disk: Disk,
     ledger: Ledger<T>,
     status: Arc<watch::Sender<Status>>,
     keys: FeedKeys,
@@ -95,16 +99,11 @@ impl<T: Item> Followed<T> {
     #[must_use]
     pub fn load(feed: FeedName, disk: &Disk, keys: FeedKeys) -> Self {
         let status = Arc::<watch::Sender<Status>>::default();
-        let ledger = Ledger::resume(
-            feed,
-            Box::new(disk.clone()),
-            disk.stored(),
-            keys.clone(),
-            Arc::clone(&status),
-            DenyList::default(),
-        );
+        let ledger = resume(&feed, disk, disk.stored(), &keys, &status);
         Self {
             connection: None,
+            feed,
+            disk: disk.clone(),
             ledger,
             status,
             keys,
@@ -120,7 +119,21 @@ impl<T: Item> Followed<T> {
     ///
     /// # Errors
     /// When the ledger refuses it.
-    pub fn receive(&mut self, bytes: &str) -> Result<Received, Error> {
+    pub fn receive(&mut self, bytes: &str, fault: Option<Fault>) -> Result<Received, Error> {
+        match self.ledger.receive(bytes.as_bytes()) {
+            Err(Error::Refused(reader::Error::Rewritten { .. }))
+                if fault == Some(Fault::SameGenerationIsNewer) =>
+            {
+                self.receive_anew(bytes)
+            }
+            received => received,
+        }
+    }
+
+    /// The planted mistake: a whole document is taken whatever position it had.
+    fn receive_anew(&mut self, bytes: &str) -> Result<Received, Error> {
+        let nothing = Stored::default();
+        self.ledger = resume(&self.feed, &self.disk, nothing, &self.keys, &self.status);
         self.ledger.receive(bytes.as_bytes())
     }
 
@@ -150,4 +163,21 @@ impl<T: Item> Followed<T> {
         let state = state.borrow();
         Arc::clone(&state)
     }
+}
+
+fn resume<T: Item>(
+    feed: &FeedName,
+    disk: &Disk,
+    stored: Stored,
+    keys: &FeedKeys,
+    status: &Arc<watch::Sender<Status>>,
+) -> Ledger<T> {
+    Ledger::resume(
+        feed.clone(),
+        Box::new(disk.clone()),
+        stored,
+        keys.clone(),
+        Arc::clone(status),
+        DenyList::default(),
+    )
 }

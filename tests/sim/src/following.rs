@@ -209,16 +209,17 @@ impl World {
             self.lost_piece(peer, feed, connection);
             return;
         }
+        let fault = self.fault;
         let received = match peer {
             Peer::Agent(node) => {
                 let agent = self.nodes[node].agent.as_mut();
-                agent.map(|agent| agent.feed.receive(lines))
+                agent.map(|agent| agent.feed.receive(lines, fault))
             }
             Peer::Edge(edge) => self.edges[edge].edge.as_mut().map(|edge| {
                 if matches!(feed, FeedName::GlobalRoutes(_)) {
-                    edge.global.receive(lines)
+                    edge.global.receive(lines, fault)
                 } else {
-                    edge.routes.receive(lines)
+                    edge.routes.receive(lines, fault)
                 }
             }),
             Peer::Replica(_) => None,

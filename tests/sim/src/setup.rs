@@ -107,6 +107,7 @@ impl World {
             weather: scenario.climate.clone(),
             connections: 0,
             certificates: None,
+            forked: false,
             outage: false,
             healed: None,
             rested: None,

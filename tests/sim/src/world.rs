@@ -142,6 +142,8 @@ pub struct World {
     pub connections: u64,
     /// Where a history lasts for longer than they do.
     pub certificates: Option<Certificates>,
+    /// A copy of the database went its own way, and nobody has been told from it.
+    pub forked: bool,
     /// Everything central is away for days.
     pub outage: bool,
     /// When everything was mended, and when it had come to rest.

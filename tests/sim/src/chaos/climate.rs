@@ -30,6 +30,8 @@ pub enum Trouble {
     Spoil,
     /// Half of a region can't be seen, for longer than it takes to be lost.
     Dark,
+    /// A node is told what its position is in a copy of the database that went its own way.
+    Fork,
     /// Replicas come back with newer programs, some of which render what edges can't use.
     Upgrade,
 }

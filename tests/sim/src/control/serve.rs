@@ -57,7 +57,7 @@ impl World {
         }
         for commit in shown {
             let head = self.tables.head(&commit.feed);
-            let behind = if self.fault == Some(Fault::SameGenerationIsNewer) {
+            let behind = if self.fault == Some(Fault::RewrittenIsServed) {
                 commit.position() > head.position
             } else {
                 head.is_behind(commit)
@@ -112,20 +112,34 @@ impl World {
         let Ok(lines) = stream::lines(&self.signer, feed, changes, Vec::new()) else {
             return;
         };
-        let delay = self.network.delay(&mut self.random);
-        let arrives = (self.now + delay).max(stream.arrives + 1);
+        self.fork_before(replica, key, stream.following);
         let following = Following {
             epoch: position.epoch,
             after: position.generation,
         };
-        if let Some(stream) = self.replicas[replica].streams.get_mut(key) {
-            (stream.following, stream.arrives) = (following, arrives);
-        }
+        self.send_lines(replica, key, following, lines.concat());
+    }
+
+    /// Sends a piece of a stream, which leads to this position, behind all that was sent before.
+    pub(crate) fn send_lines(
+        &mut self,
+        replica: usize,
+        key: &Line,
+        following: Following,
+        lines: String,
+    ) {
+        let delay = self.network.delay(&mut self.random);
+        let Some(stream) = self.replicas[replica].streams.get_mut(key) else {
+            return;
+        };
+        let arrives = (self.now + delay).max(stream.arrives + 1);
+        (stream.following, stream.arrives) = (following, arrives);
+        let (peer, feed, _) = key;
         let event = Event::Stream {
             peer: *peer,
             feed: feed.clone(),
             connection: stream.connection,
-            lines: lines.concat(),
+            lines,
         };
         self.queue.push(arrives, event);
     }

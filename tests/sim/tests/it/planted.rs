@@ -73,6 +73,19 @@ fn judging_room_outside_the_compare_and_set_is_found() {
 
 #[test]
 fn taking_the_same_generation_for_a_newer_one_is_found() {
+    let forks = |seed| Scenario {
+        climate: Climate {
+            pause_max: 4 * SECOND,
+            ..Climate::with(vec![Trouble::Fork])
+        },
+        ..Scenario::of_seed(seed)
+    };
+    let expected = [Invariant::Acknowledgement];
+    is_found_in(forks, Fault::SameGenerationIsNewer, &expected);
+}
+
+#[test]
+fn serving_who_has_other_content_of_a_position_is_found() {
     let relapses = Climate {
         pause_max: 8 * SECOND,
         ..Climate::with(vec![Trouble::Relapse])
@@ -82,7 +95,7 @@ fn taking_the_same_generation_for_a_newer_one_is_found() {
             climate: relapses.clone(),
             ..Scenario::of_seed(seed)
         },
-        Fault::SameGenerationIsNewer,
+        Fault::RewrittenIsServed,
         &[Invariant::Acknowledgement, Invariant::Convergence],
     );
 }
