@@ -8,9 +8,9 @@ use super::{
     tx::{Access as _, SystemTx},
 };
 
-/// Retention's time, by one turn later than it was: the database's, or an hour more than before where that is less.
+/// The time by which this turn judges what is old: the database's, but no more than an hour after the last turn's.
 ///
-/// With a turn every ten minutes it catches up with a month in five days.
+/// With a turn every ten minutes it catches up with a month in five days (docs/adr/0059).
 pub async fn turn(tx: &mut SystemTx) -> Result<DateTime<Utc>, Error> {
     Ok(sqlx::query_scalar(
         "update platform set retention_at = least(now(), coalesce(retention_at, now()) + interval '1 hour')
