@@ -66,7 +66,7 @@ pub async fn disturbed(tx: &mut SystemTx) -> Result<Vec<(OrganizationId, Service
          from instance i join node n on n.id = i.node_id join node_status s on s.node_id = n.id
          join instance_status t on t.instance_id = i.id cross join platform p
          where i.stopped_at is null and i.stop_cause is null and i.purpose = 'serve'
-           and (n.draining or n.denied_at is not null or t.state > 40
+           and (n.draining or n.denied_at is not null or t.state = 70
                 or s.late_since < now() - interval '75 seconds' and p.shown_epoch is null)
          union
          select i.organization_id, i.service_id

@@ -258,29 +258,19 @@ pub async fn instances(
     .bind(service.uuid())
     .fetch_all(tx.executor())
     .await?;
-    Ok(rows
+    let instances = rows
         .into_iter()
-        .map(
-            |(id, deployment, node, going, state, ready)| scheduler::Instance {
+        .map(|(id, deployment, node, told_to_go, state, ready)| {
+            let state =
+                State::from_number(state).ok_or_else(|| Error::corrupt("instance state", state))?;
+            Ok(scheduler::Instance {
                 id: id.into(),
                 deployment_id: deployment.into(),
                 node_id: node.into(),
-                phase: phase(going, state, ready),
-            },
-        )
-        .collect())
-}
-
-fn phase(going: bool, state: i16, ready: bool) -> Phase {
-    if going {
-        Phase::Leaving
-    } else if state > State::Running.number() {
-        Phase::Ended
-    } else if ready {
-        Phase::Ready
-    } else {
-        Phase::Coming
-    }
+                phase: Phase::of(told_to_go, state, ready),
+            })
+        });
+    instances.collect()
 }
 
 /// What an instance is for.

@@ -75,9 +75,11 @@ pub struct EdgeView {
     pub node: NodeId,
     pub name: String,
     pub late: bool,
+    /// When it has said last what it has counted.
+    pub reported_at: Option<DateTime<Utc>>,
     /// It serves by what its ring was rendered to.
     pub applied: bool,
-    /// From its start until its ring's turn came; nothing if it was late then.
+    /// Since its ring served by what it had, until its turn came; nothing if it was late at either.
     pub before: Counts,
     /// Since then, or since its start.
     pub after: Counts,
@@ -153,11 +155,15 @@ struct EdgeRow {
     name: String,
     region: String,
     late: bool,
+    reported_at: Option<DateTime<Utc>>,
     same_boot: bool,
     requests: i64,
     failed_requests: i64,
     unrouted_requests: i64,
     items_refused: i64,
+    counted_requests: i64,
+    counted_failed_requests: i64,
+    counted_unrouted_requests: i64,
     before_requests: i64,
     before_failed_requests: i64,
     before_unrouted_requests: i64,
@@ -171,11 +177,15 @@ async fn edges(
 ) -> Result<Vec<EdgeView>, Error> {
     let rows: Vec<EdgeRow> = sqlx::query_as(
         "select n.id, n.name, region.name as region, s.node_id is null or s.late_since is not null as late,
+            s.reported_at,
             coalesce(b.boot_id = s.boot_id, false) as same_boot,
             coalesce(s.requests, 0) as requests, coalesce(s.failed_requests, 0) as failed_requests,
             coalesce(s.unrouted_requests, 0) as unrouted_requests, coalesce(s.items_refused, 0) as items_refused,
-            coalesce(b.requests, 0) as before_requests, coalesce(b.failed_requests, 0) as before_failed_requests,
-            coalesce(b.unrouted_requests, 0) as before_unrouted_requests,
+            coalesce(b.requests, 0) as counted_requests, coalesce(b.failed_requests, 0) as counted_failed_requests,
+            coalesce(b.unrouted_requests, 0) as counted_unrouted_requests,
+            coalesce(b.before_requests, 0) as before_requests,
+            coalesce(b.before_failed_requests, 0) as before_failed_requests,
+            coalesce(b.before_unrouted_requests, 0) as before_unrouted_requests,
             coalesce(b.items_refused, 0) as before_items_refused
          from node n join region on region.id = n.region_id
          left join node_status s on s.node_id = n.id left join rollout_edge b on b.node_id = n.id
@@ -206,9 +216,14 @@ impl EdgeRow {
             unrouted: self.unrouted_requests,
             items_refused: self.items_refused,
         };
-        // A process that has started since counts from nothing.
+        // A process that has started since its ring's turn came counts from nothing.
         let counted = if self.same_boot {
-            before
+            Counts {
+                requests: self.counted_requests,
+                failed: self.counted_failed_requests,
+                unrouted: self.counted_unrouted_requests,
+                items_refused: 0,
+            }
         } else {
             Counts::default()
         };
@@ -216,6 +231,7 @@ impl EdgeRow {
             node: self.id.into(),
             name: self.name,
             late: self.late,
+            reported_at: self.reported_at,
             applied,
             before,
             after: now.since(counted),

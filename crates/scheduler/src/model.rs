@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{
     id::{DeploymentId, InstanceId, NodeId, ReleaseId, ServiceId},
-    instance::Duplication,
+    instance::{Duplication, State},
     name::Name,
     quantity::{Bytes, MilliCpu},
     spec::Strategy,
@@ -90,6 +90,24 @@ pub enum Phase {
     Leaving,
     /// Has ended; holds no resources once told to go.
     Ended,
+}
+
+impl Phase {
+    /// Of an instance that was told to go or not, and what its agent said last. One that drains untold, as it may after
+    /// a restore that forgot the order, still runs: what may not run twice waits for its end.
+    #[must_use]
+    pub const fn of(told_to_go: bool, state: State, ready: bool) -> Self {
+        match state {
+            _ if told_to_go => Self::Leaving,
+            State::Stopped => Self::Ended,
+            State::Running if ready => Self::Ready,
+            State::Assigned
+            | State::Pulling
+            | State::Starting
+            | State::Running
+            | State::Draining => Self::Coming,
+        }
+    }
 }
 
 /// An instance of the service in question.
@@ -229,4 +247,21 @@ pub struct Exhausted {
     pub missing: u32,
     /// "no node in eu-west with 2 GiB free; 3 nodes short by 400 MiB".
     pub explanation: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_drains_untold_still_runs_and_is_not_ready() {
+        let untold = |state, ready| Phase::of(false, state, ready);
+        assert_eq!(untold(State::Running, true), Phase::Ready);
+        assert_eq!(untold(State::Running, false), Phase::Coming);
+        assert_eq!(untold(State::Draining, true), Phase::Coming);
+        assert_eq!(untold(State::Stopped, true), Phase::Ended);
+        for state in State::ALL {
+            assert_eq!(Phase::of(true, state, true), Phase::Leaving);
+        }
+    }
 }

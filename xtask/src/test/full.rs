@@ -8,7 +8,7 @@ use super::record::{Counted, Counts};
 const FEW: u64 = 1_000;
 
 /// The full counts of the project's bars.
-pub const FULL: [(Counted, u64); 15] = [
+pub const FULL: [(Counted, u64); 21] = [
     (Counted::PoisonedFeeds, 10_000),
     (Counted::SimulatedDays, 30),
     (Counted::Seeds, 10_000),
@@ -19,6 +19,12 @@ pub const FULL: [(Counted, u64); 15] = [
     (Counted::Requests, 200_000),
     (Counted::Kills, 600),
     (Counted::KillsWhileReleasing, 1),
+    (Counted::KillsWhileRollbackPlaces, 1),
+    (Counted::KillsWhileRollbackStarts, 1),
+    (Counted::KillsWhileRollbackVerifies, 1),
+    (Counted::KillsWhileRollbackShifts, 1),
+    (Counted::KillsWhileRollbackDrains, 1),
+    (Counted::KillsWhileScaling, 1),
     (Counted::NamedPoints, 26),
     (Counted::FaultedDeployments, FEW),
     (Counted::ReadyAgain, 30),

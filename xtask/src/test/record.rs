@@ -63,6 +63,18 @@ pub enum Counted {
     Kills,
     /// Of these, those that met a deployment in its shortest step.
     KillsWhileReleasing,
+    /// Of these, those that met a rollback in this step.
+    KillsWhileRollbackPlaces,
+    /// As the last.
+    KillsWhileRollbackStarts,
+    /// As the last.
+    KillsWhileRollbackVerifies,
+    /// As the last.
+    KillsWhileRollbackShifts,
+    /// As the last.
+    KillsWhileRollbackDrains,
+    /// Of these, those that met a change of scale.
+    KillsWhileScaling,
     /// Named points of programs at which they were ended, with the same outcome.
     NamedPoints,
     /// Deployments that ended while processes were killed.

@@ -25,6 +25,33 @@ const SEEDS: u64 = 500;
 /// Of each round.
 const KILLS: u64 = 60;
 
+/// What a round's kills may miss, but all rounds' together may not, and where a report says how many met it: it leaves
+/// out what none met.
+const MET: [(&str, Counted); 7] = [
+    ("/kills_during/releasing", Counted::KillsWhileReleasing),
+    (
+        "/kills_during_rollbacks/placing",
+        Counted::KillsWhileRollbackPlaces,
+    ),
+    (
+        "/kills_during_rollbacks/starting",
+        Counted::KillsWhileRollbackStarts,
+    ),
+    (
+        "/kills_during_rollbacks/verifying",
+        Counted::KillsWhileRollbackVerifies,
+    ),
+    (
+        "/kills_during_rollbacks/shifting",
+        Counted::KillsWhileRollbackShifts,
+    ),
+    (
+        "/kills_during_rollbacks/draining",
+        Counted::KillsWhileRollbackDrains,
+    ),
+    ("/kills_during_a/scale", Counted::KillsWhileScaling),
+];
+
 /// Thousandths.
 const WHOLE: u64 = 1_000;
 
@@ -93,8 +120,14 @@ impl Round {
             Self::Changes => &[Counted::Requests, Counted::Redeploys, Counted::Rollbacks],
             Self::Kills => &[
                 Counted::Kills,
-                Counted::KillsWhileReleasing,
                 Counted::FaultedDeployments,
+                Counted::KillsWhileReleasing,
+                Counted::KillsWhileRollbackPlaces,
+                Counted::KillsWhileRollbackStarts,
+                Counted::KillsWhileRollbackVerifies,
+                Counted::KillsWhileRollbackShifts,
+                Counted::KillsWhileRollbackDrains,
+                Counted::KillsWhileScaling,
             ],
             Self::Points => &[Counted::NamedPoints],
             Self::Ready => &[Counted::ReadyAgain],
@@ -223,8 +256,10 @@ impl Round {
                 let kinds = report["kills"].as_object()?;
                 let kills = kinds.values().filter_map(Value::as_u64).sum();
                 let mut counts = with_deployments(report, Counted::Kills, kills)?;
-                let releasing = report["kills_during"]["releasing"].as_u64()?;
-                counts.insert(Counted::KillsWhileReleasing, releasing);
+                counts.extend(MET.map(|(place, what)| {
+                    let met = report.pointer(place).and_then(Value::as_u64);
+                    (what, met.unwrap_or_default())
+                }));
                 counts
             }
             Self::Points => with_deployments(report, Counted::NamedPoints, number("points")?)?,
@@ -340,6 +375,10 @@ mod tests {
             Round::Kills => json!({
                 "kills": { "agent": 40, "edge": 20 },
                 "kills_during": { "releasing": 1 },
+                "kills_during_rollbacks": {
+                    "placing": 1, "starting": 9, "verifying": 3, "shifting": 2, "draining": 30,
+                },
+                "kills_during_a": { "scale": 4 },
                 "deployments_ended": 104,
                 "deployments_failed_by_the_platform": 0,
             }),

@@ -40,7 +40,7 @@ pub enum Action {
     Advance(Ring),
     /// Write the ring's items in the version that it is at.
     Render(Ring),
-    /// The ring's edges serve by it: the soak time begins.
+    /// The ring's edges serve by the version that it is at: the soak time begins, and what they count by it.
     Soak(Ring),
     /// Something is wrong with an edge that has it: go back, and wait for a person.
     Stop(String),
@@ -65,12 +65,32 @@ pub fn decide(view: &View) -> Vec<Action> {
     match (unwritten, view.rollout.state) {
         (Some(ring), _) => vec![Action::Render(ring.ring)],
         (None, Progress::Running) => go_on(view),
-        (None, Progress::Done | Progress::Stopped) => Vec::new(),
+        (None, Progress::Done | Progress::Stopped) => settle(view.rings.iter()),
     }
+}
+
+/// The first whose edges serve by what it has, but not known so before: since a new epoch, or on their way back from a
+/// stopped version.
+fn settle<'a>(mut rings: impl Iterator<Item = &'a RingView>) -> Vec<Action> {
+    let settled = |ring: &&RingView| {
+        ring.soaking_since.is_none() && has_present_edges(ring) && behind(ring).is_none()
+    };
+    let ring = rings.find(settled);
+    ring.map(|ring| Action::Soak(ring.ring))
+        .into_iter()
+        .collect()
 }
 
 /// The first ring that is not through decides.
 fn go_on(view: &View) -> Vec<Action> {
+    let others = view
+        .rings
+        .iter()
+        .filter(|ring| ring.version != view.rollout.version);
+    let settled = settle(others);
+    if !settled.is_empty() {
+        return settled;
+    }
     for ring in &view.rings {
         if ring.version != view.rollout.version {
             return begin(ring, view);
@@ -85,13 +105,30 @@ fn go_on(view: &View) -> Vec<Action> {
     vec![Action::Finish]
 }
 
-/// Its edges are compared with how they fare by what they had: those that are on their way back from a stopped
-/// version have to be there first.
+/// Its edges are compared with how they fared by what they had, for the soak time at least: those that are on their way
+/// back from a stopped version have to be there first.
 fn begin(ring: &RingView, view: &View) -> Vec<Action> {
-    if behind(ring).is_some() && !is_overdue(ring, view) {
+    let known = ring.soaking_since.is_some_and(|since| is_over(since, view));
+    if has_present_edges(ring) && !known && !(behind(ring).is_some() && is_overdue(ring, view)) {
         return Vec::new();
     }
     vec![Action::Advance(ring.ring)]
+}
+
+fn is_over(soaking_since: DateTime<Utc>, view: &View) -> bool {
+    view.now - soaking_since >= length(view.soak)
+}
+
+/// What its edges are judged by is all that they count in the soak time: who is cut off without being late yet says nothing
+/// against a version.
+fn have_said(ring: &RingView, soaking_since: DateTime<Utc>, view: &View) -> bool {
+    let until = soaking_since + length(view.soak);
+    let mut present = ring.edges.iter().filter(|edge| !edge.late);
+    present.all(|edge| edge.reported_at >= Some(until))
+}
+
+fn has_present_edges(ring: &RingView) -> bool {
+    ring.edges.iter().any(|edge| !edge.late)
 }
 
 /// An edge that is there and does not serve by what its ring was rendered to.
@@ -119,7 +156,6 @@ fn judge(ring: &RingView, view: &View) -> Verdict {
     if let Some(problem) = ring.edges.iter().find_map(|edge| trouble(ring.ring, edge)) {
         return Verdict::Bad(problem);
     }
-    let all_late = ring.edges.iter().all(|edge| edge.late);
     match (behind(ring), ring.soaking_since) {
         _ if ring.edges.is_empty() => Verdict::Through,
         (Some(edge), _) if is_overdue(ring, view) => Verdict::Bad(format!(
@@ -127,9 +163,11 @@ fn judge(ring: &RingView, view: &View) -> Verdict {
             edge.name, ring.ring
         )),
         (Some(_), _) => Verdict::Waits,
-        (None, _) if all_late => Verdict::Waits,
+        (None, _) if !has_present_edges(ring) => Verdict::Waits,
         (None, None) => Verdict::Serves,
-        (None, Some(since)) if view.now - since >= length(view.soak) => Verdict::Through,
+        (None, Some(since)) if is_over(since, view) && have_said(ring, since, view) => {
+            Verdict::Through
+        }
         (None, Some(_)) => Verdict::Waits,
     }
 }

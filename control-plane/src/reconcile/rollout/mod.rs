@@ -4,7 +4,7 @@
 //! What a tenant changes is written to all rings in one transaction, in each rendered in the version
 //! that the ring is at. What the platform changes by itself is a new [`Rendering`] version: a program
 //! that knows a newer one than the rings are at begins a rollout. A ring's turn is: its version is
-//! raised and its edges' counters noted; all its items are rendered anew; its edges apply them; they
+//! raised and noted how its edges have fared; all its items are rendered anew; its edges apply them; they
 //! serve for the soak time. Then the next ring's turn comes. A ring without edges teaches nothing and
 //! is passed; so with one edge per region, one of them belongs into `canary`.
 //!
@@ -100,7 +100,7 @@ pub async fn write(tx: &mut SystemTx, view: &View, action: &Action) -> Result<bo
             rollout::advance(tx, *ring, view.version_of(*ring), version).await?;
         }
         Action::Render(ring) => rollout::rendered(tx, *ring, view.version_of(*ring)).await?,
-        Action::Soak(ring) => rollout::soak(tx, *ring, version).await?,
+        Action::Soak(ring) => rollout::soak(tx, *ring, view.version_of(*ring)).await?,
         Action::Stop(problem) => rollout::stop(tx, version, problem).await?,
         Action::Finish => rollout::finish(tx, version).await?,
     }
@@ -153,7 +153,9 @@ impl View {
         edges > 1 && with_edges.count() == 1
     }
 
-    fn version_of(&self, ring: domain::ring::Ring) -> i32 {
+    /// What a ring was at.
+    #[must_use]
+    pub fn version_of(&self, ring: domain::ring::Ring) -> i32 {
         let found = self.rings.iter().find(|view: &&RingView| view.ring == ring);
         found.map_or(0, |view| view.version)
     }

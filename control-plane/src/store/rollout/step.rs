@@ -76,8 +76,9 @@ async fn go_back(tx: &mut impl Write, version: i32) -> Result<(), Error> {
     Ok(())
 }
 
-/// It is a ring's turn: from the transaction's end on its feeds are written in this version. What its edges have counted
-/// is noted, but not of late ones: what those said last may be of another history, in which they had this version.
+/// It is a ring's turn: from the transaction's end on its feeds are written in this version. How its edges have fared by
+/// the one that they had is noted, but not of late ones: what those said last may be of another history, in which they
+/// had this version.
 pub async fn advance(tx: &mut SystemTx, ring: Ring, from: i32, to: i32) -> Result<(), Error> {
     let advanced = sqlx::query(
         "update ring set previous = version, version = $3, rendered_at = null, soaking_since = null
@@ -97,10 +98,22 @@ pub async fn advance(tx: &mut SystemTx, ring: Ring, from: i32, to: i32) -> Resul
     .bind(ring.as_str())
     .execute(tx.executor())
     .await?;
+    // Of a process that has started since its ring began to serve so, all counts. Of an edge that came to the ring, or back,
+    // after that nothing does.
     sqlx::query(
-        "insert into rollout_edge (node_id, boot_id, requests, failed_requests, unrouted_requests, items_refused)
-         select n.id, s.boot_id, s.requests, s.failed_requests, s.unrouted_requests, s.items_refused
+        "insert into rollout_edge (node_id, boot_id, requests, failed_requests, unrouted_requests, items_refused,
+            before_requests, before_failed_requests, before_unrouted_requests)
+         select n.id, s.boot_id, s.requests, s.failed_requests, s.unrouted_requests, s.items_refused,
+            coalesce(b.requests, 0), coalesce(b.failed_requests, 0), coalesce(b.unrouted_requests, 0)
          from node n join node_status s on s.node_id = n.id
+         left join lateral (
+            select s.requests - e.requests as requests, s.failed_requests - e.failed_requests as failed_requests,
+                s.unrouted_requests - e.unrouted_requests as unrouted_requests
+            from ring_edge e where e.node_id = n.id and e.ring = n.ring and e.boot_id = s.boot_id
+            union all
+            select s.requests, s.failed_requests, s.unrouted_requests
+            from ring_edge e where e.node_id = n.id and e.ring = n.ring and e.boot_id <> s.boot_id
+         ) b on true
          where n.role = 'edge' and n.ring = $1 and s.late_since is null",
     )
     .bind(ring.as_str())
@@ -131,14 +144,33 @@ pub async fn rendered(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(),
     Ok(())
 }
 
-/// All edges of the ring serve by it.
+/// All edges of the ring that are not late serve by its version: what they have counted until now is of no interest to
+/// the next one.
 pub async fn soak(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(), Error> {
-    sqlx::query(
+    let begun = sqlx::query(
         "update ring set soaking_since = now()
          where name = $1 and version = $2 and rendered_at is not null and soaking_since is null",
     )
     .bind(ring.as_str())
     .bind(version)
+    .execute(tx.executor())
+    .await?;
+    if begun.rows_affected() == 0 {
+        return Ok(());
+    }
+    sqlx::query(
+        "delete from ring_edge e using node n where n.id = e.node_id and (e.ring = $1 or n.ring = $1)",
+    )
+    .bind(ring.as_str())
+    .execute(tx.executor())
+    .await?;
+    sqlx::query(
+        "insert into ring_edge (node_id, ring, boot_id, requests, failed_requests, unrouted_requests)
+         select n.id, n.ring, s.boot_id, s.requests, s.failed_requests, s.unrouted_requests
+         from node n join node_status s on s.node_id = n.id
+         where n.role = 'edge' and n.ring = $1 and s.late_since is null",
+    )
+    .bind(ring.as_str())
     .execute(tx.executor())
     .await?;
     Ok(())

@@ -95,6 +95,21 @@ async fn versions(platform: &Platform) -> Vec<i32> {
     .unwrap()
 }
 
+/// Rings that are known to serve by what they have.
+async fn serving(platform: &Platform) -> i64 {
+    sqlx::query_scalar("select count(soaking_since) from ring")
+        .fetch_one(&platform.pool)
+        .await
+        .unwrap()
+}
+
+async fn a_soak_time_passes(platform: &Platform) {
+    sqlx::query("update ring set soaking_since = soaking_since - interval '1 minute'")
+        .execute(&platform.pool)
+        .await
+        .unwrap();
+}
+
 /// An edge in each ring, and a service that is live on all.
 async fn live(
     platform: &Platform,
@@ -168,6 +183,10 @@ async fn a_bad_version_stops_at_the_canary_which_goes_back_and_nobody_else_sees_
     let old = platform.replica().await;
     let (edges, _agent) = live(&platform, &old).await;
     let [canary, region, other] = &edges;
+    until(DEADLINE, async || {
+        serving(&platform).await == Ring::ORDER.len() as i64
+    })
+    .await;
     let traffic = Traffic {
         requests: 10_000,
         failed: 10,
@@ -185,6 +204,7 @@ async fn a_bad_version_stops_at_the_canary_which_goes_back_and_nobody_else_sees_
         seen == 3
     })
     .await;
+    a_soak_time_passes(&platform).await;
     let _new = platform.replica_rendering(BAD).await;
     until(DEADLINE, async || endpoints(canary) == [0]).await;
     // A canary without endpoints answers 503.

@@ -1,5 +1,6 @@
 //! A rollout of a new version of rendering: a step is written only if nobody has taken another one since it was
-//! decided, and edges are judged by what they counted since their ring's turn came.
+//! decided, and edges are judged by what they counted since their ring's turn came, beside what they counted by the version
+//! before.
 
 use domain::{generation::Position, id::NodeId, ring::Ring};
 use protocol::{feed::FeedName, report::Traffic};
@@ -41,7 +42,7 @@ pub struct Stand {
 pub struct Fares {
     /// It serves by what its ring was rendered to.
     pub applied: bool,
-    /// When its ring's turn came; nothing if it was late then.
+    /// Since its ring served by what it had, until its turn came; nothing if it was late at either.
     pub before: Traffic,
     /// Since then, or since its start.
     pub after: Traffic,
@@ -126,6 +127,17 @@ const ALL: [Step; 10] = {
         Finish,
     ]
 };
+
+/// The canary gets a version that is stopped, and what it had again.
+const TURN_AND_BACK: [Step; 4] = [
+    Step::Advance(Ring::Canary),
+    Step::Rendered(Ring::Canary),
+    Step::Stop,
+    Step::Rendered(Ring::Canary),
+];
+
+/// Its edges are back at it.
+const SERVES_BY_WHAT_IT_HAD: [Step; 1] = [Step::Soak(Ring::Canary)];
 
 async fn in_order(tables: &mut impl Rollouts) {
     expect(tables, 1, "done", "at first").await;
@@ -225,9 +237,23 @@ async fn counted(tables: &mut impl Rollouts) {
         unrouted,
         items_refused,
     };
+    take(tables, 7, &[Step::Start]).await;
+    tables
+        .edge_reports(edge, ("first", 1), traffic(100, 2, 1, 3), &[])
+        .await;
+    take(tables, 7, &TURN_AND_BACK).await;
+    // What it fared by the stopped version tells nothing of the one before.
+    tables
+        .edge_reports(edge, ("first", 2), traffic(200, 90, 50, 3), &[])
+        .await;
+    take(tables, 7, &SERVES_BY_WHAT_IT_HAD).await;
+    tables
+        .edge_reports(edge, ("first", 3), traffic(300, 92, 51, 3), &[])
+        .await;
+    tables.resume().await;
+    take(tables, 7, &[Step::Advance(Ring::Canary)]).await;
     let before = traffic(100, 2, 1, 3);
-    tables.edge_reports(edge, ("first", 1), before, &[]).await;
-    take(tables, 7, &[Step::Start, Step::Advance(Ring::Canary)]).await;
+    assert_eq!(tables.fares(edge).await.before, before);
     let mut newest = Vec::new();
     for feed in feeds {
         let position = tables.write(&feed, &[Item::Put("a", "1")]).await;
@@ -235,12 +261,12 @@ async fn counted(tables: &mut impl Rollouts) {
     }
     take(tables, 7, &[Step::Rendered(Ring::Canary)]).await;
     assert!(!tables.fares(edge).await.applied);
-    let now = traffic(150, 6, 2, 4);
+    let now = traffic(350, 96, 52, 4);
     tables
-        .edge_reports(edge, ("first", 2), now, &newest[..1])
+        .edge_reports(edge, ("first", 4), now, &newest[..1])
         .await;
     assert!(!tables.fares(edge).await.applied, "one of two feeds");
-    tables.edge_reports(edge, ("first", 3), now, &newest).await;
+    tables.edge_reports(edge, ("first", 5), now, &newest).await;
     let fares = Fares {
         applied: true,
         before,
@@ -266,19 +292,45 @@ async fn late(tables: &mut impl Rollouts) {
         unrouted: 1,
         items_refused: 9,
     };
+    let unknown = Traffic {
+        items_refused: traffic.items_refused,
+        ..Traffic::default()
+    };
+    let turn = [Step::Advance(Ring::Canary)];
     tables.edge_reports(edge, ("first", 1), traffic, &[]).await;
-    take(tables, 8, &[Step::Start, Step::Advance(Ring::Canary)]).await;
-    assert_eq!(tables.fares(edge).await.before, traffic, "in time");
-    take(tables, 8, &[Step::Stop]).await;
+    take(tables, 8, &[Step::Start]).await;
+    take(tables, 8, &turn).await;
+    let why = "it came after its ring had begun to serve";
+    assert_eq!(tables.fares(edge).await.before, unknown, "{why}");
+
+    take(tables, 8, &TURN_AND_BACK[1..]).await;
+    take(tables, 8, &SERVES_BY_WHAT_IT_HAD).await;
+    tables.resume().await;
+    tables.edge_reports(edge, ("second", 1), traffic, &[]).await;
+    take(tables, 8, &turn).await;
+    let why = "a process that has started since";
+    assert_eq!(tables.fares(edge).await.before, traffic, "{why}");
+
+    take(tables, 8, &TURN_AND_BACK[1..]).await;
+    tables.edge_is_late(edge).await;
+    take(tables, 8, &SERVES_BY_WHAT_IT_HAD).await;
+    tables.resume().await;
+    tables.edge_reports(edge, ("second", 2), traffic, &[]).await;
+    take(tables, 8, &turn).await;
+    let why = "late when its ring began to serve";
+    assert_eq!(tables.fares(edge).await.before, unknown, "{why}");
+
+    take(tables, 8, &TURN_AND_BACK[1..]).await;
+    take(tables, 8, &SERVES_BY_WHAT_IT_HAD).await;
     tables.resume().await;
     tables.edge_is_late(edge).await;
-    take(tables, 8, &[Step::Advance(Ring::Canary)]).await;
-    for sequence in [2, 3] {
+    take(tables, 8, &turn).await;
+    for sequence in [3, 4] {
         let fares = tables.fares(edge).await;
         let is = (fares.before, fares.after);
         assert_eq!(is, (Traffic::default(), traffic), "nothing to compare with");
         tables
-            .edge_reports(edge, ("first", sequence), traffic, &[])
+            .edge_reports(edge, ("second", sequence), traffic, &[])
             .await;
     }
     take(tables, 8, &ALL[1..]).await;

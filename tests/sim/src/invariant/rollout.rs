@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use control_plane::store::rollout::{Progress, Rollout};
+use control_plane::{
+    feed::route::RENDERING,
+    store::rollout::{Progress, Rollout},
+};
 use domain::{id::ServiceId, name::Name, ring::Ring};
 use protocol::item::{RegionRouteItem, ServiceItem};
 
@@ -74,7 +77,8 @@ impl Checker {
     pub fn rings_are_at(&mut self, rings: BTreeMap<Ring, i32>, rollout: &Rollout) {
         let now = self.now;
         for (ring, version) in rings {
-            let before = self.renderings.rings.entry(ring).or_default();
+            let before = self.renderings.rings.entry(ring);
+            let before = before.or_insert((RENDERING.version, 0));
             if before.0 == version {
                 continue;
             }

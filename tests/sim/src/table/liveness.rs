@@ -65,7 +65,7 @@ impl Tables {
             .filter(|row| !row.stopped() && row.stop_cause.is_none())
             .filter(|row| {
                 let node = self.nodes.get(&row.node);
-                let is_over = row.status.state > State::Running;
+                let is_over = row.status.state == State::Stopped;
                 is_over || node.is_some_and(troubled)
             })
             .map(|row| row.service)

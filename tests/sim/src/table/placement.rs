@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{
-    id::{DeploymentId, InstanceId, NodeId, ReleaseId, ServiceId},
-    instance::State,
-};
+use domain::id::{DeploymentId, InstanceId, NodeId, ReleaseId, ServiceId};
 use scheduler::{Amount, Instance, Liveness, Node, Phase};
 
 use super::{InstanceRow, NodeRow, Tables};
@@ -55,7 +52,7 @@ impl Tables {
             id: row.id,
             deployment_id: row.deployment,
             node_id: row.node,
-            phase: phase(row),
+            phase: Phase::of(row.stop_cause.is_some(), row.status.state, row.status.ready),
         })
         .collect()
     }
@@ -90,16 +87,4 @@ pub struct NewInstance {
     pub release: ReleaseId,
     pub node: NodeId,
     pub amount: Amount,
-}
-
-fn phase(row: &InstanceRow) -> Phase {
-    if row.stop_cause.is_some() {
-        Phase::Leaving
-    } else if row.status.state > State::Running {
-        Phase::Ended
-    } else if row.status.ready {
-        Phase::Ready
-    } else {
-        Phase::Coming
-    }
 }

@@ -24,8 +24,20 @@ use crate::{
 pub struct RolloutRows {
     pub newest: Rollout,
     pub rings: BTreeMap<Ring, RingRow>,
-    /// How an edge fared when its ring's turn came, in which start of its process; none of one that was late.
-    before: BTreeMap<NodeId, (String, Counts)>,
+    /// Of no edge that was late when its ring's turn came.
+    turns: BTreeMap<NodeId, Turn>,
+    /// What an edge had counted when this ring began to serve by what it has, in which start of its process.
+    settled: BTreeMap<NodeId, (Ring, String, Counts)>,
+}
+
+/// How an edge stood when its ring's turn came.
+#[derive(Debug, Clone, Default)]
+struct Turn {
+    /// The start of its process.
+    boot: String,
+    counted: Counts,
+    /// How it had fared by what its ring had.
+    before: Counts,
 }
 
 /// A ring.
@@ -58,7 +70,8 @@ impl Default for RolloutRows {
                 epoch: Epoch(1),
             },
             rings: Ring::ORDER.map(|of| (of, ring.clone())).into(),
-            before: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            settled: BTreeMap::new(),
         }
     }
 }
@@ -115,15 +128,6 @@ impl RolloutRows {
         let has_it = |row: &&mut RingRow| row.version == version && row.previous < version;
         for row in self.rings.values_mut().filter(has_it) {
             row.turn_to(row.previous);
-        }
-    }
-
-    /// All edges of the ring serve by it.
-    fn soak(&mut self, ring: Ring, version: i32, now: Millis) {
-        let row = self.rings.get_mut(&ring);
-        let row = row.filter(|row| row.version == version && row.rendered_at.is_some());
-        if let Some(row) = row {
-            row.soaking_since.get_or_insert(now);
         }
     }
 
@@ -204,29 +208,25 @@ impl Tables {
     }
 
     fn edge_view(&self, edge: &NodeRow, positions: &Positions) -> EdgeView {
-        let (boot, before) = self
-            .rollout
-            .before
-            .get(&edge.id)
-            .cloned()
-            .unwrap_or_default();
+        let turn = self.rollout.turns.get(&edge.id).cloned();
+        let turn = turn.unwrap_or_default();
         let status = edge.status.as_ref();
         let now = status.map(|status| status.traffic).unwrap_or_default();
         // A process that has started since counts from nothing.
-        let same_boot = status.is_some_and(|status| status.boot_id == boot);
-        let counted = if same_boot { before } else { Counts::default() };
+        let same_boot = status.is_some_and(|status| status.boot_id == turn.boot);
+        let counted = if same_boot {
+            turn.counted
+        } else {
+            Counts::default()
+        };
         EdgeView {
             node: edge.id,
             name: edge.id.to_string(),
             late: edge.is_late(),
+            reported_at: status.map(|status| clock::wall(status.reported_at)),
             applied: self.has_applied(edge, positions),
-            before,
-            after: Counts {
-                requests: now.requests - counted.requests,
-                failed: now.failed - counted.failed,
-                unrouted: now.unrouted - counted.unrouted,
-                items_refused: now.items_refused,
-            },
+            before: turn.before,
+            after: less(now, counted),
         }
     }
 
@@ -254,9 +254,9 @@ impl Tables {
         match action {
             Action::BeginAnew => self.rollout.begin_anew(seen),
             Action::Start => self.rollout.start(&seen.rollout, seen.newest, now),
-            Action::Advance(ring) => self.advance_ring(*ring, version_of(seen, *ring), version),
-            Action::Render(ring) => self.ring_rendered(*ring, version_of(seen, *ring), now),
-            Action::Soak(ring) => self.rollout.soak(*ring, version, now),
+            Action::Advance(ring) => self.advance_ring(*ring, seen.version_of(*ring), version),
+            Action::Render(ring) => self.ring_rendered(*ring, seen.version_of(*ring), now),
+            Action::Soak(ring) => self.soak(*ring, seen.version_of(*ring), now),
             Action::Stop(problem) => self.rollout.stop(version, problem, now),
             Action::Finish => self.rollout.finish(version, now),
         }
@@ -270,18 +270,60 @@ impl Tables {
         };
         row.previous = row.version;
         row.turn_to(to);
-        let stand = |edge: &NodeRow| {
-            let status = edge.status.as_ref();
-            let status = status.filter(|status| status.late_since.is_none());
-            let before = status.map(|status| (status.boot_id.clone(), status.traffic));
-            (edge.id, before)
+        let edges: Vec<NodeId> = self.edges_of(ring).map(|edge| edge.id).collect();
+        for edge in edges {
+            match self.stand(edge) {
+                Some((boot, counted)) => {
+                    let before = self.fared(edge, ring, &boot, counted);
+                    let turn = Turn {
+                        boot,
+                        counted,
+                        before,
+                    };
+                    self.rollout.turns.insert(edge, turn);
+                }
+                None => _ = self.rollout.turns.remove(&edge),
+            }
+        }
+    }
+
+    /// What an edge that is not late has counted, in which start of its process.
+    fn stand(&self, edge: NodeId) -> Option<(String, Counts)> {
+        let status = self.nodes.get(&edge)?.status.as_ref();
+        let status = status.filter(|status| status.late_since.is_none())?;
+        Some((status.boot_id.clone(), status.traffic))
+    }
+
+    /// Of a process that has started since its ring began to serve so, all counts. Of an edge that came to the ring, or
+    /// back, after that nothing does.
+    fn fared(&self, edge: NodeId, ring: Ring, boot: &str, counted: Counts) -> Counts {
+        let settled = self.rollout.settled.get(&edge);
+        let fared = match settled.filter(|(of, ..)| *of == ring) {
+            Some((_, same, since)) if same == boot => less(counted, *since),
+            Some(_) => counted,
+            None => Counts::default(),
         };
-        let stands: Vec<_> = self.edges_of(ring).map(stand).collect();
-        for (edge, before) in stands {
-            match before {
-                Some(before) => self.rollout.before.insert(edge, before),
-                None => self.rollout.before.remove(&edge),
-            };
+        Counts {
+            items_refused: counted.items_refused,
+            ..fared
+        }
+    }
+
+    /// All edges of the ring that are not late serve by its version.
+    fn soak(&mut self, ring: Ring, version: i32, now: Millis) {
+        let row = self.rollout.rings.get_mut(&ring);
+        let row = row.filter(|row| row.version == version && row.rendered_at.is_some());
+        let Some(row) = row.filter(|row| row.soaking_since.is_none()) else {
+            return;
+        };
+        row.soaking_since = Some(now);
+        let edges: Vec<NodeId> = self.edges_of(ring).map(|edge| edge.id).collect();
+        let settled = &mut self.rollout.settled;
+        settled.retain(|edge, (of, ..)| *of != ring && !edges.contains(edge));
+        for edge in edges {
+            if let Some((boot, counted)) = self.stand(edge) {
+                self.rollout.settled.insert(edge, (ring, boot, counted));
+            }
         }
     }
 
@@ -302,8 +344,11 @@ impl Tables {
     }
 }
 
-fn version_of(view: &View, ring: Ring) -> i32 {
-    let mut rings = view.rings.iter();
-    let found = rings.find(|found| found.ring == ring);
-    found.map_or(0, |found| found.version)
+fn less(now: Counts, counted: Counts) -> Counts {
+    Counts {
+        requests: now.requests - counted.requests,
+        failed: now.failed - counted.failed,
+        unrouted: now.unrouted - counted.unrouted,
+        items_refused: now.items_refused,
+    }
 }
