@@ -15,4 +15,5 @@ pub mod pki;
 pub mod poison;
 pub mod postgres;
 pub mod publisher;
+pub mod verdict;
 pub mod wait;

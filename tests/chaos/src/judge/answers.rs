@@ -22,21 +22,16 @@ pub fn judge(host: &str, own: &str, answers: &[Answered], at_least: usize) -> Ve
         }
     }
     let answered = counts.remove(own).unwrap_or_default();
-    if !counts.is_empty() {
-        let foreign = counts
-            .into_iter()
-            .map(|(from, count)| Violation::ForeignAnswer {
-                host: host.to_owned(),
-                from: from.to_owned(),
-                count,
-            });
-        return Verdict::Fail(foreign.collect());
-    }
-    if answered < at_least {
-        let why = format!("{answered} answers for {host}, wanted {at_least}");
-        return Verdict::Invalid(vec![why]);
-    }
-    Verdict::Pass
+    let foreign = counts
+        .into_iter()
+        .map(|(from, count)| Violation::ForeignAnswer {
+            host: host.to_owned(),
+            from: from.to_owned(),
+            count,
+        });
+    let too_few =
+        (answered < at_least).then(|| format!("{answered} answers for {host}, wanted {at_least}"));
+    Verdict::of(foreign.collect(), too_few.into_iter().collect())
 }
 
 #[cfg(test)]

@@ -46,15 +46,8 @@ pub fn judge(loss: &Loss) -> Verdict {
         loss.each(Loss::is_disturbed, Wrong::Disturbed),
     ]
     .concat();
-    if !wrong.is_empty() {
-        return Verdict::Fail(wrong.into_iter().map(Violation::Loss).collect());
-    }
-    let too_little = too_little(loss);
-    if too_little.is_empty() {
-        Verdict::Pass
-    } else {
-        Verdict::Invalid(too_little)
-    }
+    let wrong = wrong.into_iter().map(Violation::Loss).collect();
+    Verdict::of(wrong, too_little(loss))
 }
 
 fn ran_twice(loss: &Loss) -> Vec<Wrong> {

@@ -12,7 +12,7 @@ mod requests;
 mod tests;
 mod writes;
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use domain::{
     deployment::machine::Step,
@@ -180,57 +180,14 @@ pub struct Demands {
 }
 
 /// What became of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// All is as promised.
-    Pass,
-    /// It is not.
-    Fail(Vec<Violation>),
-    /// Nothing was seen to be wrong, and not enough was tried.
-    Invalid(Vec<String>),
-}
-
-impl Verdict {
-    /// Whether all is as promised.
-    pub fn is_pass(&self) -> bool {
-        *self == Self::Pass
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pass => f.write_str("pass"),
-            Self::Fail(violations) => {
-                writeln!(f, "fail:")?;
-                violations
-                    .iter()
-                    .try_for_each(|violation| writeln!(f, "  {violation}"))
-            }
-            Self::Invalid(reasons) => {
-                writeln!(f, "an invalid run:")?;
-                reasons
-                    .iter()
-                    .try_for_each(|reason| writeln!(f, "  {reason}"))
-            }
-        }
-    }
-}
+pub type Verdict = testkit::verdict::Verdict<Violation>;
 
 /// Judges a run by what was done and what is left. Something wrong is wrong also in a run that did too little.
 pub fn judge(history: &History, world: &World, demands: &Demands) -> Verdict {
     let mut violations = wrong_with(history, world);
     violations.extend(requests::failed(history));
     violations.extend(ends::too_many_failed(history, world));
-    if !violations.is_empty() {
-        return Verdict::Fail(violations);
-    }
-    let too_little = too_little(history, world, demands);
-    if too_little.is_empty() {
-        Verdict::Pass
-    } else {
-        Verdict::Invalid(too_little)
-    }
+    Verdict::of(violations, too_little(history, world, demands))
 }
 
 /// How many requests failed with their edge, as they may.

@@ -35,10 +35,7 @@ pub fn judge(carried: &Carried) -> Verdict {
         .chain(releases(carried))
         .chain(instances(carried))
         .collect();
-    match wrong.is_empty() {
-        true => Verdict::Pass,
-        false => Verdict::Fail(wrong),
-    }
+    Verdict::of(wrong, Vec::new())
 }
 
 fn lost_steps(carried: &Carried) -> Option<Violation> {

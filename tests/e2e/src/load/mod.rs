@@ -2,9 +2,14 @@
 //! whole answer (streams: without the next byte), a short body, or a 5xx that the application did
 //! not send. Clients do not retry. A WebSocket may end with 1001 or 1012.
 
+#[cfg(test)]
+mod faulty;
+mod judge;
 mod kind;
 mod record;
 mod report;
+#[cfg(test)]
+mod samples;
 
 use std::{
     sync::Arc,
@@ -13,6 +18,7 @@ use std::{
 
 use tokio::{sync::watch, task::JoinSet};
 
+pub use judge::{Demands, Verdict, Violation, judge, judge_changes};
 pub use kind::Kind;
 pub use record::{Outcome, Record, Summary};
 pub use report::{PHASES, Report, write};

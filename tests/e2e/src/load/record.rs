@@ -1,6 +1,6 @@
 //! What became of each request.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use chrono::{DateTime, Utc};
 
@@ -59,44 +59,5 @@ impl Summary {
         self.records
             .iter()
             .filter(move |record| record.kind == kind)
-    }
-
-    /// Panics with every kind of failure and an example of each, if there is any failure.
-    pub fn assert_none_failed(&self, at_least: usize) {
-        assert!(
-            self.records.len() >= at_least,
-            "an invalid run: {} requests, wanted {at_least}",
-            self.records.len()
-        );
-        assert_eq!(self.failed().count(), 0, "{self}");
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} requests, {} failed",
-            self.records.len(),
-            self.failed().count()
-        )?;
-        let mut kinds: BTreeMap<(Kind, String), (usize, &Record)> = BTreeMap::new();
-        for record in self.failed() {
-            let Outcome::Failed(reason) = &record.outcome else {
-                continue;
-            };
-            kinds
-                .entry((record.kind, reason.clone()))
-                .or_insert((0, record))
-                .0 += 1;
-        }
-        for ((kind, reason), (count, first)) in kinds {
-            writeln!(
-                f,
-                "  {count} × {kind:?}: {reason} (first at {} through {}, after {:?})",
-                first.begun, first.edge, first.took
-            )?;
-        }
-        Ok(())
     }
 }

@@ -211,38 +211,10 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
-    use chrono::{DateTime, Utc};
-
-    use super::*;
-    use crate::load::Record;
-
-    fn at(seconds: f64) -> DateTime<Utc> {
-        DateTime::from_timestamp_micros(1_800_000_000_000_000 + (seconds * 1e6) as i64).unwrap()
-    }
-
-    fn request(begun: f64) -> Record {
-        Record {
-            kind: Kind::Get1,
-            edge: ([127, 0, 0, 1], 443).into(),
-            begun: at(begun),
-            took: Duration::from_millis(10),
-            outcome: Outcome::Ok,
-        }
-    }
-
-    fn deployment(steps: &[(&str, f64)]) -> Deployment {
-        let steps: Vec<_> = steps
-            .iter()
-            .map(|(state, seconds)| serde_json::json!({ "state": state, "at": at(*seconds) }))
-            .collect();
-        serde_json::from_value(serde_json::json!({
-            "id": format!("dep_{}", "0".repeat(32)), "service_id": format!("svc_{}", "0".repeat(32)),
-            "number": 2, "source": { "from": "current" }, "reason": "redeploy", "state": "live",
-            "state_since": at(9.0), "steps": steps, "cancel_requested": false, "requests": 4,
-            "failed_requests": 0, "version": 1, "created_at": at(0.0),
-        }))
-        .unwrap()
-    }
+    use super::{
+        super::samples::{deployment, request},
+        *,
+    };
 
     #[test]
     fn a_request_counts_for_the_step_in_which_it_began_and_for_no_other() {

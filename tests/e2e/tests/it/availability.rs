@@ -51,7 +51,8 @@ async fn each_region_serves_and_comes_back_without_the_control_plane() -> Result
     let summaries = [first, second.stop().await];
 
     for summary in &summaries {
-        summary.assert_none_failed(scale.of(REQUESTS_AT_LEAST) / 2);
+        let verdict = load::judge(summary, scale.of(REQUESTS_AT_LEAST) / 2);
+        ensure!(verdict.is_pass(), "{verdict}");
     }
     let requests: usize = summaries.iter().map(|summary| summary.records.len()).sum();
     load::write(
