@@ -11,7 +11,7 @@ mod program;
 mod scheduler;
 mod up;
 
-use std::fs;
+use std::{fmt, fs};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -44,7 +44,21 @@ pub struct Measurement {
     at_most: Option<f64>,
     /// The least it may be.
     at_least: Option<f64>,
+    /// With less the run proves nothing.
+    needed: Option<f64>,
     pass: Option<bool>,
+}
+
+/// What became of a benchmark.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    /// Each bar is met.
+    Pass,
+    /// These figures miss their bar.
+    Fail(Vec<String>),
+    /// No bar is missed, but of these there was too little to prove anything.
+    Invalid(Vec<String>),
 }
 
 struct Benchmark {
@@ -74,14 +88,15 @@ const BENCHMARKS: [Benchmark; 9] = [
 ];
 
 #[derive(Serialize)]
-struct Report {
+struct Report<'a> {
     benchmark: &'static str,
     method: &'static str,
     machine: Machine,
+    verdict: &'a Verdict,
     results: Vec<Measurement>,
 }
 
-/// Runs one benchmark or all; fails when a bar is not met.
+/// Runs one benchmark or all; fails when a bar is not met, or when that can't be said.
 pub fn run(options: &Options) -> Result<()> {
     let wanted = |benchmark: &&Benchmark| {
         options
@@ -94,23 +109,48 @@ pub fn run(options: &Options) -> Result<()> {
         let known = BENCHMARKS.map(|benchmark| benchmark.name).join(", ");
         bail!("no such benchmark; there are: {known}");
     }
-    let mut missed = Vec::new();
+    let mut bad = Vec::new();
     for benchmark in chosen {
         let results =
             measure(benchmark, options).with_context(|| format!("measuring {}", benchmark.name))?;
-        print(benchmark, &results);
-        missed.extend(
-            results
-                .iter()
-                .filter(|r| r.pass == Some(false))
-                .map(|r| r.name.clone()),
-        );
-        write(benchmark, results)?;
+        let verdict = judge(&results);
+        print(benchmark, &results, &verdict);
+        write(benchmark, results, &verdict)?;
+        if verdict != Verdict::Pass {
+            bad.push(format!("{}: {verdict}", benchmark.name));
+        }
     }
-    if !missed.is_empty() {
-        bail!("the bar is missed by: {}", missed.join(", "));
+    if !bad.is_empty() {
+        bail!("{}", bad.join("; "));
     }
     Ok(())
+}
+
+/// By the figures alone. A bar that is missed is missed also in a run that did too little.
+fn judge(results: &[Measurement]) -> Verdict {
+    let names = |of: fn(&Measurement) -> bool| -> Vec<String> {
+        let those = results.iter().filter(|result| of(result));
+        those.map(|result| result.name.clone()).collect()
+    };
+    let missed = names(|result| result.pass == Some(false));
+    let lacking = names(Measurement::is_too_little);
+    match (missed.is_empty(), lacking.is_empty()) {
+        (false, _) => Verdict::Fail(missed),
+        (true, false) => Verdict::Invalid(lacking),
+        (true, true) => Verdict::Pass,
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pass => f.write_str("pass"),
+            Self::Fail(missed) => write!(f, "the bar is missed by {}", missed.join(", ")),
+            Self::Invalid(lacking) => {
+                write!(f, "an invalid run: too little {}", lacking.join(", "))
+            }
+        }
+    }
 }
 
 fn measure(benchmark: &Benchmark, options: &Options) -> Result<Vec<Measurement>> {
@@ -129,6 +169,7 @@ impl Measurement {
             unit: unit.to_owned(),
             at_most: None,
             at_least: None,
+            needed: None,
             pass: None,
         }
     }
@@ -147,11 +188,22 @@ impl Measurement {
         self
     }
 
+    /// Says the least it must be for the others to prove anything.
+    pub fn needed(mut self, least: f64) -> Self {
+        self.needed = Some(least);
+        self
+    }
+
+    fn is_too_little(&self) -> bool {
+        self.needed.is_some_and(|least| self.value < least)
+    }
+
     fn bar(&self) -> String {
-        match (self.at_most, self.at_least) {
-            (Some(bar), _) => format!("  (at most {bar})"),
-            (None, Some(bar)) => format!("  (at least {bar})"),
-            (None, None) => String::new(),
+        match (self.at_most, self.at_least, self.needed) {
+            (Some(bar), ..) => format!("  (at most {bar})"),
+            (_, Some(bar), _) => format!("  (at least {bar})"),
+            (.., Some(least)) => format!("  (needed: {least})"),
+            (None, None, None) => String::new(),
         }
     }
 }
@@ -164,7 +216,7 @@ pub fn percentile(samples: &[f64], percent: usize) -> f64 {
     sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
 }
 
-fn print(benchmark: &Benchmark, results: &[Measurement]) {
+fn print(benchmark: &Benchmark, results: &[Measurement], verdict: &Verdict) {
     say!("{}: {}", benchmark.name, benchmark.method);
     for result in results {
         say!(
@@ -175,15 +227,17 @@ fn print(benchmark: &Benchmark, results: &[Measurement]) {
             result.bar()
         );
     }
+    say!("  {verdict}");
 }
 
-fn write(benchmark: &Benchmark, results: Vec<Measurement>) -> Result<()> {
+fn write(benchmark: &Benchmark, results: Vec<Measurement>, verdict: &Verdict) -> Result<()> {
     let folder = workspace()?.join("target/bench");
     fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let report = Report {
         benchmark: benchmark.name,
         method: benchmark.method,
         machine: machine::this()?,
+        verdict,
         results,
     };
     let file = folder.join(format!("{}.json", benchmark.name));
@@ -219,5 +273,29 @@ mod tests {
             Measurement::new("x", 8.1, "s").at_least(8.2).pass,
             Some(false)
         );
+    }
+
+    #[test]
+    fn a_missed_bar_fails_a_run_and_too_little_makes_it_invalid() {
+        let met = || Measurement::new("met", 1.0, "s").at_most(1.0);
+        let missed = || Measurement::new("missed", 2.0, "s").at_most(1.0);
+        let little = || Measurement::new("agents", 9.0, "").needed(10.0);
+        let enough = || Measurement::new("agents", 10.0, "").needed(10.0);
+        let name = |name: &str| vec![name.to_owned()];
+        for (results, verdict) in [
+            (vec![met(), enough()], Verdict::Pass),
+            (vec![met(), missed()], Verdict::Fail(name("missed"))),
+            (vec![met(), little()], Verdict::Invalid(name("agents"))),
+            (vec![missed(), little()], Verdict::Fail(name("missed"))),
+        ] {
+            assert_eq!(judge(&results), verdict);
+        }
+    }
+
+    #[test]
+    fn the_verdict_is_in_the_report() {
+        let verdicts = [Verdict::Pass, Verdict::Invalid(vec!["agents".to_owned()])];
+        let written = serde_json::to_string(&verdicts).unwrap();
+        assert_eq!(written, r#"["pass",{"invalid":["agents"]}]"#);
     }
 }

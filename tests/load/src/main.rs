@@ -72,6 +72,7 @@ async fn main() -> Result<()> {
         Benchmark::Routes { sizes } => routes::run(&sizes).await?,
         Benchmark::Reconnect { agents } => reconnect::run(agents).await?,
     };
+    eprintln!("{}", figure::judge(&figures));
     println!("{}", serde_json::to_string(&figures)?);
     Ok(())
 }

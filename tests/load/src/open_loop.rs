@@ -13,6 +13,8 @@ use tokio::{
 pub struct Outcome {
     /// From its intended begin to the end of its answer.
     pub took: Duration,
+    /// From its intended begin to its own one.
+    pub late: Duration,
     /// The status; none when there was no answer.
     pub status: Option<u16>,
 }
@@ -39,11 +41,13 @@ where
         }
         let intended = begun + after;
         sleep_until(intended).await;
+        let late = intended.elapsed();
         let request = send(n as usize);
         requests.spawn(async move {
             let status = request.await;
             Outcome {
                 took: intended.elapsed(),
+                late,
                 status,
             }
         });

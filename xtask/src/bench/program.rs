@@ -13,6 +13,7 @@ struct Measured {
     unit: String,
     at_most: Option<f64>,
     at_least: Option<f64>,
+    needed: Option<f64>,
 }
 
 /// Runs a package's benchmark in the bench profile.
@@ -41,10 +42,11 @@ pub fn read(output: &str) -> Result<Vec<Measurement>> {
 
 fn measurement(measured: Measured) -> Measurement {
     let figure = Measurement::new(measured.name, measured.value, &measured.unit);
-    match (measured.at_most, measured.at_least) {
-        (Some(bar), _) => figure.at_most(bar),
-        (None, Some(bar)) => figure.at_least(bar),
-        (None, None) => figure,
+    match (measured.at_most, measured.at_least, measured.needed) {
+        (Some(bar), ..) => figure.at_most(bar),
+        (_, Some(bar), _) => figure.at_least(bar),
+        (.., Some(least)) => figure.needed(least),
+        (None, None, None) => figure,
     }
 }
 
@@ -54,9 +56,11 @@ mod tests {
 
     #[test]
     fn the_last_line_of_json_counts_with_its_bars() {
-        let output = "[]\nnoise\n[{\"name\":\"a\",\"value\":2,\"unit\":\"ms\",\"at_most\":1}]\n";
+        let output = "[]\nnoise\n[{\"name\":\"a\",\"value\":2,\"unit\":\"ms\",\"at_most\":1},\
+                      {\"name\":\"b\",\"value\":2,\"unit\":\"\",\"needed\":3}]\n";
         let results = read(output).unwrap();
-        assert_eq!(results.len(), 1);
+        assert_eq!(results.len(), 2);
         assert_eq!(results[0].pass, Some(false));
+        assert_eq!((results[1].pass, results[1].needed), (None, Some(3.0)));
     }
 }

@@ -198,7 +198,7 @@ async fn deployment_figures(installation: &Installation, asked: &[Outcome]) -> R
     let refused = count(asked.len() - accepted);
     Ok(vec![
         Figure::new("deployments_asked_for", count(asked.len()), ""),
-        Figure::new("deployments_live", count(ended.live), "").at_least(CALM),
+        Figure::new("deployments_live", count(ended.live), "").needed(CALM),
         Figure::new("deployments_refused", refused, "").at_most(0.0),
         Figure::new(
             "deployments_unfinished_after_a_minute",
