@@ -12,5 +12,6 @@ mod process;
 mod refused;
 mod smuggling;
 mod support;
+mod terminate;
 mod tunnel;
 mod web_socket;

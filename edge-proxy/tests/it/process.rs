@@ -5,23 +5,41 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Agent, Ca, ControlPlane, Instance, Process, Routes, until};
 
+/// What a process needs to serve `app.test`.
+pub struct Platform {
+    pub control_plane: ControlPlane,
+    pub instance: Instance,
+    _agent: Agent,
+}
+
+impl Platform {
+    pub async fn start() -> Self {
+        let ca = Ca::new();
+        let agent = Agent::start(&ca, "us-east").await;
+        let service = domain::id::ServiceId::new();
+        let instance = Instance::start("one", agent.node_id).await;
+        agent.holds(service, &instance);
+        let routes = Routes::default()
+            .certificate(&ca, &["app.test"])
+            .hostname("app.test", service, &["us-east"])
+            .agent(&agent)
+            .service(service, &[&instance]);
+        Self {
+            control_plane: ControlPlane::start(ca, routes).await,
+            instance,
+            _agent: agent,
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_edge_joins_acknowledges_and_outlives_the_control_plane() {
     let dir = tempfile::tempdir().unwrap();
-    let ca = Ca::new();
-    let agent = Agent::start(&ca, "us-east").await;
-    let service = domain::id::ServiceId::new();
-    let instance = Instance::start("one", agent.node_id).await;
-    agent.holds(service, &instance);
-    let routes = Routes::default()
-        .certificate(&ca, &["app.test"])
-        .hostname("app.test", service, &["us-east"])
-        .agent(&agent)
-        .service(service, &[&instance]);
-    let control_plane = ControlPlane::start(ca, routes).await;
+    let platform = Platform::start().await;
+    let control_plane = &platform.control_plane;
 
     let token = control_plane.token();
-    let edge = Process::start(dir.path(), &control_plane, Some(&token));
+    let edge = Process::start(dir.path(), control_plane, Some(&token));
     edge.answers(control_plane.ca()).await;
     until("both feeds are acknowledged", async || {
         control_plane
@@ -44,13 +62,13 @@ async fn an_edge_joins_acknowledges_and_outlives_the_control_plane() {
     let ended = edge.terminate().await;
     assert!(ended < Duration::from_secs(5), "{ended:?}");
 
-    let again = Process::start(dir.path(), &control_plane, None);
+    let again = Process::start(dir.path(), control_plane, None);
     again.answers(control_plane.ca()).await;
     assert_eq!(again.get("/readyz").await, "ready\n");
 
     drop(again);
     let killed = Instant::now();
-    let again = Process::start(dir.path(), &control_plane, None);
+    let again = Process::start(dir.path(), control_plane, None);
     again.answers(control_plane.ca()).await;
     println!("first answer after a kill: {:?}", killed.elapsed());
     assert!(

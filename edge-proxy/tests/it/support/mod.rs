@@ -14,7 +14,7 @@ pub use client::{client, http1_only, raw, raw_tls, tls_config};
 pub use control_plane::ControlPlane;
 pub use edge::{CONNECTIONS_PER_ADDRESS, Routes, TestEdge};
 pub use instance::{Behaviour, Instance, MortalSocket};
-pub use process::Process;
+pub use process::{DRAIN, Process};
 
 use std::time::{Duration, Instant};
 
