@@ -111,13 +111,18 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same request may succeed later without anybody doing anything.
+    /// Whether the same request may succeed later without anybody changing it. A control plane that speaks another
+    /// version of the protocol is updated some day, or the node is.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::ForeignCertificate { .. } => true,
             Self::Refused { status, .. } => {
-                status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
+                status.is_server_error()
+                    || matches!(
+                        *status,
+                        StatusCode::TOO_MANY_REQUESTS | StatusCode::UPGRADE_REQUIRED
+                    )
             }
             _ => false,
         }

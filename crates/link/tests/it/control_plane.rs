@@ -5,21 +5,22 @@ use std::{
     collections::VecDeque,
     net::SocketAddr,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Query, State},
+    extract::{Query, Request, State},
     http::{HeaderMap, StatusCode},
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use domain::generation::Position;
 use link::Link;
 use protocol::{
-    RETRY_AFTER_MS_HEADER,
+    PROTOCOL, PROTOCOL_HEADER, RETRY_AFTER_MS_HEADER,
     feed::FeedName,
     join::{Identity, JoinRequest, RenewRequest, Role, SpiffeId},
     join_token::JoinToken,
@@ -47,6 +48,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::pki::{Life, Pki};
 
+const DESIRED: &str = "/node/v1/desired";
+
 /// What a test may look at and change.
 pub struct Shared {
     pub pki: Pki,
@@ -57,6 +60,10 @@ pub struct Shared {
     pub streams: Mutex<Vec<(Wanted, Option<String>)>>,
     pub reports: mpsc::Sender<Report>,
     pub answer: Mutex<ReportAnswer>,
+    /// The only version of the protocol that is served, except to who renews.
+    pub spoken: Mutex<u32>,
+    /// When who asked for what in another version.
+    pub unspoken: Mutex<Vec<(Instant, String)>>,
     /// Told once to who opens a feed: come back then.
     pub turn: Mutex<Option<Duration>>,
     /// Lines sent to open streams as they are.
@@ -97,6 +104,8 @@ impl ControlPlane {
                 feeds: [].into(),
                 release: [].into(),
             }),
+            spoken: Mutex::new(PROTOCOL),
+            unspoken: Mutex::default(),
             turn: Mutex::default(),
             raw: watch::Sender::default(),
         });
@@ -148,6 +157,13 @@ impl ControlPlane {
         self.shared.publisher.lock().unwrap().position
     }
 
+    /// When feeds were asked for in another version than is spoken.
+    pub fn refused_feeds(&self) -> Vec<Instant> {
+        let unspoken = self.shared.unspoken.lock().unwrap();
+        let feeds = unspoken.iter().filter(|(_, path)| path == DESIRED);
+        feeds.map(|(at, _)| *at).collect()
+    }
+
     pub fn streams(&self) -> Vec<(Wanted, Option<String>)> {
         self.shared.streams.lock().unwrap().clone()
     }
@@ -171,12 +187,33 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     config.alpn_protocols = vec![b"h2".to_vec()];
     let router = Router::new()
         .route("/node/v1/join", post(join))
-        .route("/node/v1/renew", post(renew))
-        .route("/node/v1/desired", get(desired))
+        .route(DESIRED, get(desired))
         .route("/node/v1/report", post(report))
         .route("/node/v1/archives/{id}", get(|| async { "an archive" }))
+        .layer(from_fn_with_state(shared.clone(), in_our_version))
+        .route("/node/v1/renew", post(renew))
         .with_state(shared);
     https::serve(listener, config, router).await;
+}
+
+/// As the control plane answers who speaks another one.
+async fn in_our_version(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let ours = *shared.spoken.lock().unwrap();
+    let theirs = request.headers()[PROTOCOL_HEADER].to_str().unwrap();
+    if theirs == ours.to_string() {
+        return next.run(request).await;
+    }
+    let asked = (Instant::now(), request.uri().path().to_owned());
+    shared.unspoken.lock().unwrap().push(asked);
+    let problem = serde_json::json!({
+        "title": "Upgrade Required", "status": 426, "code": "protocol_unsupported",
+        "detail": format!("protocol version {theirs} is not spoken here, but {ours} to {ours}: update the node"),
+    });
+    (StatusCode::UPGRADE_REQUIRED, Json(problem)).into_response()
 }
 
 async fn join(State(shared): State<Arc<Shared>>, Json(request): Json<JoinRequest>) -> Response {

@@ -29,13 +29,13 @@ use super::control_plane::ControlPlane;
 
 const SOON: Duration = Duration::from_secs(20);
 
-struct Following {
-    feed: Feed,
-    state: watch::Receiver<Arc<State<GlobalRouteItem>>>,
+pub struct Following {
+    pub feed: Feed,
+    pub state: watch::Receiver<Arc<State<GlobalRouteItem>>>,
     running: JoinHandle<()>,
 }
 
-fn follow(link: &Link) -> Following {
+pub fn follow(link: &Link) -> Following {
     let follower = link.follow(FeedName::GlobalRoutes(Ring::All)).unwrap();
     Following {
         feed: follower.feed(),
@@ -45,7 +45,7 @@ fn follow(link: &Link) -> Following {
 }
 
 impl Following {
-    async fn holds(&self, count: usize) {
+    pub async fn holds(&self, count: usize) {
         wait::until(SOON, async || self.state.borrow().items.len() == count).await;
     }
 
@@ -78,7 +78,7 @@ fn edge(name: &str) -> (String, GlobalRouteItem) {
     )
 }
 
-fn put(name: &str) -> Change {
+pub fn put(name: &str) -> Change {
     let (id, item) = edge(name);
     Change::default().put(&id, &item)
 }

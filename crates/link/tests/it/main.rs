@@ -8,5 +8,6 @@ mod identity;
 mod metrics;
 mod mtls;
 mod report;
+mod version;
 
 use testkit::pki;

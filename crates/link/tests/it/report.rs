@@ -17,7 +17,7 @@ use super::control_plane::ControlPlane;
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn edge_report() -> RoleReport {
+pub fn edge_report() -> RoleReport {
     RoleReport::Edge(EdgeReport {
         forward_address: ([127, 0, 0, 1], 1).into(),
         public_address: ([127, 0, 0, 1], 2).into(),
