@@ -88,8 +88,13 @@ impl Forge {
     /// The next generation with these items as they are, or gone.
     #[must_use]
     pub fn difference(&self, puts: Items, deletes: &[String]) -> Set {
+        self.rendered_difference(rendered(puts), deletes)
+    }
+
+    /// Likewise, of items of which there are too many to have them as values all at once.
+    #[must_use]
+    pub fn rendered_difference(&self, puts: Vec<(String, Rendered)>, deletes: &[String]) -> Set {
         let mut document = self.document.clone();
-        let puts = rendered(puts);
         for (id, item) in &puts {
             document.put(id, item.clone());
         }

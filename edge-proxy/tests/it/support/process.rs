@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -17,11 +17,21 @@ pub struct Process {
     pub http: SocketAddr,
     pub https: SocketAddr,
     pub metrics: SocketAddr,
+    config: PathBuf,
 }
 
 fn free_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
+}
+
+fn spawn(config: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_edge-proxy"))
+        .arg("--config")
+        .arg(config)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 impl Process {
@@ -52,18 +62,31 @@ impl Process {
         );
         let file = dir.join("edge.toml");
         std::fs::write(&file, config).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_edge-proxy"))
-            .arg("--config")
-            .arg(file)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
         Self {
-            child,
+            child: spawn(&file),
             http,
             https,
             metrics,
+            config: file,
         }
+    }
+
+    /// As when it dies and its supervisor starts it again.
+    pub fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(&self.config);
+    }
+
+    /// Resident memory in bytes: now, and the most that there ever was.
+    pub fn resident_bytes(&self) -> [u64; 2] {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        ["VmRSS:", "VmHWM:"].map(|name| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            let kibibytes: u64 = kibibytes.unwrap_or_else(|| panic!("no {name} in {status}"));
+            kibibytes * 1_024
+        })
     }
 
     pub async fn answers(&self, ca: &Ca) {
