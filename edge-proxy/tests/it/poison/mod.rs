@@ -1,6 +1,7 @@
 //! The edge's process is sent poison of every kind: it does not die of it, serves its users all the time, and takes
 //! the next right document. `RAILHEAD_POISON=full` sends ten times as much, `RAILHEAD_POISON_SEED` other poison.
 
+mod harm;
 mod million;
 mod trial;
 mod users;

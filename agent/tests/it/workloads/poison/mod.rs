@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "a failure is told to people")]
 
 mod control_plane;
+mod harm;
 mod process;
 mod trial;
 
@@ -48,56 +49,70 @@ fn kinds() -> Vec<Kind> {
 fn a_process_outlives_poison_of_every_kind_and_keeps_to_its_last_good_document() {
     std::thread::scope(|scope| {
         for n in 0..AGENTS {
-            scope.spawn(move || in_a_network(move || outlives(seed() + n)));
+            // No two runs of other seeds have one of these in common.
+            scope.spawn(move || in_a_network(move || outlives(seed() * AGENTS + n)));
         }
     });
 }
 
 async fn outlives(seed: u64) {
     let folder = tempfile::tempdir().unwrap();
-    let image = format!("127.0.0.1:5000/a/b@sha256:{}", "ab".repeat(32));
-    let instances = [(); 4].map(|()| bare(worker(&image, &["serve"])));
-    let no_engine = Path::new("/nonexistent/docker.sock");
-    let mut trial = Trial::start(seed, folder.path(), no_engine, instances.into()).await;
+    let mut trial = without_an_engine(seed, folder.path()).await;
     let kinds = kinds();
     for kind in &kinds {
         println!("seed {seed}: {kind:?}");
         trial.poison(*kind).await;
-        trial.recovers().await;
+        assert_eq!(trial.is_unharmed().await, Ok(()), "{kind:?}");
+        assert_eq!(trial.recovers(PATIENCE).await, Ok(()), "{kind:?}");
     }
     trial.is_told_of(kinds.len()).await;
+}
+
+async fn without_an_engine(seed: u64, folder: &Path) -> Trial {
+    let image = format!("127.0.0.1:5000/a/b@sha256:{}", "ab".repeat(32));
+    let instances = [(); 4].map(|()| bare(worker(&image, &["serve"])));
+    let no_engine = Path::new("/nonexistent/docker.sock");
+    Trial::start(seed, folder, no_engine, instances.into()).await
 }
 
 #[test]
 fn poison_of_every_kind_lets_containers_be() {
     on_a_machine(async |machine: Machine| {
-        let image = machine.image("web", "1000", SERVER, architecture()).await;
-        let instances = [(); 2].map(|()| served(&image));
-        let ids = instances.each_ref().map(|instance| instance.id);
-        let (folder, socket) = (machine.path("node"), machine.socket());
-        std::fs::create_dir(&folder).unwrap();
-        let mut trial = Trial::start(seed(), &folder, &socket, instances.into()).await;
-        let mut before = Vec::new();
-        for id in ids {
-            before.push((address(&trial, id).await, identity(&machine, id).await));
-        }
+        let (mut trial, running) = with_an_engine(seed(), &machine).await;
         let kinds = kinds();
         for kind in &kinds {
             println!("{kind:?}");
             trial.poison(*kind).await;
-            for (id, (address, identity)) in ids.iter().zip(&before) {
-                assert_eq!(&self::identity(&machine, *id).await, identity, "{kind:?}");
-                let connected = tokio::net::TcpStream::connect(address).await;
-                assert!(connected.is_ok(), "{kind:?}: {connected:?}");
+            assert_eq!(trial.is_unharmed().await, Ok(()), "{kind:?}");
+            for one in &running {
+                assert_eq!(one.is_unharmed(&machine).await, Ok(()), "{kind:?}");
             }
-            trial.recovers().await;
+            assert_eq!(trial.recovers(PATIENCE).await, Ok(()), "{kind:?}");
         }
         trial.is_told_of(kinds.len()).await;
-        for (id, (address, _)) in ids.into_iter().zip(before) {
-            assert_eq!(self::address(&trial, id).await, address);
+        for one in running {
+            assert_eq!(address(&trial, one.id).await, one.address);
         }
         assert_eq!(trial.agent.get("/readyz").await, "ready\n");
     });
+}
+
+async fn with_an_engine(seed: u64, machine: &Machine) -> (Trial, Vec<Running>) {
+    let image = machine.image("web", "1000", SERVER, architecture()).await;
+    let instances = [(); 2].map(|()| served(&image));
+    let ids = instances.each_ref().map(|instance| instance.id);
+    let (folder, socket) = (machine.path("node"), machine.socket());
+    std::fs::create_dir(&folder).unwrap();
+    let trial = Trial::start(seed, &folder, &socket, instances.into()).await;
+    let mut running = Vec::new();
+    for id in ids {
+        running.push(Running {
+            id,
+            address: address(&trial, id).await,
+            container: container(machine, id).await,
+        });
+    }
+    (trial, running)
 }
 
 /// Where it is reached, once it is ready.
@@ -110,13 +125,34 @@ async fn address(trial: &Trial, id: InstanceId) -> SocketAddr {
     until_some(PATIENCE, look).await
 }
 
-/// Another one has another: its container's id, and since when it runs.
-async fn identity(machine: &Machine, id: InstanceId) -> (Option<String>, Option<String>) {
+/// Another one has another: its id, and since when it runs.
+type Container = (Option<String>, Option<String>);
+
+async fn container(machine: &Machine, id: InstanceId) -> Container {
     let name = format!("rh-{id}");
     let found = machine.client().inspect_container(&name, None).await;
     let found = found.unwrap();
     let started = found.state.and_then(|state| state.started_at);
     (found.id, started)
+}
+
+/// An instance as it was before any poison.
+struct Running {
+    id: InstanceId,
+    address: SocketAddr,
+    container: Container,
+}
+
+impl Running {
+    /// It is as it was, and answers; or what is amiss.
+    async fn is_unharmed(&self, machine: &Machine) -> Result<(), String> {
+        let now = container(machine, self.id).await;
+        if now != self.container {
+            return Err(format!("{:?} has become {now:?}", self.container));
+        }
+        let connected = tokio::net::TcpStream::connect(self.address).await;
+        connected.map(drop).map_err(|error| error.to_string())
+    }
 }
 
 /// No document sent here brings a secret.

@@ -20,6 +20,8 @@ const INTERRUPTIONS: &str = "railhead_link_feed_interruptions_total";
 
 pub struct Agent {
     process: Process,
+    /// Its configuration, and where its output goes.
+    files: [PathBuf; 2],
     /// What it keeps on disk.
     pub state_dir: PathBuf,
     http: reqwest::Client,
@@ -30,6 +32,11 @@ impl Drop for Agent {
         // Nobody waits for the end of what it has under way.
         let _ = self.process.0.kill();
     }
+}
+
+fn run([config, log]: &[PathBuf; 2]) -> Process {
+    let arguments = ["--config", config.to_str().unwrap()];
+    spawn(env!("CARGO_BIN_EXE_agent"), &arguments, log)
 }
 
 impl Agent {
@@ -59,28 +66,44 @@ impl Agent {
             socket.display(),
         );
         std::fs::write(&file, config).unwrap();
-        let arguments = ["--config", file.to_str().unwrap()];
-        let process = spawn(
-            env!("CARGO_BIN_EXE_agent"),
-            &arguments,
-            &folder.join("agent.log"),
-        );
+        let files = [file, folder.join("agent.log")];
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(5))
             .build();
         Self {
-            process,
+            process: run(&files),
+            files,
             state_dir,
             http: http.unwrap(),
         }
     }
 
-    /// It has not ended, and answers.
-    pub async fn lives(&mut self) {
-        let ended = self.process.0.try_wait().unwrap();
-        assert!(ended.is_none(), "it ended: {ended:?}");
-        assert_eq!(self.get("/healthz").await, "ok\n");
+    /// Of its process.
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    /// As by a crash.
+    pub fn kill(&mut self) {
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
+    }
+
+    /// As its supervisor does it.
+    pub fn start_again(&mut self) {
+        self.process = run(&self.files);
+    }
+
+    /// It has not ended, and answers; or what is amiss.
+    pub async fn lives(&mut self) -> Result<(), String> {
+        if let Some(status) = self.process.0.try_wait().unwrap() {
+            return Err(format!("it ended: {status}"));
+        }
+        match self.get("/healthz").await.as_str() {
+            "ok\n" => Ok(()),
+            answer => Err(format!("it says of its health: {answer}")),
+        }
     }
 
     /// Of the operators' endpoint, which comes up a moment after the process.

@@ -24,6 +24,10 @@ use testkit::{
     poison::{Chance, Items, Kind, Kitchen, Poison},
     wait::{until, until_some},
 };
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
 
 use super::{super::process::PATIENCE, control_plane::ControlPlane, process::Agent};
 
@@ -33,12 +37,15 @@ const ITEMS: usize = 4;
 const HEEDED_WITHIN: Duration = Duration::from_secs(1);
 /// Of a part of a line it says nothing at all.
 const REFUSED_WITHIN: Duration = Duration::from_millis(150);
+const LOOK: Duration = Duration::from_millis(20);
 
 pub struct Trial {
     pub agent: Agent,
     pub control_plane: ControlPlane,
     instances: Vec<InstanceItem>,
     chance: Chance,
+    /// The process that shall take no harm.
+    pid: u32,
     taken: usize,
     refused: usize,
 }
@@ -52,29 +59,28 @@ impl Trial {
         instances: Vec<InstanceItem>,
     ) -> Self {
         let control_plane = ControlPlane::start(items(&instances)).await;
+        let agent = Agent::start(folder, &control_plane, socket);
         let trial = Self {
-            agent: Agent::start(folder, &control_plane, socket),
+            pid: agent.pid(),
+            agent,
             control_plane,
             instances,
             chance: Chance::new(seed),
             taken: 0,
             refused: 0,
         };
-        trial.recovers().await;
+        assert_eq!(trial.recovers(PATIENCE).await, Ok(()));
         trial
     }
 
-    /// Sends some, and looks what has come of it.
+    /// Sends some, and looks what has come of it: nothing, or exactly what was signed.
     pub async fn poison(&mut self, kind: Kind) {
         let before = self.on_disk().applied().cloned();
         let Poison { bytes, set } = self.cook(kind);
         let commit = set
             .as_ref()
             .map(|set| self.control_plane.source().forge.commit(set));
-        let line = async || self.control_plane.source().line();
-        let line = until_some(PATIENCE, line).await;
-        // Who has hung up meanwhile does not get it.
-        let _ = line.send(bytes).await;
+        let line = self.send(bytes).await;
         let within = set.as_ref().map_or(REFUSED_WITHIN, |_| HEEDED_WITHIN);
         let give_up = kind.may_lack_its_end().then(|| Instant::now() + within);
         let is_late = || give_up.is_some_and(|at| Instant::now() > at);
@@ -98,23 +104,42 @@ impl Trial {
         if let Some(set) = set.filter(|_| is_taken || !is_refused) {
             self.control_plane.source().forge.publish(&set);
         }
-        self.keeps_what_was_good(kind);
-        self.agent.lives().await;
+    }
+
+    /// Sends bytes; where they went.
+    pub async fn send(&self, bytes: Vec<u8>) -> mpsc::Sender<Vec<u8>> {
+        let line = async || self.control_plane.source().line();
+        let line = until_some(PATIENCE, line).await;
+        // Who has hung up meanwhile does not get it.
+        let _ = line.send(bytes).await;
+        line
+    }
+
+    /// The same process as ever, which would run on what was good; or what is amiss.
+    pub async fn is_unharmed(&mut self) -> Result<(), String> {
+        self.agent.lives().await?;
+        if self.agent.pid() != self.pid {
+            return Err("another process is in its place".to_owned());
+        }
+        self.keeps_what_was_good()
     }
 
     /// Whatever the newest document says, every instance shall run.
-    fn keeps_what_was_good(&self, kind: Kind) {
+    fn keeps_what_was_good(&self) -> Result<(), String> {
         let state = Arc::clone(&self.on_disk().state().borrow());
-        let desired = Desired::from_state(&state).expect("there was a document");
+        let desired = Desired::from_state(&state).ok_or("it has no document")?;
         for instance in &self.instances {
             let wanted = desired.instances.get(&instance.id);
             let wish = wanted.map(|wanted| wanted.item.desired);
-            assert_eq!(wish, Some(Wish::Run), "{kind:?}");
+            if wish != Some(Wish::Run) {
+                return Err(format!("for {} it has {wish:?}", instance.id));
+            }
         }
+        Ok(())
     }
 
-    /// The right document comes, and is taken.
-    pub async fn recovers(&self) {
+    /// The right document comes, and is taken within `patience`; or not.
+    pub async fn recovers(&self, patience: Duration) -> Result<(), String> {
         let (commit, right, line) = {
             let mut source = self.control_plane.source();
             (source.mend(), source.right(), source.line())
@@ -122,11 +147,18 @@ impl Trial {
         if let Some(line) = line {
             let _ = line.send(right).await;
         }
-        until(PATIENCE, async || self.control_plane.is_followed(&commit)).await;
+        let followed = async {
+            while !self.control_plane.is_followed(&commit) {
+                sleep(LOOK).await;
+            }
+        };
+        let taken = timeout(patience, followed).await;
+        taken.map_err(|_| "it does not take the right document")?;
         let state = Arc::clone(&self.on_disk().state().borrow());
         let mut standings = state.items.values().map(|entry| entry.standing);
         assert!(standings.all(|standing| standing == Standing::Current));
         assert_eq!(state.items.len(), ITEMS);
+        Ok(())
     }
 
     /// Of so many that were sent, half of them signed, many were taken and many refused, and its metrics tell of these.
