@@ -8,8 +8,9 @@ use super::record::{Counted, Counts};
 const FEW: u64 = 1_000;
 
 /// The full counts of the project's bars.
-pub const FULL: [(Counted, u64); 21] = [
+pub const FULL: [(Counted, u64); 22] = [
     (Counted::PoisonedFeeds, 10_000),
+    (Counted::PoisonedProcesses, 10_000),
     (Counted::SimulatedDays, 30),
     (Counted::Seeds, 10_000),
     (Counted::OutageSeconds, 600),

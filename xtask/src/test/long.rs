@@ -115,12 +115,12 @@ impl<'a> Long<'a> {
     }
 }
 
-/// Rounds without a platform leave nothing to chance: one that has failed fails again.
+/// A simulated round that has failed fails again.
 fn failed_seldom(failed: &[Round], round: Round) -> bool {
     let failures = failed.iter().filter(|one| **one == round).count();
-    let allowed = match round.needs_platform() {
-        true => FAILURES_MAX,
-        false => 1,
+    let allowed = match round.is_simulated() {
+        true => 1,
+        false => FAILURES_MAX,
     };
     failures < allowed
 }
@@ -161,6 +161,11 @@ mod tests {
         assert!(may_run(&[], &failed, Round::Kills) && may_run(&[], &failed, Round::Days));
         let failed = [Round::Kills; FAILURES_MAX];
         assert!(!may_run(&[], &failed, Round::Kills));
+        assert!(may_run(
+            &[],
+            &[Round::PoisonedProcesses],
+            Round::PoisonedProcesses
+        ));
         let next = Round::next(&Counts::new(), |round| {
             may_run(&[], &[Round::Poison], round)
         });

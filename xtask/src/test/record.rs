@@ -45,6 +45,8 @@ pub struct Tested {
 pub enum Counted {
     /// Poisoned feeds sent to a node that took no harm.
     PoisonedFeeds,
+    /// Poisoned feeds sent to real agents' and edges' processes, none of which took harm.
+    PoisonedProcesses,
     /// Simulated days without anything central, no request failed.
     SimulatedDays,
     /// Simulated histories, no promise broken.

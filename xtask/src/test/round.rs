@@ -19,6 +19,8 @@ use crate::{
 
 /// Of one round each.
 const POISONED_FEEDS: u64 = 10_000;
+/// An edge's 600 and those of eleven agents, to each of which each of 21 kinds comes ten times.
+const POISONED_PROCESSES: u64 = 600 + 11 * 210;
 const DAYS: u64 = 30;
 const SEEDS: u64 = 500;
 
@@ -60,6 +62,8 @@ const WHOLE: u64 = 1_000;
 pub enum Round {
     /// All poisoned feeds at once, of another seed each time.
     Poison,
+    /// A quarter of the poisoned feeds of real processes, of another seed each time.
+    PoisonedProcesses,
     /// All simulated days at once.
     Days,
     /// The next seeds.
@@ -81,10 +85,11 @@ pub enum Round {
 }
 
 impl Round {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Poison,
         Self::Days,
         Self::Seeds,
+        Self::PoisonedProcesses,
         Self::Points,
         Self::Kills,
         Self::Changes,
@@ -114,6 +119,7 @@ impl Round {
     const fn adds(self) -> &'static [Counted] {
         match self {
             Self::Poison => &[Counted::PoisonedFeeds],
+            Self::PoisonedProcesses => &[Counted::PoisonedProcesses],
             Self::Days => &[Counted::SimulatedDays],
             Self::Seeds => &[Counted::Seeds],
             Self::Outage => &[Counted::OutageSeconds, Counted::OutageRequests],
@@ -136,15 +142,23 @@ impl Round {
         }
     }
 
-    /// Whether it runs against real processes.
+    /// Whether it leaves nothing to chance: what has failed fails again.
+    pub const fn is_simulated(self) -> bool {
+        matches!(self, Self::Poison | Self::Days | Self::Seeds)
+    }
+
+    /// Whether it runs against a whole platform.
     pub const fn needs_platform(self) -> bool {
-        !matches!(self, Self::Poison | Self::Days | Self::Seeds)
+        !self.is_simulated() && !matches!(self, Self::PoisonedProcesses)
     }
 
     /// The test that does it.
     const fn test(self) -> &'static str {
         match self {
             Self::Poison => "package(sim) and test(poison::)",
+            Self::PoisonedProcesses => {
+                "(package(edge-proxy) or package(agent)) and kind(test) and test(poison::)"
+            }
             Self::Days => "package(sim) and test(no_request_fails_while_everything_central)",
             Self::Seeds => "package(sim) and test(every_seed)",
             Self::Outage => "package(e2e) and test(each_region_serves_and_comes_back)",
@@ -160,12 +174,9 @@ impl Round {
     /// What the test is told: variables of its environment.
     fn variables(self, passed: &Counts) -> Vec<(&'static str, String)> {
         match self {
-            Self::Poison => {
-                let rounds = count(passed, Counted::PoisonedFeeds) / POISONED_FEEDS;
-                vec![
-                    ("RAILHEAD_POISON", "full".to_owned()),
-                    ("RAILHEAD_POISON_SEED", (rounds + 1).to_string()),
-                ]
+            Self::Poison => poison(count(passed, Counted::PoisonedFeeds) / POISONED_FEEDS),
+            Self::PoisonedProcesses => {
+                poison(count(passed, Counted::PoisonedProcesses) / POISONED_PROCESSES)
             }
             Self::Days => vec![("SIM_DAYS", DAYS.to_string())],
             Self::Seeds => vec![
@@ -183,7 +194,7 @@ impl Round {
     /// Where the test writes what it has done.
     const fn report(self) -> Option<&'static str> {
         match self {
-            Self::Poison | Self::Days | Self::Seeds => None,
+            Self::Poison | Self::PoisonedProcesses | Self::Days | Self::Seeds => None,
             Self::Outage => Some("load/outage.json"),
             Self::Changes => Some("load/changes.json"),
             Self::Kills => Some("chaos/kills.json"),
@@ -241,6 +252,9 @@ impl Round {
         let number = |name: &str| report[name].as_u64();
         Some(match self {
             Self::Poison => Counts::from([(Counted::PoisonedFeeds, POISONED_FEEDS)]),
+            Self::PoisonedProcesses => {
+                Counts::from([(Counted::PoisonedProcesses, POISONED_PROCESSES)])
+            }
             Self::Days => Counts::from([(Counted::SimulatedDays, DAYS)]),
             Self::Seeds => Counts::from([(Counted::Seeds, SEEDS)]),
             Self::Outage => Counts::from([
@@ -290,6 +304,14 @@ const CHOICES: [&str; 8] = [
 /// Builds the tests, so that no round's time is a compiler's.
 pub fn build() -> Result<()> {
     cargo(["nextest", "run", "--workspace", "--no-run"])?.run()
+}
+
+/// Of another seed after each round.
+fn poison(rounds: u64) -> Vec<(&'static str, String)> {
+    vec![
+        ("RAILHEAD_POISON", "full".to_owned()),
+        ("RAILHEAD_POISON_SEED", (rounds + 1).to_string()),
+    ]
 }
 
 fn full() -> (&'static str, String) {
