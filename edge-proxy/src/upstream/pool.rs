@@ -64,7 +64,7 @@ pub fn carry_over(
         })
         .collect();
     let leaving = match before {
-        Some(before) if !endpoints.is_empty() => before.leaving_into(&endpoints, now),
+        Some(before) if !endpoints.is_empty() => before.leaving_into(&known, now),
         _ => Vec::new(),
     };
     ServicePool {
@@ -79,12 +79,13 @@ pub fn carry_over(
 }
 
 impl ServicePool {
+    /// `gone` has what of [`Self::all`] does not stay.
     fn leaving_into(
         &self,
-        staying: &[Arc<Endpoint>],
+        gone: &HashMap<item::Endpoint, Arc<Endpoint>>,
         now: Instant,
     ) -> Vec<(Arc<Endpoint>, Instant)> {
-        let gone = |e: &Endpoint| staying.iter().all(|s| s.spec != e.spec);
+        let gone = |e: &Endpoint| gone.contains_key(&e.spec);
         let first_time = self.endpoints.iter().map(|e| (e, now));
         let earlier = self.leaving.iter().map(|(e, since)| (e, *since));
         first_time
