@@ -7,6 +7,7 @@ mod long;
 mod platform;
 mod record;
 mod release;
+mod report;
 mod round;
 
 use std::{path::PathBuf, time::Duration};

@@ -1,8 +1,6 @@
 //! The rounds of a long run: what each does, how to see it again, and what it adds to the record. A round
 //! costs some minutes.
 
-use std::fs;
-
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde_json::Value;
@@ -11,11 +9,9 @@ use super::{
     full::{self, FULL, count},
     platform::TestPlatforms,
     record::{Counted, Counts},
+    report::{deployments, forget, length, met, read, with_deployments},
 };
-use crate::{
-    cargo::{cargo, target_dir},
-    command::CommandExt as _,
-};
+use crate::{cargo::cargo, command::CommandExt as _};
 
 /// Of one round each.
 const POISONED_FEEDS: u64 = 10_000;
@@ -26,33 +22,6 @@ const SEEDS: u64 = 500;
 
 /// Of each round.
 const KILLS: u64 = 60;
-
-/// What a round's kills may miss, but all rounds' together may not, and where a report says how many met it: it leaves
-/// out what none met.
-const MET: [(&str, Counted); 7] = [
-    ("/kills_during/releasing", Counted::KillsWhileReleasing),
-    (
-        "/kills_during_rollbacks/placing",
-        Counted::KillsWhileRollbackPlaces,
-    ),
-    (
-        "/kills_during_rollbacks/starting",
-        Counted::KillsWhileRollbackStarts,
-    ),
-    (
-        "/kills_during_rollbacks/verifying",
-        Counted::KillsWhileRollbackVerifies,
-    ),
-    (
-        "/kills_during_rollbacks/shifting",
-        Counted::KillsWhileRollbackShifts,
-    ),
-    (
-        "/kills_during_rollbacks/draining",
-        Counted::KillsWhileRollbackDrains,
-    ),
-    ("/kills_during_a/scale", Counted::KillsWhileScaling),
-];
 
 /// Thousandths.
 const WHOLE: u64 = 1_000;
@@ -270,10 +239,7 @@ impl Round {
                 let kinds = report["kills"].as_object()?;
                 let kills = kinds.values().filter_map(Value::as_u64).sum();
                 let mut counts = with_deployments(report, Counted::Kills, kills)?;
-                counts.extend(MET.map(|(place, what)| {
-                    let met = report.pointer(place).and_then(Value::as_u64);
-                    (what, met.unwrap_or_default())
-                }));
+                counts.extend(met(report));
                 counts
             }
             Self::Points => with_deployments(report, Counted::NamedPoints, number("points")?)?,
@@ -318,48 +284,8 @@ fn full() -> (&'static str, String) {
     ("RAILHEAD_CHAOS", "full".to_owned())
 }
 
-fn with_deployments(report: &Value, what: Counted, count: u64) -> Option<Counts> {
-    let number = |name: &str| report[name].as_u64();
-    Some(Counts::from([
-        (what, count),
-        (Counted::FaultedDeployments, number("deployments_ended")?),
-        (
-            Counted::PlatformFailures,
-            number("deployments_failed_by_the_platform")?,
-        ),
-    ]))
-}
-
-fn length(report: &Value, list: &str) -> Option<u64> {
-    u64::try_from(report[list].as_array()?.len()).ok()
-}
-
-fn deployments(report: &Value, reason: &str) -> Option<u64> {
-    let all = report["deployments"].as_array()?.iter();
-    let such = all.filter(|deployment| deployment["reason"] == reason);
-    u64::try_from(such.count()).ok()
-}
-
 fn assignment((name, value): (&str, String)) -> String {
     format!("{name}={value}")
-}
-
-/// What the test has written of its run.
-fn read(report: &str) -> Result<Value> {
-    let file = target_dir()?.join(report);
-    let text = fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("reading {}", file.display()))
-}
-
-/// So that an older run's is not taken for this one's.
-fn forget(report: &str) -> Result<()> {
-    let file = target_dir()?.join(report);
-    match fs::remove_file(&file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {}", file.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
