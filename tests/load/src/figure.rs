@@ -59,10 +59,10 @@ impl Figure {
             name, value, unit, ..
         } = self;
         match (self.at_most, self.at_least) {
-            (Some(bar), _) if !(*value <= bar) => Some(format!(
+            (Some(bar), _) if !is_at_least(bar, *value) => Some(format!(
                 "{name} is {value:.3} {unit}, at most {bar:.3} is promised"
             )),
-            (_, Some(bar)) if !(*value >= bar) => Some(format!(
+            (_, Some(bar)) if !is_at_least(*value, bar) => Some(format!(
                 "{name} is {value:.3} {unit}, at least {bar:.3} is promised"
             )),
             _ => None,
@@ -73,11 +73,16 @@ impl Figure {
         let Self {
             name, value, unit, ..
         } = self;
-        let needed = self.needed.filter(|needed| !(*value >= *needed))?;
+        let needed = self.needed.filter(|needed| !is_at_least(*value, *needed))?;
         Some(format!(
             "{name} is {value:.3} {unit}, {needed:.3} are needed"
         ))
     }
+}
+
+/// Never of what is no number.
+fn is_at_least(value: f64, bar: f64) -> bool {
+    value >= bar
 }
 
 /// Whether everything is as promised, by what was measured alone.

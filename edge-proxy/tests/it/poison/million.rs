@@ -1,6 +1,8 @@
 //! A document that is well-formed, digested, signed, as large as a region's may be, and of endpoints that are dead: a
 //! million of them. It costs an edge memory, of which there is a bound, and its users nothing.
 
+#![allow(clippy::print_stdout, reason = "what was measured is told to people")]
+
 use std::time::{Duration, Instant};
 
 use domain::{id::ServiceId, ring::Ring};
