@@ -1,7 +1,6 @@
-//! Where the scheduler's brake holds, for alerts: what was lost in such a region waits for a person. Every replica
-//! looks for itself: the last word of one that leads no more would stand beside the leader's for ever.
+//! Where the scheduler's brake holds, for alerts: what was lost in such a region waits for a person.
 
-use std::{sync::LazyLock, time::Duration};
+use std::sync::LazyLock;
 
 use domain::name::Name;
 use prometheus::{IntGaugeVec, Opts};
@@ -9,8 +8,6 @@ use scheduler::{Node, Sight};
 
 use super::Context;
 use crate::store::{self, placement, platform_status, tx::SystemTx};
-
-const PERIOD: Duration = Duration::from_secs(2);
 
 #[allow(clippy::expect_used)]
 static STOPPED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
@@ -25,25 +22,18 @@ static STOPPED: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     stopped
 });
 
-/// Looks again and again.
+/// Of all regions, for as long as this replica runs.
 pub(super) async fn watch(context: Context) {
-    loop {
-        match look(&context).await {
-            Ok((regions, agents)) => show(&regions, &agents),
-            Err(error) => {
-                tracing::debug!(%error, "how much of each region can be seen is not known");
-                STOPPED.reset();
-            }
-        }
-        tokio::time::sleep(PERIOD).await;
-    }
+    let what = "how much of each region can be seen";
+    super::look::again_and_again(what, || look(&context), || STOPPED.reset()).await;
 }
 
-async fn look(context: &Context) -> Result<(Vec<Name>, Vec<Node>), store::Error> {
+async fn look(context: &Context) -> Result<(), store::Error> {
     let mut tx = SystemTx::begin(&context.state.pools).await?;
     let regions = platform_status::regions(&mut tx).await?;
     let agents = placement::nodes(&mut tx).await?;
-    Ok((regions, agents))
+    show(&regions, &agents);
+    Ok(())
 }
 
 /// Alerts ask for every region from the start, also for one that has no agent yet.

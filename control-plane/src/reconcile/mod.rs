@@ -9,6 +9,7 @@ pub mod deployments;
 mod domains;
 pub mod evaluations;
 pub mod instances;
+mod look;
 mod metrics;
 mod nodes;
 pub mod orphans;
@@ -174,6 +175,7 @@ pub async fn run(state: State) {
         tasks.spawn(keep_running(task, context.clone()));
     }
     tasks.spawn(brake::watch(context.clone()));
+    tasks.spawn(rollout::watch(context.clone()));
     context.state.leaving.cancelled().await;
     tasks.shutdown().await;
     if let Err(error) = hand_over(&context).await {

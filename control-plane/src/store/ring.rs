@@ -42,3 +42,13 @@ pub async fn newest_version(tx: &mut SystemTx) -> Result<i32, Error> {
         .fetch_one(tx.executor())
         .await?)
 }
+
+/// Each ring's version.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn versions(tx: &mut SystemTx) -> Result<Vec<(String, i32)>, Error> {
+    Ok(sqlx::query_as("select name, version from ring")
+        .fetch_all(tx.executor())
+        .await?)
+}

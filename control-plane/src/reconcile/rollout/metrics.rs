@@ -4,8 +4,12 @@ use std::sync::LazyLock;
 
 use prometheus::{IntGauge, IntGaugeVec, Opts, core::Collector};
 
-use super::View;
-use crate::store::rollout::Progress;
+use super::Context;
+use crate::store::{
+    self, ring,
+    rollout::{self, Progress},
+    tx::SystemTx,
+};
 
 struct Metrics {
     stopped: IntGauge,
@@ -35,12 +39,20 @@ fn register(collector: impl Collector + 'static) {
     }
 }
 
-/// As it is now.
-pub(super) fn show(view: &View) {
-    let stopped = view.rollout.state == Progress::Stopped;
+/// For as long as this replica runs.
+pub async fn watch(context: Context) {
+    let forget = || METRICS.version.reset();
+    super::super::look::again_and_again("how the rollout stands", || look(&context), forget).await;
+}
+
+async fn look(context: &Context) -> Result<(), store::Error> {
+    let mut tx = SystemTx::begin(&context.state.pools).await?;
+    let rollout = rollout::find(&mut tx).await?;
+    let stopped = rollout.state == Progress::Stopped;
     METRICS.stopped.set(stopped.into());
-    for ring in &view.rings {
-        let gauge = METRICS.version.with_label_values(&[ring.ring.as_str()]);
-        gauge.set(ring.version.into());
+    for (ring, version) in ring::versions(&mut tx).await? {
+        let gauge = METRICS.version.with_label_values(&[&ring]);
+        gauge.set(version.into());
     }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! A document that is well-formed, digested, signed, as large as a region's may be, and of endpoints that are dead: a
-//! million of them. It costs an edge memory, of which there is a bound, and its users nothing.
+//! million of them. It costs an edge memory, of which there is a bound, and its users nothing. Without
+//! `RAILHEAD_POISON=full` it is a tenth of it, and nothing of what is more than a region may have.
 
 #![allow(clippy::print_stdout, reason = "what was measured is told to people")]
 
@@ -13,6 +14,7 @@ use protocol::{
 use testkit::poison::{Set, endpoint, service_item};
 
 use super::{
+    is_full,
     trial::{REGION, Trial, within},
     users::Users,
 };
@@ -24,8 +26,10 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(90);
 /// What an edge may have at most while a million endpoints take the place of a million others: half as much again as
 /// was measured (docs/PERFORMANCE.md).
 const RESIDENT_MAX: u64 = 1_300 * MIB;
-/// Nobody who asks meanwhile waits longer: five times what was measured beside compilers.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+/// Three times what it has without any.
+const RESIDENT_WITHOUT: u64 = 100 * MIB;
+/// Who asks meanwhile and waits longer has failed, as under any other load.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Services of the crowd: those that there are, and so many more that they have all endpoints.
 struct Crowd(Vec<ServiceId>);
@@ -82,11 +86,22 @@ fn told(trial: &Trial, when: &str) -> u64 {
     peak
 }
 
+async fn more_is_refused(trial: &mut Trial) {
+    let (_, commit, bytes) = Crowd::new(trial, MILLION * 11 / 10).set(trial);
+    assert!(bytes.len() > document_max(), "{} bytes", bytes.len());
+    let line = trial.send(REGION, bytes).await;
+    assert!(within(TAKEN_WITHIN, async || line.is_closed()).await);
+    assert!(!trial.follows(&commit));
+    assert_eq!(endpoints(trial).await, MILLION);
+    assert_eq!(trial.is_unharmed().await, Ok(()), "more is refused");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_million_dead_endpoints_cost_memory_and_no_user_anything() {
     let mut trial = Trial::start(1).await;
     told(&trial, "before");
-    let crowd = Crowd::new(&trial, MILLION);
+    let dead = if is_full() { MILLION } else { MILLION / 10 };
+    let crowd = Crowd::new(&trial, dead);
     let users = Users::start(trial.ca(), trial.edge.http);
     for when in ["a million", "another million in its place"] {
         let (set, commit, bytes) = crowd.set(&trial);
@@ -101,25 +116,22 @@ async fn a_million_dead_endpoints_cost_memory_and_no_user_anything() {
             users.seen()
         );
         trial.publish(REGION, &set);
-        assert_eq!(endpoints(&trial).await, MILLION);
+        assert_eq!(endpoints(&trial).await, dead);
         assert_eq!(trial.is_unharmed().await, Ok(()), "{when}");
         told(&trial, when);
     }
 
-    let (_, commit, bytes) = Crowd::new(&trial, MILLION * 11 / 10).set(&trial);
-    assert!(bytes.len() > document_max(), "{} bytes", bytes.len());
-    let line = trial.send(REGION, bytes).await;
-    assert!(within(TAKEN_WITHIN, async || line.is_closed()).await);
-    assert!(!trial.follows(&commit));
-    assert_eq!(endpoints(&trial).await, MILLION);
-    assert_eq!(trial.is_unharmed().await, Ok(()), "more is refused");
+    if is_full() {
+        more_is_refused(&mut trial).await;
+    }
 
     trial.patience = TAKEN_WITHIN;
     assert_eq!(trial.recovers(REGION).await, Ok(()));
     assert_eq!(endpoints(&trial).await, trial.services.len());
     assert_eq!(trial.is_unharmed().await, Ok(()), "after it");
     let peak = told(&trial, "after it");
-    assert!(peak < RESIDENT_MAX, "{} MiB", peak / MIB);
+    let bound = RESIDENT_WITHOUT + (RESIDENT_MAX - RESIDENT_WITHOUT) / (MILLION / dead) as u64;
+    assert!(peak < bound, "{} MiB", peak / MIB);
     let seen = users.end();
     println!("{seen:?}");
     assert!(seen.requests > 100 && seen.failed.is_empty(), "{seen:?}");

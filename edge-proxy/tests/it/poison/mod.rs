@@ -17,10 +17,13 @@ fn seed() -> u64 {
     chosen.and_then(|seed| seed.parse().ok()).unwrap_or(1)
 }
 
+fn is_full() -> bool {
+    env::var("RAILHEAD_POISON").is_ok_and(|value| value == "full")
+}
+
 #[tokio::test]
 async fn a_process_outlives_poison_of_every_kind_and_serves_all_the_time() {
-    let is_full = env::var("RAILHEAD_POISON").is_ok_and(|value| value == "full");
-    let count = if is_full { 600 } else { 60 };
+    let count = if is_full() { 600 } else { 60 };
     let mut trial = Trial::start(seed()).await;
     for (n, kind) in Kind::ALL.into_iter().cycle().take(count).enumerate() {
         let at = trial.chance.below(2);
