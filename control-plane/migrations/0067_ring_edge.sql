@@ -1,4 +1,4 @@
--- What an edge had counted when its ring began to serve by the version that it is at. A newer version is compared with
+-- What an edge had counted soon after its ring began to serve by the version that it is at. A newer version is compared with
 -- how it has fared by this one, and not with what it counted by one that was stopped.
 create table ring_edge (
     node_id           uuid primary key references node on delete cascade,
@@ -9,6 +9,9 @@ create table ring_edge (
     unrouted_requests bigint not null
 );
 grant select, insert, update, delete on ring_edge to railhead_system;
+
+-- When that was noted: by what its edges have said since they serve by the version.
+alter table ring add column counted_at timestamptz;
 
 -- How it fared by that until its ring's turn came.
 alter table rollout_edge

@@ -3,7 +3,7 @@
 
 mod step;
 
-pub use step::{advance, begin_anew, finish, hold, rendered, resume, soak, start, stop};
+pub use step::{advance, begin_anew, count, finish, hold, rendered, resume, soak, start, stop};
 
 use chrono::{DateTime, Utc};
 use domain::{
@@ -66,6 +66,8 @@ pub struct RingView {
     pub rendered_at: Option<DateTime<Utc>>,
     /// Since when its edges serve by it.
     pub soaking_since: Option<DateTime<Utc>>,
+    /// What they had counted soon after that is noted.
+    pub counted: bool,
     pub edges: Vec<EdgeView>,
 }
 
@@ -129,19 +131,24 @@ pub async fn rings(tx: &mut impl Access) -> Result<Vec<RingView>, Error> {
         Option<DateTime<Utc>>,
         Json<Positions>,
         Option<DateTime<Utc>>,
+        bool,
     );
     let rows: Vec<Row> =
-        sqlx::query_as("select name, version, rendered_at, positions, soaking_since from ring")
-            .fetch_all(tx.executor())
-            .await?;
+        sqlx::query_as(
+            "select name, version, rendered_at, positions, soaking_since, coalesce(counted_at >= soaking_since, false)
+             from ring",
+        )
+        .fetch_all(tx.executor())
+        .await?;
     let mut rings = Vec::new();
-    for (name, version, rendered_at, Json(positions), soaking_since) in rows {
+    for (name, version, rendered_at, Json(positions), soaking_since, counted) in rows {
         let ring = name.parse().map_err(|e| Error::corrupt("ring", e))?;
         rings.push(RingView {
             ring,
             version,
             rendered_at,
             soaking_since,
+            counted,
             edges: edges(tx, ring, &positions).await?,
         });
     }

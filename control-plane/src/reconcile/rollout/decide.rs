@@ -40,8 +40,10 @@ pub enum Action {
     Advance(Ring),
     /// Write the ring's items in the version that it is at.
     Render(Ring),
-    /// The ring's edges serve by the version that it is at: the soak time begins, and what they count by it.
+    /// The ring's edges serve by the version that it is at: the soak time begins.
     Soak(Ring),
+    /// They have said so much later what they have counted that it is noted: what they count from now on is by this version.
+    Count(Ring),
     /// Something is wrong with an edge that has it: go back, and wait for a person.
     Stop(String),
     /// Every ring has it.
@@ -65,32 +67,38 @@ pub fn decide(view: &View) -> Vec<Action> {
     match (unwritten, view.rollout.state) {
         (Some(ring), _) => vec![Action::Render(ring.ring)],
         (None, Progress::Running) => go_on(view),
-        (None, Progress::Done | Progress::Stopped) => settle(view.rings.iter()),
+        (None, Progress::Done | Progress::Stopped) => settle(view, |_| true),
     }
 }
 
-/// The first whose edges serve by what it has, but not known so before: since a new epoch, or on their way back from a
-/// stopped version.
-fn settle<'a>(mut rings: impl Iterator<Item = &'a RingView>) -> Vec<Action> {
-    let settled = |ring: &&RingView| {
-        ring.soaking_since.is_none() && has_present_edges(ring) && behind(ring).is_none()
+/// The first ring of these whose edges serve by what it has and were not known to, since a new epoch or on their way back from
+/// a stopped version; or the first of all whose edges have said since what they have counted.
+fn settle(view: &View, of_these: impl Fn(&RingView) -> bool) -> Vec<Action> {
+    let mut rings = view.rings.iter().filter(|ring| has_present_edges(ring));
+    let serves =
+        |ring: &&RingView| of_these(ring) && ring.soaking_since.is_none() && behind(ring).is_none();
+    let has_said = |ring: &&RingView| {
+        let since = ring.soaking_since.filter(|_| !ring.counted);
+        since.is_some_and(|since| have_said(ring, since))
     };
-    let ring = rings.find(settled);
-    ring.map(|ring| Action::Soak(ring.ring))
-        .into_iter()
-        .collect()
+    let soak = rings
+        .clone()
+        .find(serves)
+        .map(|ring| Action::Soak(ring.ring));
+    let count = || rings.find(has_said).map(|ring| Action::Count(ring.ring));
+    soak.or_else(count).into_iter().collect()
 }
 
-/// The first ring that is not through decides.
+/// The first ring that is not through decides; while it waits, what there is to see of the others is noted.
 fn go_on(view: &View) -> Vec<Action> {
-    let others = view
-        .rings
-        .iter()
-        .filter(|ring| ring.version != view.rollout.version);
-    let settled = settle(others);
-    if !settled.is_empty() {
-        return settled;
+    let next = next_step(view);
+    if next.is_empty() {
+        return settle(view, |ring| ring.version != view.rollout.version);
     }
+    next
+}
+
+fn next_step(view: &View) -> Vec<Action> {
     for ring in &view.rings {
         if ring.version != view.rollout.version {
             return begin(ring, view);
@@ -108,7 +116,7 @@ fn go_on(view: &View) -> Vec<Action> {
 /// Its edges are compared with how they fared by what they had, for the soak time at least: those that are on their way
 /// back from a stopped version have to be there first.
 fn begin(ring: &RingView, view: &View) -> Vec<Action> {
-    let known = ring.soaking_since.is_some_and(|since| is_over(since, view));
+    let known = ring.counted && ring.soaking_since.is_some_and(|since| is_over(since, view));
     if has_present_edges(ring) && !known && !(behind(ring).is_some() && is_overdue(ring, view)) {
         return Vec::new();
     }
@@ -119,12 +127,10 @@ fn is_over(soaking_since: DateTime<Utc>, view: &View) -> bool {
     view.now - soaking_since >= length(view.soak)
 }
 
-/// What its edges are judged by is all that they count in the soak time: who is cut off without being late yet says nothing
-/// against a version.
-fn have_said(ring: &RingView, soaking_since: DateTime<Utc>, view: &View) -> bool {
-    let until = soaking_since + length(view.soak);
+/// What edges said before a time tells nothing of it: who is cut off without being late yet says nothing against a version.
+fn have_said(ring: &RingView, after: DateTime<Utc>) -> bool {
     let mut present = ring.edges.iter().filter(|edge| !edge.late);
-    present.all(|edge| edge.reported_at >= Some(until))
+    present.all(|edge| edge.reported_at >= Some(after))
 }
 
 fn has_present_edges(ring: &RingView) -> bool {
@@ -165,7 +171,9 @@ fn judge(ring: &RingView, view: &View) -> Verdict {
         (Some(_), _) => Verdict::Waits,
         (None, _) if !has_present_edges(ring) => Verdict::Waits,
         (None, None) => Verdict::Serves,
-        (None, Some(since)) if is_over(since, view) && have_said(ring, since, view) => {
+        (None, Some(since))
+            if is_over(since, view) && have_said(ring, since + length(view.soak)) =>
+        {
             Verdict::Through
         }
         (None, Some(_)) => Verdict::Waits,

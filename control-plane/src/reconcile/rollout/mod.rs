@@ -20,6 +20,7 @@ mod decide;
 mod metrics;
 
 pub use decide::{Action, View, decide};
+pub(super) use metrics::watch;
 
 use domain::quantity::Span;
 
@@ -37,7 +38,6 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     let Some(view) = load(&context).await? else {
         return Ok(());
     };
-    metrics::show(&view);
     for action in decide(&view) {
         apply(&context, &view, action).await?;
         context.state.waker.wake(Topic::Feeds);
@@ -101,6 +101,7 @@ pub async fn write(tx: &mut SystemTx, view: &View, action: &Action) -> Result<bo
         }
         Action::Render(ring) => rollout::rendered(tx, *ring, view.version_of(*ring)).await?,
         Action::Soak(ring) => rollout::soak(tx, *ring, view.version_of(*ring)).await?,
+        Action::Count(ring) => rollout::count(tx, *ring, view.version_of(*ring)).await?,
         Action::Stop(problem) => rollout::stop(tx, version, problem).await?,
         Action::Finish => rollout::finish(tx, version).await?,
     }
@@ -129,7 +130,7 @@ fn tell(view: &View, action: &Action) {
             }
         }
         Action::Advance(ring) => tracing::info!(%ring, version, "it is a ring's turn"),
-        Action::BeginAnew | Action::Render(_) | Action::Soak(_) => {}
+        Action::BeginAnew | Action::Render(_) | Action::Soak(_) | Action::Count(_) => {}
         Action::Stop(problem) => tracing::error!(
             version,
             problem,

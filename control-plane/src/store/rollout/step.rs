@@ -144,10 +144,9 @@ pub async fn rendered(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(),
     Ok(())
 }
 
-/// All edges of the ring that are not late serve by its version: what they have counted until now is of no interest to
-/// the next one.
+/// All edges of the ring that are not late serve by its version.
 pub async fn soak(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(), Error> {
-    let begun = sqlx::query(
+    sqlx::query(
         "update ring set soaking_since = now()
          where name = $1 and version = $2 and rendered_at is not null and soaking_since is null",
     )
@@ -155,7 +154,20 @@ pub async fn soak(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(), Err
     .bind(version)
     .execute(tx.executor())
     .await?;
-    if begun.rows_affected() == 0 {
+    Ok(())
+}
+
+/// They have said since then what they have counted: until now is of no interest to the next version.
+pub async fn count(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(), Error> {
+    let counted = sqlx::query(
+        "update ring set counted_at = now()
+         where name = $1 and version = $2 and coalesce(counted_at < soaking_since, soaking_since is not null)",
+    )
+    .bind(ring.as_str())
+    .bind(version)
+    .execute(tx.executor())
+    .await?;
+    if counted.rows_affected() == 0 {
         return Ok(());
     }
     sqlx::query(

@@ -72,6 +72,7 @@ impl Rollouts for Postgres {
             Step::Advance(ring) => Action::Advance(ring),
             Step::Rendered(ring) => Action::Render(ring),
             Step::Soak(ring) => Action::Soak(ring),
+            Step::Count(ring) => Action::Count(ring),
             Step::Stop => Action::Stop("it fails".to_owned()),
             Step::Finish => Action::Finish,
         };

@@ -95,9 +95,9 @@ async fn versions(platform: &Platform) -> Vec<i32> {
     .unwrap()
 }
 
-/// Rings that are known to serve by what they have.
+/// Rings whose edges are known to serve by what they have, and what they have counted.
 async fn serving(platform: &Platform) -> i64 {
-    sqlx::query_scalar("select count(soaking_since) from ring")
+    sqlx::query_scalar("select count(*) from ring where counted_at >= soaking_since")
         .fetch_one(&platform.pool)
         .await
         .unwrap()

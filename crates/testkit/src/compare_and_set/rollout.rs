@@ -20,6 +20,8 @@ pub enum Step {
     Rendered(Ring),
     /// A ring's edges serve by it.
     Soak(Ring),
+    /// They have said since what they have counted.
+    Count(Ring),
     /// It goes no further.
     Stop,
     /// Every ring has it.
@@ -137,7 +139,7 @@ const TURN_AND_BACK: [Step; 4] = [
 ];
 
 /// Its edges are back at it.
-const SERVES_BY_WHAT_IT_HAD: [Step; 1] = [Step::Soak(Ring::Canary)];
+const SERVES_BY_WHAT_IT_HAD: [Step; 2] = [Step::Soak(Ring::Canary), Step::Count(Ring::Canary)];
 
 async fn in_order(tables: &mut impl Rollouts) {
     expect(tables, 1, "done", "at first").await;

@@ -50,6 +50,8 @@ pub struct RingRow {
     /// Where its feeds stood then.
     positions: Positions,
     pub soaking_since: Option<Millis>,
+    /// What its edges had counted soon after that is noted.
+    counted: bool,
 }
 
 impl Default for RolloutRows {
@@ -60,6 +62,7 @@ impl Default for RolloutRows {
             rendered_at: Some(0),
             positions: Positions::new(),
             soaking_since: None,
+            counted: false,
         };
         Self {
             newest: Rollout {
@@ -79,7 +82,7 @@ impl Default for RolloutRows {
 impl RingRow {
     fn turn_to(&mut self, version: i32) {
         self.version = version;
-        (self.rendered_at, self.soaking_since) = (None, None);
+        (self.rendered_at, self.soaking_since, self.counted) = (None, None, false);
     }
 }
 
@@ -128,6 +131,15 @@ impl RolloutRows {
         let has_it = |row: &&mut RingRow| row.version == version && row.previous < version;
         for row in self.rings.values_mut().filter(has_it) {
             row.turn_to(row.previous);
+        }
+    }
+
+    /// All edges of the ring serve by its version.
+    fn soak(&mut self, ring: Ring, version: i32, now: Millis) {
+        let row = self.rings.get_mut(&ring);
+        let row = row.filter(|row| row.version == version && row.rendered_at.is_some());
+        if let Some(row) = row {
+            row.soaking_since.get_or_insert(now);
         }
     }
 
@@ -195,6 +207,7 @@ impl Tables {
             version: row.version,
             rendered_at: row.rendered_at.map(clock::wall),
             soaking_since: row.soaking_since.map(clock::wall),
+            counted: row.counted,
             edges: edges
                 .map(|edge| self.edge_view(edge, &row.positions))
                 .collect(),
@@ -256,7 +269,10 @@ impl Tables {
             Action::Start => self.rollout.start(&seen.rollout, seen.newest, now),
             Action::Advance(ring) => self.advance_ring(*ring, seen.version_of(*ring), version),
             Action::Render(ring) => self.ring_rendered(*ring, seen.version_of(*ring), now),
-            Action::Soak(ring) => self.soak(*ring, seen.version_of(*ring), now),
+            Action::Soak(ring) => {
+                self.rollout.soak(*ring, seen.version_of(*ring), now);
+            }
+            Action::Count(ring) => self.count(*ring, seen.version_of(*ring)),
             Action::Stop(problem) => self.rollout.stop(version, problem, now),
             Action::Finish => self.rollout.finish(version, now),
         }
@@ -309,14 +325,14 @@ impl Tables {
         }
     }
 
-    /// All edges of the ring that are not late serve by its version.
-    fn soak(&mut self, ring: Ring, version: i32, now: Millis) {
+    /// They have said since they serve by its version what they have counted.
+    fn count(&mut self, ring: Ring, version: i32) {
         let row = self.rollout.rings.get_mut(&ring);
-        let row = row.filter(|row| row.version == version && row.rendered_at.is_some());
-        let Some(row) = row.filter(|row| row.soaking_since.is_none()) else {
+        let row = row.filter(|row| row.version == version && row.soaking_since.is_some());
+        let Some(row) = row.filter(|row| !row.counted) else {
             return;
         };
-        row.soaking_since = Some(now);
+        row.counted = true;
         let edges: Vec<NodeId> = self.edges_of(ring).map(|edge| edge.id).collect();
         let settled = &mut self.rollout.settled;
         settled.retain(|edge, (of, ..)| *of != ring && !edges.contains(edge));

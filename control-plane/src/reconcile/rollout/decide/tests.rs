@@ -31,6 +31,7 @@ fn view() -> View {
         version: 1,
         rendered_at: Some(now),
         soaking_since: Some(now - TimeDelta::days(1)),
+        counted: true,
         edges: vec![edge(ring.as_str())],
     };
     View {
@@ -84,7 +85,11 @@ fn apply(view: &mut View, action: &Action) {
             }
         }
         Action::Render(ring) => find(view, *ring).rendered_at = Some(now),
-        Action::Soak(ring) => find(view, *ring).soaking_since = Some(now),
+        Action::Soak(ring) => {
+            let ring = find(view, *ring);
+            (ring.soaking_since, ring.counted) = (Some(now), false);
+        }
+        Action::Count(ring) => find(view, *ring).counted = true,
         Action::Stop(problem) => {
             view.rollout.state = Progress::Stopped;
             view.rollout.problem = Some(problem.clone());
@@ -123,6 +128,7 @@ fn a_good_version_goes_from_ring_to_ring_each_after_its_soak_time() {
             Action::Advance(ring),
             Action::Render(ring),
             Action::Soak(ring),
+            Action::Count(ring),
         ]
     };
     let expected: Vec<Action> = [Action::Start]
@@ -151,6 +157,7 @@ fn in_a_new_epoch_it_begins_with_the_first_ring_again() {
         vec![Action::BeginAnew],
         of_all(Action::Render).into(),
         of_all(Action::Soak).into(),
+        of_all(Action::Count).into(),
     ]
     .concat();
     let taken: Vec<Action> = begun.iter().flat_map(|_| turn(&mut view)).collect();
@@ -160,7 +167,7 @@ fn in_a_new_epoch_it_begins_with_the_first_ring_again() {
     assert_eq!(rest.last(), Some(&Action::Finish));
 
     view.epoch = Epoch(9);
-    let again: Vec<Action> = (0..9).flat_map(|_| turn(&mut view)).collect();
+    let again: Vec<Action> = (0..12).flat_map(|_| turn(&mut view)).collect();
     assert_eq!(again, begun, "what is through stays");
 }
 
@@ -183,6 +190,7 @@ fn a_bad_version_stops_at_the_canary_and_goes_back() {
         );
         assert_eq!(turn(&mut view), [Action::Render(Ring::Canary)]);
         assert_eq!(turn(&mut view), [Action::Soak(Ring::Canary)]);
+        assert_eq!(turn(&mut view), [Action::Count(Ring::Canary)]);
         for _ in 0..100 {
             assert_eq!(turn(&mut view), []);
         }
@@ -193,6 +201,7 @@ fn a_bad_version_stops_at_the_canary_and_goes_back() {
 #[test]
 fn a_ring_that_goes_back_is_there_before_it_is_its_turn_again() {
     let mut view = in_canary();
+    let began = view.now;
     let edge = |view: &mut View, applied, items_refused| {
         let edge = &mut find(view, Ring::Canary).edges[0];
         (edge.applied, edge.after.items_refused) = (applied, items_refused);
@@ -209,6 +218,15 @@ fn a_ring_that_goes_back_is_there_before_it_is_its_turn_again() {
     edge(&mut view, true, 0);
     assert_eq!(decide(&view), [Action::Soak(Ring::Canary)]);
     apply(&mut view, &Action::Soak(Ring::Canary));
+    let said = |view: &mut View, after: i64| {
+        let edge = &mut find(view, Ring::Canary).edges[0];
+        edge.reported_at = Some(began + TimeDelta::seconds(after));
+    };
+    said(&mut view, -1);
+    assert_eq!(decide(&view), [], "what it said last is from before");
+    said(&mut view, 1);
+    assert_eq!(decide(&view), [Action::Count(Ring::Canary)]);
+    apply(&mut view, &Action::Count(Ring::Canary));
     assert_eq!(decide(&view), [], "how it fares by that is what counts");
     view.now += TimeDelta::seconds(SOAK);
     assert_eq!(decide(&view), [Action::Advance(Ring::Canary)]);
@@ -238,10 +256,11 @@ fn what_was_as_bad_before_and_a_handful_of_failures_stop_nothing() {
 fn the_soak_time_is_waited_for_and_a_silent_canary_too() {
     let mut view = in_canary();
     let began = find(&mut view, Ring::Canary).soaking_since.unwrap();
-    while turn(&mut view).is_empty() {}
+    while !turn(&mut view).contains(&Action::Advance(Ring::Region)) {}
     assert!(view.now - began >= TimeDelta::seconds(SOAK));
 
     let mut view = in_canary();
+    turn(&mut view);
     view.now += TimeDelta::seconds(SOAK);
     assert_eq!(decide(&view), [], "what it said last is from before");
     find(&mut view, Ring::Canary).edges[0].reported_at = Some(view.now);
