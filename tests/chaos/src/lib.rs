@@ -5,6 +5,7 @@ pub mod engine;
 pub mod history;
 pub mod judge;
 pub mod kill;
+pub mod migration;
 pub mod observe;
 pub mod point;
 pub mod postgres;

@@ -2,6 +2,8 @@
 //! node protocol and on one database. Whatever runs with whatever, deployments go through and users are
 //! served.
 
+mod migration;
+
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -113,6 +115,14 @@ async fn change(
     Ok(deployment)
 }
 
+/// A folder of programs.
+fn last_release() -> Result<PathBuf> {
+    let folder = env::var_os("RAILHEAD_LAST_RELEASE");
+    let folder = folder
+        .context("RAILHEAD_LAST_RELEASE must name a folder of programs: ./dev test sets it")?;
+    Ok(folder.into())
+}
+
 /// The programs that the platform runs, and those of the last release.
 struct Programs {
     running: PathBuf,
@@ -125,11 +135,9 @@ struct Programs {
 
 impl Programs {
     fn of(platform: &Platform) -> Result<Self> {
-        let last_release = env::var_os("RAILHEAD_LAST_RELEASE")
-            .context("RAILHEAD_LAST_RELEASE must name a folder of programs: ./dev test sets it")?;
         let programs = Self {
             running: platform.data()?.join("bin"),
-            last_release: last_release.into(),
+            last_release: last_release()?,
             today: tempfile::tempdir()?,
             exchanged: BTreeMap::new(),
         };
