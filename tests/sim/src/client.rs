@@ -29,7 +29,7 @@ impl World {
         // Days have seconds enough; a move is over in one.
         let pause = match (self.outage, self.weather.often) {
             (true, _) => 10 * pause,
-            (false, true) => pause / 10,
+            (false, true) => pause / 30,
             (false, false) => pause,
         };
         self.after(pause, Event::Request);

@@ -49,7 +49,7 @@ pub struct Climate {
     pub edges_slow: u32,
     /// Tenants do nothing but move their services between regions.
     pub moves: bool,
-    /// Ten times as many requests.
+    /// Thirty times as many requests: in the soak time of a ring every edge has some dozens.
     pub often: bool,
     /// Tenants deploy again and again, every second build takes minutes, and so many transactions are slow.
     pub builds: bool,

@@ -199,7 +199,11 @@ fn soaking_before_edges_have_a_version_is_found() {
     is_found_in(
         Scenario::upgrades,
         Fault::RolloutUnacknowledged,
-        &[Invariant::Ring, Invariant::BadRendering],
+        &[
+            Invariant::Ring,
+            Invariant::BadRendering,
+            Invariant::Availability,
+        ],
     );
 }
 

@@ -206,7 +206,10 @@ impl Installed {
         ] {
             config.insert(key.to_owned(), value.into());
         }
-        config.remove("telemetry");
+        // Nobody stands before it.
+        for key in ["telemetry", "trusted_proxies"] {
+            config.remove(key);
+        }
         let file = folder.join(format!("{name}.toml"));
         fs::write(&file, config.to_string())?;
         Ok(Self {
