@@ -1,5 +1,5 @@
-//! The schema, and how it is brought up to date while others work by it: also after a migration was interrupted. An index that is made
-//! `concurrently` is made outside of any transaction: an interruption leaves it behind, whole or invalid, with
+//! The schema, and how it is brought up to date while others work by it: also after a migration was interrupted. An index
+//! that is made `concurrently` is made outside of any transaction: an interruption leaves it behind, whole or invalid, with
 //! its name taken and its migration not written down as done.
 
 use std::time::Duration;
