@@ -8,7 +8,10 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use domain::{id::InstanceId, instance::State};
+use domain::{
+    id::InstanceId,
+    instance::{Desired as Wish, State},
+};
 use protocol::{
     item::{InstanceItem, RunMode},
     report::{InstanceReport, Problem, Usage},
@@ -103,6 +106,16 @@ impl Instance {
             read_until: None,
             documented_now: false,
             watched: false,
+        }
+    }
+
+    /// What a document's item asks for. What has begun to end is ended, also when a restored database has forgotten that it was
+    /// told to: its state does not go back, and a copy that is never ready would be waited for.
+    #[must_use]
+    pub fn goal_by(&self, item: &Arc<InstanceItem>) -> Goal {
+        match item.desired {
+            Wish::Run if self.record.state != State::Draining => Goal::Run(Arc::clone(item)),
+            Wish::Run | Wish::Stop => Goal::Stop,
         }
     }
 

@@ -4,10 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
-use domain::{
-    id::InstanceId,
-    instance::{Desired as Wish, State},
-};
+use domain::{id::InstanceId, instance::State};
 
 use super::{Clock, Goal, Instance, Record, View};
 use crate::{
@@ -107,10 +104,7 @@ fn want(instance: &mut Instance, wanted: &Wanted) {
     instance.record.documented = true;
     instance.record.stop_signal = wanted.item.stop_signal;
     instance.record.draining = wanted.item.draining;
-    instance.goal = match wanted.item.desired {
-        Wish::Run => Goal::Run(std::sync::Arc::clone(&wanted.item)),
-        Wish::Stop => Goal::Stop,
-    };
+    instance.goal = instance.goal_by(&wanted.item);
 }
 
 /// The newest document lacks it, and `link` has let that pass. Only from what the document before it has shown is that a drop:
@@ -240,5 +234,7 @@ mod tests {
         let mut again = started(&kept.records(), &containers);
         again.want(&desired(&[&other]));
         assert_eq!(goal(&again), Goal::Stop, "what was begun is ended");
+        again.want(&desired(&[&run, &other]));
+        assert_eq!(goal(&again), Goal::Stop, "and not taken up again");
     }
 }

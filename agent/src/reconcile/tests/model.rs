@@ -149,7 +149,7 @@ impl Model {
     fn observe(&mut self) {
         let (container, clock) = (self.container.clone(), self.clock);
         let goal = match self.wanted {
-            Wanted::Run => Goal::Run(Arc::clone(&self.item)),
+            Wanted::Run => self.agent[&self.item.id].goal_by(&self.item),
             Wanted::Stop => Goal::Stop,
             Wanted::Unknown => Goal::Leave,
         };
@@ -161,6 +161,7 @@ impl Model {
     fn check(&mut self, action: Action) {
         let now = self.clock.now;
         let given_up = self.instance().given_up(now);
+        let ends = self.wanted == Wanted::Stop || self.instance().record.state == State::Draining;
         assert_ne!(
             self.wanted,
             Wanted::Unknown,
@@ -169,12 +170,9 @@ impl Model {
         match action {
             Action::Create(_) => assert!(self.container.is_none(), "a second container"),
             Action::Signal(_) | Action::Kill(_) => {
-                assert!(
-                    self.wanted == Wanted::Stop || given_up,
-                    "{action:?} without cause"
-                );
+                assert!(ends || given_up, "{action:?} without cause");
             }
-            Action::Remove(_) => assert_eq!(self.wanted, Wanted::Stop, "removed without cause"),
+            Action::Remove(_) => assert!(ends, "removed without cause"),
             Action::Start(_) => {
                 if let (Some(ended_at), Some(Phase::Ended { .. })) = (self.ended_at, self.phase()) {
                     assert!(
