@@ -66,8 +66,8 @@ pub struct RingView {
     pub rendered_at: Option<DateTime<Utc>>,
     /// Since when its edges serve by it.
     pub soaking_since: Option<DateTime<Utc>>,
-    /// What they had counted soon after that is noted.
-    pub counted: bool,
+    /// When what they had counted soon after that was noted.
+    pub counted_at: Option<DateTime<Utc>>,
     pub edges: Vec<EdgeView>,
 }
 
@@ -81,6 +81,8 @@ pub struct EdgeView {
     pub reported_at: Option<DateTime<Utc>>,
     /// It serves by what its ring was rendered to.
     pub applied: bool,
+    /// Its process has started since what it had counted was noted.
+    pub restarted: bool,
     /// Since its ring served by what it had, until its turn came; nothing if it was late at either.
     pub before: Counts,
     /// Since then, or since its start.
@@ -131,24 +133,24 @@ pub async fn rings(tx: &mut impl Access) -> Result<Vec<RingView>, Error> {
         Option<DateTime<Utc>>,
         Json<Positions>,
         Option<DateTime<Utc>>,
-        bool,
+        Option<DateTime<Utc>>,
     );
-    let rows: Vec<Row> =
-        sqlx::query_as(
-            "select name, version, rendered_at, positions, soaking_since, coalesce(counted_at >= soaking_since, false)
+    let rows: Vec<Row> = sqlx::query_as(
+        "select name, version, rendered_at, positions, soaking_since,
+                case when counted_at >= soaking_since then counted_at end
              from ring",
-        )
-        .fetch_all(tx.executor())
-        .await?;
+    )
+    .fetch_all(tx.executor())
+    .await?;
     let mut rings = Vec::new();
-    for (name, version, rendered_at, Json(positions), soaking_since, counted) in rows {
+    for (name, version, rendered_at, Json(positions), soaking_since, counted_at) in rows {
         let ring = name.parse().map_err(|e| Error::corrupt("ring", e))?;
         rings.push(RingView {
             ring,
             version,
             rendered_at,
             soaking_since,
-            counted,
+            counted_at,
             edges: edges(tx, ring, &positions).await?,
         });
     }
@@ -164,6 +166,7 @@ struct EdgeRow {
     late: bool,
     reported_at: Option<DateTime<Utc>>,
     same_boot: bool,
+    restarted: bool,
     requests: i64,
     failed_requests: i64,
     unrouted_requests: i64,
@@ -186,6 +189,7 @@ async fn edges(
         "select n.id, n.name, region.name as region, s.node_id is null or s.late_since is not null as late,
             s.reported_at,
             coalesce(b.boot_id = s.boot_id, false) as same_boot,
+            coalesce(e.boot_id <> s.boot_id, false) as restarted,
             coalesce(s.requests, 0) as requests, coalesce(s.failed_requests, 0) as failed_requests,
             coalesce(s.unrouted_requests, 0) as unrouted_requests, coalesce(s.items_refused, 0) as items_refused,
             coalesce(b.requests, 0) as counted_requests, coalesce(b.failed_requests, 0) as counted_failed_requests,
@@ -196,6 +200,7 @@ async fn edges(
             coalesce(b.items_refused, 0) as before_items_refused
          from node n join region on region.id = n.region_id
          left join node_status s on s.node_id = n.id left join rollout_edge b on b.node_id = n.id
+         left join ring_edge e on e.node_id = n.id and e.ring = n.ring
          where n.role = 'edge' and n.denied_at is null and n.ring = $1 order by n.id",
     )
     .bind(ring.as_str())
@@ -240,6 +245,7 @@ impl EdgeRow {
             late: self.late,
             reported_at: self.reported_at,
             applied,
+            restarted: self.restarted,
             before,
             after: now.since(counted),
         }

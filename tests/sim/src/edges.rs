@@ -28,6 +28,7 @@ impl World {
         }
         node.start(&keys, now);
         let boot = node.edge.as_ref().map_or(0, |edge| edge.boot);
+        self.checker.edge_started(index);
         self.check_rendering(index);
         self.check_routes(index);
         let peer = Peer::Edge(index);

@@ -40,6 +40,8 @@ pub enum Fault {
     SoakNotWaited,
     /// A ring's soak time begins before its edges have the version.
     RolloutUnacknowledged,
+    /// A ring's soak time goes on when an edge of it has started again.
+    RestartsUnseen,
     /// A step of a rollout is written although another one was taken since it was decided.
     StepNotCompared,
     /// A newer version begins where an unfinished one has come to.

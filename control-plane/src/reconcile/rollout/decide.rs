@@ -78,7 +78,7 @@ fn settle(view: &View, of_these: impl Fn(&RingView) -> bool) -> Vec<Action> {
     let serves =
         |ring: &&RingView| of_these(ring) && ring.soaking_since.is_none() && behind(ring).is_none();
     let has_said = |ring: &&RingView| {
-        let since = ring.soaking_since.filter(|_| !ring.counted);
+        let since = ring.soaking_since.filter(|_| ring.counted_at.is_none());
         since.is_some_and(|since| have_said(ring, since))
     };
     let soak = rings
@@ -116,7 +116,7 @@ fn next_step(view: &View) -> Vec<Action> {
 /// Its edges are compared with how they fared by what they had, for the soak time at least: those that are on their way
 /// back from a stopped version have to be there first.
 fn begin(ring: &RingView, view: &View) -> Vec<Action> {
-    let known = ring.counted && ring.soaking_since.is_some_and(|since| is_over(since, view));
+    let known = ring.counted_at.is_some_and(|since| is_over(since, view));
     if has_present_edges(ring) && !known && !(behind(ring).is_some() && is_overdue(ring, view)) {
         return Vec::new();
     }
@@ -125,6 +125,12 @@ fn begin(ring: &RingView, view: &View) -> Vec<Action> {
 
 fn is_over(soaking_since: DateTime<Utc>, view: &View) -> bool {
     view.now - soaking_since >= length(view.soak)
+}
+
+/// One that crashes by a version is not seen to fail requests: what it counted is lost with its process.
+fn has_restarted(ring: &RingView) -> bool {
+    let counted = ring.counted_at.is_some();
+    counted && ring.edges.iter().any(|edge| !edge.late && edge.restarted)
 }
 
 /// What edges said before a time tells nothing of it: who is cut off without being late yet says nothing against a version.
@@ -162,7 +168,7 @@ fn judge(ring: &RingView, view: &View) -> Verdict {
     if let Some(problem) = ring.edges.iter().find_map(|edge| trouble(ring.ring, edge)) {
         return Verdict::Bad(problem);
     }
-    match (behind(ring), ring.soaking_since) {
+    match (behind(ring), ring.counted_at) {
         _ if ring.edges.is_empty() => Verdict::Through,
         (Some(edge), _) if is_overdue(ring, view) => Verdict::Bad(format!(
             "edge {} of ring {} has not applied its routes for 15 minutes although it reports",
@@ -170,13 +176,13 @@ fn judge(ring: &RingView, view: &View) -> Verdict {
         )),
         (Some(_), _) => Verdict::Waits,
         (None, _) if !has_present_edges(ring) => Verdict::Waits,
-        (None, None) => Verdict::Serves,
+        (None, _) if ring.soaking_since.is_none() || has_restarted(ring) => Verdict::Serves,
         (None, Some(since))
             if is_over(since, view) && have_said(ring, since + length(view.soak)) =>
         {
             Verdict::Through
         }
-        (None, Some(_)) => Verdict::Waits,
+        (None, _) => Verdict::Waits,
     }
 }
 

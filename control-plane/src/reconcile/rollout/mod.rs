@@ -22,7 +22,8 @@ mod metrics;
 pub use decide::{Action, View, decide};
 pub(super) use metrics::watch;
 
-use domain::quantity::Span;
+use chrono::{DateTime, Utc};
+use domain::{quantity::Span, ring::Ring};
 
 use super::{Context, Error, platform_routes, routes};
 use crate::{
@@ -100,7 +101,9 @@ pub async fn write(tx: &mut SystemTx, view: &View, action: &Action) -> Result<bo
             rollout::advance(tx, *ring, view.version_of(*ring), version).await?;
         }
         Action::Render(ring) => rollout::rendered(tx, *ring, view.version_of(*ring)).await?,
-        Action::Soak(ring) => rollout::soak(tx, *ring, view.version_of(*ring)).await?,
+        Action::Soak(ring) => {
+            rollout::soak(tx, *ring, view.version_of(*ring), view.soaking_since(*ring)).await?;
+        }
         Action::Count(ring) => rollout::count(tx, *ring, view.version_of(*ring)).await?,
         Action::Stop(problem) => rollout::stop(tx, version, problem).await?,
         Action::Finish => rollout::finish(tx, version).await?,
@@ -130,6 +133,11 @@ fn tell(view: &View, action: &Action) {
             }
         }
         Action::Advance(ring) => tracing::info!(%ring, version, "it is a ring's turn"),
+        Action::Soak(ring) if view.soaking_since(*ring).is_some() => tracing::warn!(
+            %ring,
+            version,
+            "an edge of the ring has started again: its soak time begins anew"
+        ),
         Action::BeginAnew | Action::Render(_) | Action::Soak(_) | Action::Count(_) => {}
         Action::Stop(problem) => tracing::error!(
             version,
@@ -156,8 +164,17 @@ impl View {
 
     /// What a ring was at.
     #[must_use]
-    pub fn version_of(&self, ring: domain::ring::Ring) -> i32 {
-        let found = self.rings.iter().find(|view: &&RingView| view.ring == ring);
-        found.map_or(0, |view| view.version)
+    pub fn version_of(&self, ring: Ring) -> i32 {
+        self.ring(ring).map_or(0, |view| view.version)
+    }
+
+    /// Since when a ring's edges served.
+    #[must_use]
+    pub fn soaking_since(&self, ring: Ring) -> Option<DateTime<Utc>> {
+        self.ring(ring)?.soaking_since
+    }
+
+    fn ring(&self, ring: Ring) -> Option<&RingView> {
+        self.rings.iter().find(|view| view.ring == ring)
     }
 }

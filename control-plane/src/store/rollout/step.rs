@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use domain::{
     generation::{Epoch, Position},
     ring::Ring,
@@ -144,14 +145,21 @@ pub async fn rendered(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(),
     Ok(())
 }
 
-/// All edges of the ring that are not late serve by its version.
-pub async fn soak(tx: &mut SystemTx, ring: Ring, version: i32) -> Result<(), Error> {
+/// All edges of the ring that are not late serve by its version; nothing changes when its soak time has begun another
+/// time than was `seen`.
+pub async fn soak(
+    tx: &mut SystemTx,
+    ring: Ring,
+    version: i32,
+    seen: Option<DateTime<Utc>>,
+) -> Result<(), Error> {
     sqlx::query(
         "update ring set soaking_since = now()
-         where name = $1 and version = $2 and rendered_at is not null and soaking_since is null",
+         where name = $1 and version = $2 and rendered_at is not null and soaking_since is not distinct from $3",
     )
     .bind(ring.as_str())
     .bind(version)
+    .bind(seen)
     .execute(tx.executor())
     .await?;
     Ok(())

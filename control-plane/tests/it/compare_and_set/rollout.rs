@@ -98,6 +98,7 @@ impl Rollouts for Postgres {
             version: ring.version,
             rendered: ring.rendered_at.is_some(),
             soaking: ring.soaking_since.is_some(),
+            counted: ring.counted_at.is_some(),
         };
         rings.iter().map(stand).collect()
     }
@@ -128,6 +129,7 @@ fn fares(edge: &EdgeView) -> Fares {
     };
     Fares {
         applied: edge.applied,
+        restarted: edge.restarted,
         before: traffic(edge.before),
         after: traffic(edge.after),
     }

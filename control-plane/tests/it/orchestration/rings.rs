@@ -104,10 +104,13 @@ async fn serving(platform: &Platform) -> i64 {
 }
 
 async fn a_soak_time_passes(platform: &Platform) {
-    sqlx::query("update ring set soaking_since = soaking_since - interval '1 minute'")
-        .execute(&platform.pool)
-        .await
-        .unwrap();
+    sqlx::query(
+        "update ring set soaking_since = soaking_since - interval '1 minute',
+            counted_at = counted_at - interval '1 minute'",
+    )
+    .execute(&platform.pool)
+    .await
+    .unwrap();
 }
 
 /// An edge in each ring, and a service that is live on all.

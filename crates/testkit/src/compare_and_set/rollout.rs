@@ -37,6 +37,8 @@ pub struct Stand {
     pub rendered: bool,
     /// Its soak time has begun.
     pub soaking: bool,
+    /// What its edges had counted soon after that is noted.
+    pub counted: bool,
 }
 
 /// How an edge fares.
@@ -44,6 +46,8 @@ pub struct Stand {
 pub struct Fares {
     /// It serves by what its ring was rendered to.
     pub applied: bool,
+    /// Its process has started since what it had counted was noted.
+    pub restarted: bool,
     /// Since its ring served by what it had, until its turn came; nothing if it was late at either.
     pub before: Traffic,
     /// Since then, or since its start.
@@ -154,6 +158,7 @@ async fn in_order(tables: &mut impl Rollouts) {
         version,
         rendered,
         soaking,
+        counted: false,
     };
     for (step, then) in [
         (Step::Advance(Ring::Canary), canary(2, false, false)),
@@ -271,6 +276,7 @@ async fn counted(tables: &mut impl Rollouts) {
     tables.edge_reports(edge, ("first", 5), now, &newest).await;
     let fares = Fares {
         applied: true,
+        restarted: false,
         before,
         after: traffic(50, 4, 1, 4),
     };
@@ -278,10 +284,21 @@ async fn counted(tables: &mut impl Rollouts) {
     let new = traffic(7, 1, 0, 4);
     tables.edge_reports(edge, ("second", 1), new, &[]).await;
     let fares = Fares {
+        restarted: true,
         after: new,
         ..fares
     };
     assert_eq!(tables.fares(edge).await, fares, "a new process");
+    let slept = tables.look_at_rollout(7).await;
+    take(tables, 7, &SERVES_BY_WHAT_IT_HAD).await;
+    assert!(!tables.fares(edge).await.restarted, "noted anew");
+    tables.take(&slept, Step::Soak(Ring::Canary)).await;
+    assert!(tables.rings().await[0].counted, "by whoever slept");
+    take(tables, 7, &[Step::Soak(Ring::Canary)]).await;
+    assert!(
+        !tables.rings().await[0].counted,
+        "its soak time begins anew"
+    );
     take(tables, 7, &ALL[2..]).await;
 }
 

@@ -64,6 +64,10 @@ impl World {
                 let edges = seen.rings.iter_mut().flat_map(|ring| &mut ring.edges);
                 edges.for_each(|edge| edge.applied = true);
             }
+            Some(Fault::RestartsUnseen) => {
+                let edges = seen.rings.iter_mut().flat_map(|ring| &mut ring.edges);
+                edges.for_each(|edge| edge.restarted = false);
+            }
             _ => {}
         }
     }

@@ -19,6 +19,8 @@ pub(super) struct Renderings {
     rings: BTreeMap<Ring, (i32, Millis)>,
     /// Which version an edge had all of last, and since when.
     edges: BTreeMap<usize, (i32, Millis)>,
+    /// When an edge's process has started.
+    started: BTreeMap<usize, Millis>,
     /// The ring of each edge.
     members: BTreeMap<usize, Ring>,
     /// What services had in regions when they began to leave them, in any version.
@@ -31,12 +33,13 @@ impl Renderings {
         members.filter_map(move |(edge, of)| (*of == ring).then_some(*edge))
     }
 
-    /// The edges of a ring have had all of this version for so long: one of them at least, and none that
+    /// The edges of a ring have had all of this version for so long: one process of them at least, and none that
     /// is there has another.
     fn have_served(&self, ring: Ring, version: i32, until: Millis, is_there: &[usize]) -> bool {
         let since = |edge: usize| {
             let (of, since) = self.edges.get(&edge)?;
-            (*of == version).then_some(*since)
+            let started = self.started.get(&edge).copied();
+            (*of == version).then_some(started.unwrap_or_default().max(*since))
         };
         let mut present = self.of(ring).filter(|edge| is_there.contains(edge));
         let all = present.all(|edge| since(edge).is_some());
@@ -91,6 +94,11 @@ impl Checker {
                 self.broken(Invariant::Ring, what);
             }
         }
+    }
+
+    /// An edge's process has started: what was served by until then was another one's.
+    pub fn edge_started(&mut self, edge: usize) {
+        self.renderings.started.insert(edge, self.now);
     }
 
     /// It is to be a ring's turn: the rings before have served long enough. `is_there`: edges that are not late.

@@ -50,8 +50,8 @@ pub struct RingRow {
     /// Where its feeds stood then.
     positions: Positions,
     pub soaking_since: Option<Millis>,
-    /// What its edges had counted soon after that is noted.
-    counted: bool,
+    /// When what its edges had counted soon after that was noted.
+    pub counted_at: Option<Millis>,
 }
 
 impl Default for RolloutRows {
@@ -62,7 +62,7 @@ impl Default for RolloutRows {
             rendered_at: Some(0),
             positions: Positions::new(),
             soaking_since: None,
-            counted: false,
+            counted_at: None,
         };
         Self {
             newest: Rollout {
@@ -82,7 +82,7 @@ impl Default for RolloutRows {
 impl RingRow {
     fn turn_to(&mut self, version: i32) {
         self.version = version;
-        (self.rendered_at, self.soaking_since, self.counted) = (None, None, false);
+        (self.rendered_at, self.soaking_since, self.counted_at) = (None, None, None);
     }
 }
 
@@ -135,11 +135,14 @@ impl RolloutRows {
     }
 
     /// All edges of the ring serve by its version.
-    fn soak(&mut self, ring: Ring, version: i32, now: Millis) {
+    fn soak(&mut self, ring: Ring, seen: &View, now: Millis) {
         let row = self.rings.get_mut(&ring);
-        let row = row.filter(|row| row.version == version && row.rendered_at.is_some());
-        if let Some(row) = row {
-            row.soaking_since.get_or_insert(now);
+        let row = row.filter(|row| row.version == seen.version_of(ring));
+        let row = row.filter(|row| row.rendered_at.is_some());
+        let as_seen =
+            |row: &&mut RingRow| row.soaking_since.map(clock::wall) == seen.soaking_since(ring);
+        if let Some(row) = row.filter(as_seen) {
+            (row.soaking_since, row.counted_at) = (Some(now), None);
         }
     }
 
@@ -207,7 +210,7 @@ impl Tables {
             version: row.version,
             rendered_at: row.rendered_at.map(clock::wall),
             soaking_since: row.soaking_since.map(clock::wall),
-            counted: row.counted,
+            counted_at: row.counted_at.map(clock::wall),
             edges: edges
                 .map(|edge| self.edge_view(edge, &row.positions))
                 .collect(),
@@ -225,6 +228,11 @@ impl Tables {
         let turn = turn.unwrap_or_default();
         let status = edge.status.as_ref();
         let now = status.map(|status| status.traffic).unwrap_or_default();
+        let settled = self.rollout.settled.get(&edge.id);
+        let settled = settled.filter(|(of, ..)| *of == edge.ring);
+        let is_other = |(_, boot, _): &(Ring, String, Counts)| {
+            status.is_some_and(|status| status.boot_id != *boot)
+        };
         // A process that has started since counts from nothing.
         let same_boot = status.is_some_and(|status| status.boot_id == turn.boot);
         let counted = if same_boot {
@@ -238,6 +246,7 @@ impl Tables {
             late: edge.is_late(),
             reported_at: status.map(|status| clock::wall(status.reported_at)),
             applied: self.has_applied(edge, positions),
+            restarted: settled.is_some_and(is_other),
             before: turn.before,
             after: less(now, counted),
         }
@@ -269,10 +278,8 @@ impl Tables {
             Action::Start => self.rollout.start(&seen.rollout, seen.newest, now),
             Action::Advance(ring) => self.advance_ring(*ring, seen.version_of(*ring), version),
             Action::Render(ring) => self.ring_rendered(*ring, seen.version_of(*ring), now),
-            Action::Soak(ring) => {
-                self.rollout.soak(*ring, seen.version_of(*ring), now);
-            }
-            Action::Count(ring) => self.count(*ring, seen.version_of(*ring)),
+            Action::Soak(ring) => self.rollout.soak(*ring, seen, now),
+            Action::Count(ring) => self.count(*ring, seen.version_of(*ring), now),
             Action::Stop(problem) => self.rollout.stop(version, problem, now),
             Action::Finish => self.rollout.finish(version, now),
         }
@@ -326,13 +333,13 @@ impl Tables {
     }
 
     /// They have said since they serve by its version what they have counted.
-    fn count(&mut self, ring: Ring, version: i32) {
+    fn count(&mut self, ring: Ring, version: i32, now: Millis) {
         let row = self.rollout.rings.get_mut(&ring);
         let row = row.filter(|row| row.version == version && row.soaking_since.is_some());
-        let Some(row) = row.filter(|row| !row.counted) else {
+        let Some(row) = row.filter(|row| row.counted_at.is_none()) else {
             return;
         };
-        row.counted = true;
+        row.counted_at = Some(now);
         let edges: Vec<NodeId> = self.edges_of(ring).map(|edge| edge.id).collect();
         let settled = &mut self.rollout.settled;
         settled.retain(|edge, (of, ..)| *of != ring && !edges.contains(edge));

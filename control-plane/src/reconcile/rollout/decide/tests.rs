@@ -18,6 +18,7 @@ fn edge(name: &str) -> EdgeView {
         late: false,
         reported_at: None,
         applied: true,
+        restarted: false,
         before: requests,
         after: Counts::default(),
     }
@@ -31,7 +32,7 @@ fn view() -> View {
         version: 1,
         rendered_at: Some(now),
         soaking_since: Some(now - TimeDelta::days(1)),
-        counted: true,
+        counted_at: Some(now - TimeDelta::days(1)),
         edges: vec![edge(ring.as_str())],
     };
     View {
@@ -50,6 +51,11 @@ fn view() -> View {
     }
 }
 
+/// Nothing is known of how its edges serve.
+fn begin_anew(ring: &mut RingView) {
+    (ring.rendered_at, ring.soaking_since, ring.counted_at) = (None, None, None);
+}
+
 fn find(view: &mut View, ring: Ring) -> &mut RingView {
     view.rings
         .iter_mut()
@@ -66,7 +72,7 @@ fn apply(view: &mut View, action: &Action) {
                 if view.rollout.state == Progress::Running && ring.version == version {
                     ring.version -= 1;
                 }
-                (ring.rendered_at, ring.soaking_since) = (None, None);
+                begin_anew(ring);
                 for edge in &mut ring.edges {
                     edge.applied = false;
                 }
@@ -79,7 +85,8 @@ fn apply(view: &mut View, action: &Action) {
         }
         Action::Advance(ring) => {
             let ring = find(view, *ring);
-            (ring.version, ring.rendered_at, ring.soaking_since) = (version, None, None);
+            ring.version = version;
+            begin_anew(ring);
             for edge in &mut ring.edges {
                 (edge.applied, edge.after) = (false, Counts::default());
             }
@@ -87,14 +94,21 @@ fn apply(view: &mut View, action: &Action) {
         Action::Render(ring) => find(view, *ring).rendered_at = Some(now),
         Action::Soak(ring) => {
             let ring = find(view, *ring);
-            (ring.soaking_since, ring.counted) = (Some(now), false);
+            (ring.soaking_since, ring.counted_at) = (Some(now), None);
         }
-        Action::Count(ring) => find(view, *ring).counted = true,
+        Action::Count(ring) => {
+            let ring = find(view, *ring);
+            ring.counted_at = Some(now);
+            for edge in &mut ring.edges {
+                edge.restarted = false;
+            }
+        }
         Action::Stop(problem) => {
             view.rollout.state = Progress::Stopped;
             view.rollout.problem = Some(problem.clone());
             for ring in view.rings.iter_mut().filter(|ring| ring.version == version) {
-                (ring.version, ring.rendered_at, ring.soaking_since) = (version - 1, None, None);
+                ring.version = version - 1;
+                begin_anew(ring);
             }
         }
         Action::Finish => view.rollout.state = Progress::Done,
@@ -270,6 +284,41 @@ fn the_soak_time_is_waited_for_and_a_silent_canary_too() {
     find(&mut view, Ring::Canary).edges[0].late = true;
     view.now += TimeDelta::days(1);
     assert_eq!(turn(&mut view), []);
+}
+
+#[test]
+fn a_canary_that_starts_again_serves_for_a_soak_time_anew() {
+    let mut view = in_canary();
+    assert_eq!(turn(&mut view), [Action::Count(Ring::Canary)]);
+    view.now += TimeDelta::seconds(SOAK);
+    let canary = |view: &mut View| {
+        let now = view.now;
+        let edge = &mut find(view, Ring::Canary).edges[0];
+        (edge.restarted, edge.reported_at) = (true, Some(now));
+    };
+    canary(&mut view);
+    assert_eq!(turn(&mut view), [Action::Soak(Ring::Canary)]);
+    assert_eq!(turn(&mut view), [Action::Count(Ring::Canary)]);
+    let began = view.now;
+    while !turn(&mut view).contains(&Action::Advance(Ring::Region)) {}
+    assert!(view.now - began >= TimeDelta::seconds(SOAK));
+
+    // Also once the next ring has the version.
+    canary(&mut view);
+    assert_eq!(turn(&mut view), [Action::Render(Ring::Region)]);
+    assert_eq!(turn(&mut view), [Action::Soak(Ring::Canary)]);
+
+    // Who is silent holds nobody up, whatever was heard of it last.
+    let mut view = in_canary();
+    turn(&mut view);
+    let silent = EdgeView {
+        late: true,
+        restarted: true,
+        ..edge("silent")
+    };
+    find(&mut view, Ring::Canary).edges.push(silent);
+    let taken: Vec<Action> = (0..12).flat_map(|_| turn(&mut view)).collect();
+    assert_eq!(taken.first(), Some(&Action::Advance(Ring::Region)));
 }
 
 #[test]

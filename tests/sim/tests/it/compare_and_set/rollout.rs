@@ -89,6 +89,7 @@ impl Rollouts for Model {
             version: ring.version,
             rendered: ring.rendered_at.is_some(),
             soaking: ring.soaking_since.is_some(),
+            counted: ring.counted_at.is_some(),
         };
         self.tables.rollout.rings.values().map(stand).collect()
     }
@@ -113,6 +114,7 @@ fn fares(edge: &EdgeView) -> Fares {
     };
     Fares {
         applied: edge.applied,
+        restarted: edge.restarted,
         before: traffic(edge.before),
         after: traffic(edge.after),
     }
