@@ -7,7 +7,7 @@ use std::{
 };
 
 use domain::id::{BuildId, InstanceId};
-use link::follow::{Entry, Standing, State};
+use link::follow::{Entry, Standing, State, Status};
 use protocol::{
     item::{BuildItem, InstanceItem, NodeItem},
     report::StoredItem,
@@ -23,6 +23,8 @@ pub struct Desired {
     pub builds: BTreeMap<BuildId, Arc<BuildItem>>,
     /// Told to go, whether any document ever had them or not.
     pub let_go: BTreeSet<InstanceId>,
+    /// From the disk: the control plane has not said since the agent started that this is the newest.
+    pub unheard: bool,
 }
 
 /// One container of the document.
@@ -37,13 +39,14 @@ pub struct Wanted {
 }
 
 impl Desired {
-    /// `None` before the first document: then nothing is known, and nothing may end.
+    /// `None` before the first document: then nothing is known, and nothing may end. `heard` is the feed's.
     #[must_use]
-    pub fn from_state(state: &State<NodeItem>) -> Option<Self> {
+    pub fn from_state(state: &State<NodeItem>, heard: bool) -> Option<Self> {
         state.commit.as_ref()?;
         let instance = |id: &String| id.strip_prefix("instance/")?.parse().ok();
         let mut desired = Self {
             let_go: state.let_go.iter().filter_map(instance).collect(),
+            unheard: !heard,
             ..Self::default()
         };
         for entry in state.items.values() {
@@ -81,13 +84,24 @@ fn stored(entry: &Entry<NodeItem>) -> Option<StoredItem> {
     })
 }
 
-/// Follows the feed's state until the task is dropped.
+/// Follows the feed until the task is dropped.
 pub async fn follow(
     mut state: watch::Receiver<Arc<State<NodeItem>>>,
+    mut status: watch::Receiver<Status>,
     desired: watch::Sender<Option<Arc<Desired>>>,
 ) {
-    while state.changed().await.is_ok() {
-        let next = Desired::from_state(&state.borrow_and_update());
+    let mut heard = false;
+    loop {
+        let read = tokio::select! {
+            read = state.changed() => read,
+            read = status.wait_for(|status| status.heard), if !heard => read.map(|_| ()),
+        };
+        if read.is_err() {
+            return;
+        }
+        heard = status.borrow().heard;
+        // What is heard is shown before it is said to be heard.
+        let next = Desired::from_state(&state.borrow_and_update(), heard);
         desired.send_replace(next.map(Arc::new));
     }
 }

@@ -197,9 +197,9 @@ fn follow_desired(
     tasks: &mut JoinSet<()>,
 ) -> watch::Receiver<Option<Arc<Desired>>> {
     let state = follower.state();
-    let first = Desired::from_state(&state.borrow()).map(Arc::new);
+    let first = Desired::from_state(&state.borrow(), false).map(Arc::new);
     let (sender, receiver) = watch::channel(first);
-    tasks.spawn(desired::follow(state, sender));
+    tasks.spawn(desired::follow(state, follower.feed().watch(), sender));
     receiver
 }
 

@@ -43,6 +43,18 @@ pub struct View<'a> {
     pub now: Instant,
     /// Wanted or seen, or both.
     pub instances: &'a BTreeMap<InstanceId, Instance>,
+    /// No program is started before this.
+    pub starts_from: Option<Instant>,
+}
+
+impl View<'_> {
+    fn next(&self, id: InstanceId, instance: &Instance) -> Next {
+        let next = next(id, instance, self.now);
+        match self.starts_from.filter(|from| self.now < *from) {
+            Some(from) if matches!(next, Next::Act(Action::Start(_))) => Next::WaitUntil(from),
+            _ => next,
+        }
+    }
 }
 
 /// What is done about one instance.
@@ -79,7 +91,7 @@ impl Action {
 /// What is done now.
 #[must_use]
 pub fn decide(view: &View<'_>) -> Vec<Action> {
-    let act = |(id, instance): (&InstanceId, &Instance)| match next(*id, instance, view.now) {
+    let act = |(id, instance): (&InstanceId, &Instance)| match view.next(*id, instance) {
         Next::Act(action) => Some(action),
         Next::WaitUntil(_) | Next::Rest => None,
     };
@@ -89,7 +101,7 @@ pub fn decide(view: &View<'_>) -> Vec<Action> {
 /// When to decide again even if nothing happens.
 #[must_use]
 pub fn wake_at(view: &View<'_>) -> Option<Instant> {
-    let waits = |(id, instance): (&InstanceId, &Instance)| match next(*id, instance, view.now) {
+    let waits = |(id, instance): (&InstanceId, &Instance)| match view.next(*id, instance) {
         Next::WaitUntil(at) => Some(at),
         Next::Act(_) | Next::Rest => None,
     };

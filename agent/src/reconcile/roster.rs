@@ -1,7 +1,10 @@
 //! All instances that this node wants, runs or remembers. Documents and what the engine tells come in
 //! as facts; without any I/O, so that the simulation runs exactly this.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use chrono::TimeDelta;
 use domain::{id::InstanceId, instance::State};
@@ -15,41 +18,52 @@ use crate::{
 /// A stopped instance stays in reports this long after its item is gone.
 const KEPT_AFTER_STOP: TimeDelta = TimeDelta::minutes(10);
 
+/// So long an agent that starts listens whether its document is the newest before it starts programs: its machine may have been
+/// declared dead, and what ran here may run elsewhere.
+const LISTENS: Duration = Duration::from_secs(3);
+
 /// The instances of one node.
-#[derive(Debug, Default)]
-pub struct Roster(BTreeMap<InstanceId, Instance>);
+#[derive(Debug)]
+pub struct Roster {
+    instances: BTreeMap<InstanceId, Instance>,
+    /// Until then nothing is started; none once the control plane was heard.
+    listens_until: Option<Instant>,
+}
 
 impl Roster {
     /// What the disk remembers; nothing of it was looked at yet.
     #[must_use]
-    pub fn remembered(records: &BTreeMap<InstanceId, Record>) -> Self {
+    pub fn remembered(records: &BTreeMap<InstanceId, Record>, clock: Clock) -> Self {
         let instance = |(id, record): (&InstanceId, &Record)| (*id, Instance::new(record.clone()));
-        Self(records.iter().map(instance).collect())
+        Self {
+            instances: records.iter().map(instance).collect(),
+            listens_until: Some(clock.now + LISTENS),
+        }
     }
 
     /// What the disk shall remember.
     #[must_use]
     pub fn records(&self) -> BTreeMap<InstanceId, Record> {
         let record = |(id, instance): (&InstanceId, &Instance)| (*id, instance.record.clone());
-        self.0.iter().map(record).collect()
+        self.instances.iter().map(record).collect()
     }
 
     /// All of them.
     #[must_use]
     pub const fn all(&self) -> &BTreeMap<InstanceId, Instance> {
-        &self.0
+        &self.instances
     }
 
     /// All of them, to take facts about each.
     pub const fn all_mut(&mut self) -> &mut BTreeMap<InstanceId, Instance> {
-        &mut self.0
+        &mut self.instances
     }
 
     /// Host ports of containers that there are.
     #[must_use]
     pub fn held_ports(&self) -> BTreeSet<u16> {
         let held = |instance: &Instance| instance.container.as_ref()?.host_port;
-        self.0.values().filter_map(held).collect()
+        self.instances.values().filter_map(held).collect()
     }
 
     /// What a decision is made from.
@@ -57,17 +71,21 @@ impl Roster {
     pub const fn view(&self, clock: Clock) -> View<'_> {
         View {
             now: clock.now,
-            instances: &self.0,
+            instances: &self.instances,
+            starts_from: self.listens_until,
         }
     }
 
     /// A new document. What it no longer has, or lets go by name, shall end; what it only lacks runs on.
     pub fn want(&mut self, desired: &Desired) {
+        if !desired.unheard {
+            self.listens_until = None;
+        }
         for (id, wanted) in &desired.instances {
             let new = || Instance::new(Record::new(&wanted.item));
-            want(self.0.entry(*id).or_insert_with(new), wanted);
+            want(self.instances.entry(*id).or_insert_with(new), wanted);
         }
-        for (id, instance) in &mut self.0 {
+        for (id, instance) in &mut self.instances {
             if !desired.instances.contains_key(id) {
                 lack(instance, desired.let_go.contains(id));
             }
@@ -81,19 +99,20 @@ impl Roster {
             .map(|container| (container.labels.instance, container))
             .collect();
         for (id, container) in &seen {
-            self.0
+            self.instances
                 .entry(*id)
                 .or_insert_with(|| Instance::new(Record::adopted(&container.labels)));
         }
         let mut ended = Vec::new();
-        for (id, instance) in &mut self.0 {
+        for (id, instance) in &mut self.instances {
             let counted = instance.record.counted_end;
             instance.observe(seen.remove(id), clock);
             if instance.record.counted_end != counted {
                 ended.push(*id);
             }
         }
-        self.0.retain(|_, instance| !is_forgotten(instance, clock));
+        self.instances
+            .retain(|_, instance| !is_forgotten(instance, clock));
         ended
     }
 }
@@ -137,8 +156,9 @@ mod tests {
 
     use super::{
         super::{
-            Action,
+            Action, decide,
             tests::{item, service},
+            wake_at,
         },
         *,
     };
@@ -165,7 +185,7 @@ mod tests {
     #[test]
     fn what_no_document_ever_had_ends_when_it_is_let_go_by_name_and_only_then() {
         let (stays, goes) = (InstanceId::new(), InstanceId::new());
-        let mut roster = Roster::default();
+        let mut roster = Roster::remembered(&BTreeMap::new(), Clock::read());
         let both = vec![container(stays), container(goes)];
         roster.observe(both, Clock::read());
         roster.want(&Desired::default());
@@ -184,9 +204,49 @@ mod tests {
 
     /// As after a start: the records are there, and of the feed what is given.
     fn started(records: &BTreeMap<InstanceId, Record>, containers: &[Container]) -> Roster {
-        let mut roster = Roster::remembered(records);
+        let mut roster = Roster::remembered(records, Clock::read());
         roster.observe(containers.to_vec(), Clock::read());
         roster
+    }
+
+    #[test]
+    fn nothing_is_started_by_a_document_that_may_be_old_before_the_control_plane_had_time_to_say_so()
+     {
+        let run = item(service());
+        let mut clock = Clock::read();
+        let wanted = |unheard| Desired {
+            instances: BTreeMap::from([(
+                run.id,
+                Wanted {
+                    item: Arc::new(run.clone()),
+                    orphaned: false,
+                    stored: None,
+                },
+            )]),
+            unheard,
+            ..Desired::default()
+        };
+        let started = |clock: Clock| {
+            let mut roster = Roster::remembered(&BTreeMap::new(), clock);
+            roster.want(&wanted(true));
+            roster.observe(vec![container(run.id)], clock);
+            roster
+        };
+        let mut roster = started(clock);
+        assert_eq!(decide(&roster.view(clock)), []);
+        assert_eq!(wake_at(&roster.view(clock)), Some(clock.now + LISTENS));
+        clock.now += LISTENS;
+        let start = [Action::Start(run.id)];
+        assert_eq!(decide(&roster.view(clock)), start, "nobody says anything");
+
+        roster = started(clock);
+        roster.want(&wanted(false));
+        assert_eq!(decide(&roster.view(clock)), start, "it is the newest");
+
+        roster = started(clock);
+        roster.want(&Desired::default());
+        let remove = [Action::Remove(run.id)];
+        assert_eq!(decide(&roster.view(clock)), remove, "it runs elsewhere");
     }
 
     #[test]

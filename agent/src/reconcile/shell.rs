@@ -73,7 +73,7 @@ impl Shell {
         prober: Arc<Prober>,
     ) -> Result<(Self, watch::Receiver<Arc<Observed>>), disk::Error> {
         let ledger = Ledger::load(ledger)?;
-        let roster = Roster::remembered(ledger.records());
+        let roster = Roster::remembered(ledger.records(), Clock::read());
         let (observed, receiver) = watch::channel(Arc::default());
         let (watchers, verdicts) =
             Watchers::new(Arc::clone(&context.runtime), logs.clone(), prober);

@@ -58,6 +58,8 @@ pub enum Fault {
     LetGoUnheard,
     /// An agent takes for dropped what it remembers and the first document that it reads only lacks.
     LackingIsDropped,
+    /// An agent starts by its disk at once, not having heard whether that is the newest.
+    StartsUnheard,
     /// Nodes refuse each other's certificates when their time is over, as everybody else does.
     ExpiryRefuses,
     /// What edges show to users is renewed half a day before its end.

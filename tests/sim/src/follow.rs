@@ -150,6 +150,12 @@ impl<T: Item> Followed<T> {
         u64::try_from(status.held + status.orphaned).unwrap_or(u64::MAX)
     }
 
+    /// Whether the control plane has said since the process started what is newest.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.status.borrow().heard
+    }
+
     /// Items of the newest document that can't be read.
     #[must_use]
     pub fn unread(&self) -> usize {

@@ -210,6 +210,7 @@ impl World {
             return;
         }
         let fault = self.fault;
+        let before = self.applied(peer, feed);
         let received = match peer {
             Peer::Agent(node) => {
                 let agent = self.nodes[node].agent.as_mut();
@@ -226,7 +227,7 @@ impl World {
         };
         match received {
             None => {}
-            Some(Ok(received)) => self.received(peer, feed, connection, received),
+            Some(Ok(received)) => self.received(peer, feed, connection, received, before),
             Some(Err(error)) => {
                 self.note(Note::Refused(peer, error.to_string()));
                 self.broken(peer, feed, connection);
@@ -253,23 +254,27 @@ impl World {
         feed: &FeedName,
         connection: Connection,
         received: Received,
+        before: Option<Commit>,
     ) {
         let Some(commit) = self.applied(peer, feed) else {
             return;
         };
-        self.note(Note::Commit(peer, feed.to_string(), commit.position()));
+        let is_new = before.is_none_or(|before| before != commit);
+        if is_new {
+            self.note(Note::Commit(peer, feed.to_string(), commit.position()));
+        }
         if received.wants_full {
             self.broken(peer, feed, connection);
         }
         match peer {
             Peer::Agent(node) => self.document_came(node),
-            Peer::Edge(edge) => {
+            Peer::Edge(edge) if is_new => {
                 if self.fault == Some(Fault::AcknowledgeBeforeApply) {
                     self.acknowledge_early(edge);
                 }
                 self.routes_came(edge);
             }
-            Peer::Replica(_) => {}
+            Peer::Edge(_) | Peer::Replica(_) => {}
         }
     }
 }

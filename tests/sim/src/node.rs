@@ -152,10 +152,10 @@ impl Node {
     }
 
     /// Starts the agent from the disk.
-    pub fn start(&mut self, keys: FeedKeys) {
+    pub fn start(&mut self, keys: FeedKeys, fault: Option<Fault>, now: Millis) {
         self.boots += 1;
         let feed = Followed::load(FeedName::Node(self.id), &self.disk.feed, keys);
-        let roster = Roster::remembered(&self.disk.records);
+        let roster = Roster::remembered(&self.disk.records, clock::clock(now));
         let mut agent = Agent {
             boot: self.boots,
             sequence: 0,
@@ -167,7 +167,7 @@ impl Node {
             wake: None,
             reported: Vec::new(),
         };
-        agent.take_document(None);
+        agent.take_document(fault);
         self.agent = Some(agent);
     }
 
@@ -330,7 +330,8 @@ impl Node {
 impl Agent {
     /// The newest document becomes what is wanted.
     pub fn take_document(&mut self, fault: Option<Fault>) {
-        if let Some(mut desired) = Desired::from_state(&self.feed.state()) {
+        let heard = self.feed.is_heard() || fault == Some(Fault::StartsUnheard);
+        if let Some(mut desired) = Desired::from_state(&self.feed.state(), heard) {
             if fault == Some(Fault::LetGoUnheard) {
                 desired.let_go.clear();
             }

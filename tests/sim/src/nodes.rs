@@ -30,12 +30,12 @@ const FIRST_PORT: u16 = 20_000;
 impl World {
     /// An agent's process starts: from disk, then it adopts what runs, then it connects.
     pub(crate) fn start_agent(&mut self, index: usize) {
-        let keys = self.keys.clone();
+        let (keys, fault, now) = (self.keys.clone(), self.fault, self.now);
         let node = &mut self.nodes[index];
         if node.agent.is_some() {
             return;
         }
-        node.start(keys);
+        node.start(keys, fault, now);
         let (feed, boot) = (
             FeedName::Node(node.id),
             node.agent.as_ref().map_or(0, |a| a.boot),

@@ -135,6 +135,7 @@ impl Model {
             let actions = decide(&View {
                 now: self.clock.now,
                 instances: &self.agent,
+                starts_from: None,
             });
             assert!(actions.len() <= 1, "one action at a time: {actions:?}");
             let Some(action) = actions.first() else {

@@ -164,7 +164,16 @@ impl<T: Item> Ledger<T> {
             }
             received.alive = true;
         }
+        if received.alive {
+            self.note_heard();
+        }
         Ok(received)
+    }
+
+    /// After what was heard is shown.
+    fn note_heard(&self) {
+        self.status
+            .send_if_modified(|status| !std::mem::replace(&mut status.heard, true));
     }
 
     /// However it ends, also by a panic, what is asked for next follows what is stored.

@@ -95,6 +95,8 @@ pub struct Status {
     pub missing_secrets: usize,
     /// A stream is open.
     pub connected: bool,
+    /// Since the process started the control plane has said what is newest; until then all is from the disk.
+    pub heard: bool,
     /// A part of the snapshot was damaged at the start.
     pub damaged: bool,
     /// How often the stream broke off or sent something that was refused.

@@ -6,7 +6,7 @@ use control_plane::{
 };
 use domain::id::NodeId;
 use protocol::{
-    feed::{Commit, FeedName},
+    feed::{Commit, FeedName, writer},
     report::Report,
 };
 
@@ -48,6 +48,15 @@ impl World {
         let key = (ask.peer, ask.feed, ask.connection.id);
         self.replicas[replica].streams.insert(key.clone(), stream);
         self.push_one(replica, &key);
+        self.say_idle(replica, &key, ask.following);
+    }
+
+    /// Who has everything hears that at once.
+    fn say_idle(&mut self, replica: usize, key: &Line, following: Following) {
+        let stream = self.replicas[replica].streams.get(key);
+        if stream.is_some_and(|stream| stream.following == following) {
+            self.send_lines(replica, key, following, writer::idle().to_owned());
+        }
     }
 
     /// The epoch guard: nothing is served to anyone once a node has shown what is not stored.

@@ -23,7 +23,7 @@ fn with_items(agent: &Agent, mut reports: Vec<InstanceReport>) -> Vec<InstanceRe
     if agent.feed.held() == 0 {
         return reports;
     }
-    let desired = Desired::from_state(&agent.feed.state()).unwrap_or_default();
+    let desired = Desired::from_state(&agent.feed.state(), true).unwrap_or_default();
     for report in &mut reports {
         let wanted = desired.instances.get(&report.id);
         report.item = wanted.and_then(|wanted| wanted.stored.clone());

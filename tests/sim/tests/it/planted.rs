@@ -299,8 +299,8 @@ fn builds(trouble: Trouble) -> impl Fn(u64) -> Scenario {
 #[test]
 fn hearing_a_node_that_once_had_a_build_is_found() {
     let often = |seed| {
-        let mut history = builds(Trouble::Partition)(seed);
-        history.climate.pause_max = 4 * SECOND;
+        let mut history = builds(Trouble::Unheard)(seed);
+        history.climate.pause_max = 3 * SECOND;
         history
     };
     is_found_in(often, Fault::OldNodeIsHeard, &[Invariant::Build]);

@@ -127,7 +127,7 @@ impl Trial {
     /// Whatever the newest document says, every instance shall run.
     fn keeps_what_was_good(&self) -> Result<(), String> {
         let state = Arc::clone(&self.on_disk().state().borrow());
-        let desired = Desired::from_state(&state).ok_or("it has no document")?;
+        let desired = Desired::from_state(&state, true).ok_or("it has no document")?;
         for instance in &self.instances {
             let wanted = desired.instances.get(&instance.id);
             let wish = wanted.map(|wanted| wanted.item.desired);

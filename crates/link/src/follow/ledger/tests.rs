@@ -397,3 +397,19 @@ fn a_change_under_way_is_no_sign_of_a_good_connection_and_a_stored_one_is() {
     assert!(pair.receive(rest).unwrap().alive);
     assert!(pair.receive(protocol::feed::writer::idle()).unwrap().alive);
 }
+
+#[test]
+fn the_control_plane_is_heard_when_it_has_said_what_is_newest() {
+    let mut pair = Pair::new();
+    let heard = |pair: &Pair| pair.status.borrow().heard;
+    let full = pair.publisher.full(Change::default());
+    let (begin, rest) = full.split_once('\n').unwrap();
+    pair.receive(&format!("{begin}\n")).unwrap();
+    assert!(!heard(&pair), "what it begins with says nothing yet");
+    pair.receive(rest).unwrap();
+    assert!(heard(&pair));
+    pair.restart();
+    assert!(!heard(&pair), "what is from the disk is not heard");
+    pair.receive(protocol::feed::writer::idle()).unwrap();
+    assert!(heard(&pair), "it is as it was");
+}

@@ -1,6 +1,6 @@
 //! The receiving end: an agent's and an edge's real ledgers on a real disk, and what they do by them.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 
 use agent::{
     desired::Desired,
@@ -87,7 +87,7 @@ impl Victim {
             node,
             global,
             region,
-            roster: Roster::default(),
+            roster: Roster::remembered(&BTreeMap::new(), Clock::read()),
             edge,
             applier,
         }
@@ -165,7 +165,7 @@ impl Victim {
     /// The agent and the edge go by what they have now. Answers what is done to containers.
     pub fn act(&mut self) -> Vec<Action> {
         let state = Arc::clone(&self.node.state().borrow());
-        if let Some(desired) = Desired::from_state(&state) {
+        if let Some(desired) = Desired::from_state(&state, true) {
             self.roster.want(&desired);
         }
         let clock = Clock::read();
