@@ -19,7 +19,7 @@ use crate::support::{REGIONS, first_deployment};
 const WARM_UP_SECONDS: u32 = 3;
 
 pub struct Tenants {
-    /// Built from git, and back, in turn.
+    /// Built from git, and back, in turn; it takes some seconds until it is ready.
     pub built: Fixture,
     /// Scaled and redeployed in turn; its release command takes some seconds, and so does it until it is ready.
     pub scaled: Fixture,
@@ -30,8 +30,7 @@ pub struct Tenants {
 impl Tenants {
     /// All of them, each with a first deployment.
     pub async fn deployed(platform: &Platform, extent: &Extent) -> Result<Self> {
-        let (built, scaled) =
-            tokio::try_join!(tenant(platform, extent, &REGIONS), slow(platform, extent))?;
+        let (built, scaled) = tokio::try_join!(built(platform, extent), scaled(platform, extent))?;
         let mut redeployed = Vec::new();
         for region in REGIONS.into_iter().cycle().take(extent.redeployed) {
             redeployed.push(tenant(platform, extent, &[region]).await?);
@@ -71,16 +70,31 @@ impl Tenants {
 
 async fn tenant(platform: &Platform, extent: &Extent, regions: &[&str]) -> Result<Fixture> {
     let mut spec = extent.spec(platform);
-    let one_each = regions.iter().map(|region| (*region, 1));
-    spec["scale"]["regions"] = json!(one_each.collect::<BTreeMap<_, _>>());
+    spec["scale"]["regions"] = one_in_each(regions);
     let fixture = platform.fixture("web", spec).await?;
     first_deployment(platform, &fixture, regions).await?;
     Ok(fixture)
 }
 
-async fn slow(platform: &Platform, extent: &Extent) -> Result<Fixture> {
+fn one_in_each(regions: &[&str]) -> Value {
+    let one_each = regions.iter().map(|region| (*region, 1));
+    json!(one_each.collect::<BTreeMap<_, _>>())
+}
+
+async fn built(platform: &Platform, extent: &Extent) -> Result<Fixture> {
+    let mut spec = extent.spec(platform);
+    spec["scale"]["regions"] = one_in_each(&REGIONS);
+    slow(platform, spec).await
+}
+
+async fn scaled(platform: &Platform, extent: &Extent) -> Result<Fixture> {
     let mut spec = extent.spec(platform);
     spec["deploy"]["pre_deploy_command"] = release_command::command();
+    slow(platform, spec).await
+}
+
+/// Deployed in both regions, and ready only after a while.
+async fn slow(platform: &Platform, mut spec: Value) -> Result<Fixture> {
     spec["deploy"]["readiness"]["path"] = json!("/ready");
     let fixture = platform.fixture("web", spec).await?;
     let path = format!(
