@@ -1,11 +1,16 @@
 //! A feed as a control plane sends it that has lost its mind: poison to whoever is connected, and the newest right
 //! document to whoever connects.
 
-use protocol::feed::{Commit, DropCause};
-use tokio::sync::mpsc;
+use std::time::Duration;
+
+use futures::stream::{self, Stream};
+use protocol::feed::{Commit, DropCause, writer};
+use tokio::{sync::mpsc, time::timeout};
 
 use super::{Forge, Items};
 
+/// As the control plane does (`control_plane::node_http::desired`).
+const IDLE: Duration = Duration::from_secs(10);
 /// Change sets that a connection has not taken yet.
 const WAITING_MAX: usize = 8;
 
@@ -48,13 +53,18 @@ impl Source {
         self.right.clone()
     }
 
-    /// Somebody connects: what is sent to it.
-    pub fn connect(&mut self) -> mpsc::Receiver<Vec<u8>> {
+    /// Somebody connects: what is sent to it. A reader that hears nothing for long hangs up, so who has nothing to say
+    /// says that.
+    pub fn connect(&mut self) -> impl Stream<Item = Vec<u8>> + Send + use<> {
         let (line, receiver) = mpsc::channel(WAITING_MAX);
         // It is empty, and its receiver is here.
         let _ = line.try_send(self.right());
         self.line = Some(line);
-        receiver
+        stream::unfold(receiver, |mut receiver| async move {
+            let said = timeout(IDLE, receiver.recv()).await;
+            let piece = said.unwrap_or_else(|_| Some(writer::idle().into()))?;
+            Some((piece, receiver))
+        })
     }
 
     /// The newest connection, unless its reader has hung up.

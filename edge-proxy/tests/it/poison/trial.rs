@@ -15,7 +15,6 @@ use futures::StreamExt as _;
 use protocol::feed::{Commit, FeedName};
 use testkit::poison::{Chance, Forge, Kind, Kitchen, Poison, Set, Source};
 use tokio::{sync::mpsc, time::sleep};
-use tokio_stream::wrappers::ReceiverStream;
 
 use crate::support::{Agent, Ca, ControlPlane, Instance, Process, Routes, http1_only, until};
 
@@ -77,8 +76,7 @@ impl Trial {
         let sent = feeds.clone();
         let control_plane = ControlPlane::sending(ca, move |feed| {
             let line = sent[place(&feed)].lock().unwrap().connect();
-            let line = ReceiverStream::new(line).map(Bytes::from);
-            line.map(Ok).boxed()
+            line.map(Bytes::from).map(Ok).boxed()
         })
         .await;
         let dir = tempfile::tempdir().unwrap();

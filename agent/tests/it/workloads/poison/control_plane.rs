@@ -26,7 +26,6 @@ use testkit::{
     poison::{Forge, Items, Source},
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::ReceiverStream;
 
 struct Shared {
     pki: Pki,
@@ -126,8 +125,7 @@ async fn join(
 
 async fn desired(State(shared): State<Arc<Shared>>) -> Response {
     let lines = shared.source.lock().unwrap().connect();
-    let lines = ReceiverStream::new(lines).map(Ok::<_, Infallible>);
-    Response::new(Body::from_stream(lines))
+    Response::new(Body::from_stream(lines.map(Ok::<_, Infallible>)))
 }
 
 async fn report(
