@@ -105,3 +105,39 @@ pub async fn follow(
         desired.send_replace(next.map(Arc::new));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use domain::{
+        generation::{Epoch, Generation},
+        id::NodeId,
+    };
+    use protocol::feed::{Commit, FeedName};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_document_from_the_disk_is_one_that_was_heard_once_the_feed_says_so() {
+        let commit = Commit {
+            feed: FeedName::Node(NodeId::new()),
+            epoch: Epoch(1),
+            generation: Generation(1),
+            digest: String::new(),
+            count: 0,
+            signature: String::new(),
+        };
+        let document = Arc::new(State {
+            commit: Some(commit),
+            ..State::default()
+        });
+        let (_state, shown) = watch::channel(document);
+        let (status, standing) = watch::channel(Status::default());
+        let (sender, mut desired) = watch::channel(None);
+        let following = tokio::spawn(follow(shown, standing, sender));
+        status.send_modify(|status| status.connected = true);
+        status.send_modify(|status| status.heard = true);
+        desired.changed().await.unwrap();
+        assert!(!desired.borrow().as_ref().unwrap().unheard);
+        following.abort();
+    }
+}

@@ -1,6 +1,7 @@
 //! The thin shell around [`decide`]: takes in documents, what the engine tells, probe verdicts and
 //! outcomes; starts actions; publishes what is seen. Order at the start: what the disk remembers →
-//! what runs → decisions. The control plane has no part in it.
+//! what runs → decisions. The control plane has no part in it, but that programs are started a moment later when it
+//! can't be heard (`Roster`, docs/adr/0026).
 
 use std::{
     panic::AssertUnwindSafe,
