@@ -63,7 +63,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     report(&link, &follower, sources, &end, &mut tasks);
     tasks.spawn(link.renew());
     tasks.spawn(follower.run());
-    telemetry::watchdog::ready();
+    telemetry::supervisor::ready();
     telemetry::watchdog::spawn();
     tracing::info!(%node, name = %config.name, "the agent runs");
     tokio::select! {

@@ -54,7 +54,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     })
     .await?;
     telemetry::watchdog::spawn();
-    telemetry::watchdog::ready();
+    telemetry::supervisor::ready();
     tracing::info!(
         api = %state.config.listen,
         node_api = %state.config.listen_node,

@@ -26,6 +26,7 @@ use edge_proxy::{
     state::State,
     upstream::{counters::Counters, memory::Memory},
 };
+use link::writing::Writing;
 use prometheus::Registry;
 use protocol::item::{Endpoint, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem};
 
@@ -101,7 +102,7 @@ fn keep(table: RouteTable, dir: &Path) {
     state.endpoints_changed();
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().unwrap().block_on(async {
-        let keeping = tokio::spawn(Arc::new(Memory::new(dir)).run(state));
+        let keeping = tokio::spawn(Arc::new(Memory::new(dir)).run(state, Writing::default()));
         while Memory::new(dir).recall().services().next().is_none() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -17,6 +17,7 @@ pub mod drain;
 pub mod error_page;
 pub mod feeds;
 pub mod forward;
+pub mod hand_over;
 pub mod listen;
 pub mod metrics;
 pub mod observe;

@@ -8,17 +8,18 @@ use clap::Parser;
 use edge_proxy::{
     config::Config,
     feeds::Feeds,
+    hand_over::{self, Predecessor, Sockets},
     report,
-    run::{self, Parts, Ports, Running},
+    run::{self, Parts, Running},
     upstream::memory::Memory,
 };
-use link::Link;
+use link::{Link, writing::Lent};
 use protocol::{
     feed::FeedName,
     item::{GlobalRouteItem, RegionRouteItem},
     join::Role,
 };
-use tokio::net::TcpListener;
+use tokio::task::JoinError;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -34,6 +35,9 @@ struct Arguments {
     /// The configuration file (TOML).
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Takes over from the edge at the standard input, which starts this one.
+    #[arg(long = hand_over::TAKE_OVER, hide = true)]
+    take_over: bool,
 }
 
 fn main() -> ExitCode {
@@ -62,10 +66,19 @@ fn serve(arguments: &Arguments) -> Result<()> {
         .enable_all()
         .build()
         .context("starting the async runtime")?
-        .block_on(edge(config))
+        .block_on(edge(config, arguments.take_over))
 }
 
-async fn edge(config: Config) -> Result<()> {
+async fn edge(config: Config, take_over: bool) -> Result<()> {
+    let (predecessor, inherited) = match take_over {
+        true => Predecessor::at_standard_input().map(|(it, sockets)| (Some(it), sockets))?,
+        false => (None, Vec::new()),
+    };
+    let sockets = Sockets::open(&config, inherited).await?;
+    let predecessor = match predecessor {
+        Some(predecessor) => Some(predecessor.take_folder().await?),
+        None => None,
+    };
     let memory = Memory::new(&config.state_dir);
     let link = open_link(&config).await?;
     let region = FeedName::RegionRoutes(link.identity().region(), Ring::All);
@@ -78,8 +91,9 @@ async fn edge(config: Config) -> Result<()> {
     let mut running = run::start(Parts {
         identity: link.identity().clone(),
         feeds: feeds.clone(),
-        ports: bind(&config).await?,
+        ports: sockets.ports()?,
         memory,
+        writing: link.writing().clone(),
         access_log: config.access_log.clone(),
         connections_per_address: config.connections_per_address,
         registry: telemetry::metrics::registry().clone(),
@@ -88,17 +102,43 @@ async fn edge(config: Config) -> Result<()> {
         Some(_) => Ok(()),
         None => Err("no routes yet: waiting for the control plane".to_owned()),
     };
-    telemetry::metrics::serve(config.listen_metrics, ready).await?;
+    let operators = telemetry::metrics::serve_at(sockets.metrics()?, ready);
     let followed = vec![global.feed(), region.feed()];
     link::metrics::register(telemetry::metrics::registry(), &link, followed.clone())?;
     report::spawn(&link, &config, &running, followed);
     tokio::spawn(global.run());
     tokio::spawn(region.run());
-    tokio::spawn(link.renew());
+    tokio::spawn(link.clone().renew());
+    if let Some(predecessor) = predecessor {
+        predecessor.take_place().await?;
+    }
     telemetry::watchdog::spawn();
-    telemetry::watchdog::ready();
+    telemetry::supervisor::ready();
     tracing::info!(http = %config.listen_http, https = %config.listen_https, "serving");
-    until_end(&mut running, config.drain.duration()).await
+    sockets.keep();
+    let end = until_end(&mut running, &sockets, &link).await;
+    match end {
+        End::HandedOver(_) => operators.abort(),
+        // Else connections would be waiting there that nobody accepts.
+        End::Asked | End::Broken(_) => sockets.close(),
+    }
+    drain(&running, config.drain.duration()).await;
+    match end {
+        End::Asked | End::HandedOver(_) => Ok(()),
+        End::Broken(error) => {
+            Err(error).context("a part of the edge is broken; it must be started again")
+        }
+    }
+}
+
+/// Why an edge ends.
+enum End {
+    /// By a signal.
+    Asked,
+    /// By a bug.
+    Broken(JoinError),
+    /// Another process serves, and writes.
+    HandedOver(#[expect(dead_code, reason = "held until the end")] Lent),
 }
 
 fn log_filter(config: &Config) -> String {
@@ -122,32 +162,19 @@ async fn open_link(config: &Config) -> Result<Link> {
     Ok(link.await?)
 }
 
-async fn until_end(running: &mut Running, drain: Duration) -> Result<()> {
-    let broken = tokio::select! {
-        () = telemetry::shutdown_signal() => None,
-        broken = running.broken() => Some(broken),
-    };
+async fn until_end(running: &mut Running, sockets: &Sockets, link: &Link) -> End {
+    tokio::select! {
+        () = telemetry::shutdown_signal() => End::Asked,
+        broken = running.broken() => End::Broken(broken),
+        lent = hand_over::when_asked(sockets, link.writing()) => End::HandedOver(lent),
+    }
+}
+
+async fn drain(running: &Running, limit: Duration) {
     tracing::info!(
         connections = running.drain.connections().len(),
         "draining: no new connections, what runs may finish"
     );
-    running.drain.run(drain).await;
+    running.drain.run(limit).await;
     tracing::info!("drained");
-    match broken {
-        None => Ok(()),
-        Some(error) => Err(error).context("a part of the edge is broken; it must be started again"),
-    }
-}
-
-async fn bind(config: &Config) -> Result<Ports> {
-    let listen = async |key: &str, address: std::net::SocketAddr| {
-        TcpListener::bind(address)
-            .await
-            .with_context(|| format!("listening on {key} = {address}"))
-    };
-    Ok(Ports {
-        http: listen("listen_http", config.listen_http).await?,
-        https: listen("listen_https", config.listen_https).await?,
-        forward: listen("listen_forward", config.listen_forward).await?,
-    })
 }

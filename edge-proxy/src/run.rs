@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use link::identity::Identity;
+use link::{identity::Identity, writing::Writing};
 use prometheus::Registry;
 use tokio::{
     net::TcpListener,
@@ -46,6 +46,8 @@ pub struct Parts {
     pub ports: Ports,
     /// What it could use before.
     pub memory: Memory,
+    /// Who writes what it can use.
+    pub writing: Writing,
     /// Absent: standard output.
     pub access_log: Option<PathBuf>,
     /// Open connections that one address may have.
@@ -126,7 +128,7 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
     tasks.spawn(applier.run(applied));
     tasks.spawn(health::run(Arc::clone(&state)));
     tasks.spawn(confirm::run(Arc::clone(&state), Arc::clone(&agents)));
-    tasks.spawn(memory.run(Arc::clone(&state)));
+    tasks.spawn(memory.run(Arc::clone(&state), parts.writing));
     tasks.spawn(discover::run(Arc::clone(&state), agents, wanted));
     let tunnels = Arc::new(Tunnels {
         server: server.clone(),

@@ -90,6 +90,14 @@ pub enum Error {
         /// What its journal ends with.
         last_words: String,
     },
+    /// A unit goes on with what it had.
+    #[error("{unit} did not hand over to its new program and goes on with the old one: {status}")]
+    NotHandedOver {
+        /// Which.
+        unit: &'static str,
+        /// What it says of it.
+        status: String,
+    },
     /// A file can't be used.
     #[error("could not {action} {}: {source}", path.display())]
     File {
@@ -144,7 +152,7 @@ impl Error {
             Self::DockerInUse { .. } => "docker_in_use",
             Self::Undecided { .. } => "undecided",
             Self::Command { .. } | Self::File { .. } => "machine_refused",
-            Self::Unit { .. } => "unit_failed",
+            Self::Unit { .. } | Self::NotHandedOver { .. } => "unit_failed",
             Self::NotReady { .. } => "node_not_ready",
             Self::NoNode(_) => "not_found",
         }
@@ -169,6 +177,7 @@ impl Error {
             Self::Undecided { option, .. } => format!("say it: {option}"),
             Self::Command { .. } | Self::File { .. } => "mend what it says and repeat the command: what is done already stays".into(),
             Self::Unit { unit, .. } => format!("journalctl -u {unit} -n 50 says more; then repeat the command"),
+            Self::NotHandedOver { unit, .. } => format!("journalctl -u {unit} -n 50 says more; users are served meanwhile; then repeat the command"),
             Self::NotReady { .. } => "journalctl -u railhead-agent -u railhead-edge -n 50 says why; ports to open: docs/guide/adding-a-machine.md".into(),
             Self::NoNode(_) => "nothing is to be done".into(),
         }
@@ -226,6 +235,11 @@ mod tests {
             Error::Unit {
                 unit: "railhead-agent.service",
                 last_words: "joining failed".into(),
+            },
+            Error::NotHandedOver {
+                unit: "railhead-edge.service",
+                status: "nothing was handed over: the new process does not serve within 60 s"
+                    .into(),
             },
             Error::NotReady {
                 missing: "edge".into(),

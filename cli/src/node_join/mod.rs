@@ -18,6 +18,7 @@ mod requirements;
 mod samples;
 mod steps;
 mod system;
+mod unit;
 
 use std::{fs, io, time::Instant};
 

@@ -1,7 +1,7 @@
 //! A plan as steps, each of which can tell whether it is done. Doing them twice does nothing the second time.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs,
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
@@ -15,6 +15,7 @@ use super::{
     paths,
     plan::{self, File, Plan, Program},
     system,
+    unit::{Renewal, is_active, is_enabled, start},
 };
 
 /// One thing that is to be so.
@@ -93,11 +94,12 @@ impl Step<'_> {
         }
     }
 
-    /// The unit that has to start again when this step has changed something.
-    pub fn restarts(&self) -> Option<&'static str> {
+    /// The unit that uses what this step has changed, and how it comes to that.
+    fn renews(&self) -> Option<(&'static str, Renewal)> {
         match self {
-            Self::Program(program) => Some(program.unit),
-            Self::File(file) => file.unit,
+            Self::Program(program) => Some((program.unit, Renewal::of(program.unit))),
+            Self::File(file) if file.is_unit() => Some((file.unit?, Renewal::Restart)),
+            Self::File(file) => Some((file.unit?, Renewal::of(file.unit?))),
             _ => None,
         }
     }
@@ -125,17 +127,18 @@ impl std::fmt::Display for Step<'_> {
 /// Does what is not done, and says what that was.
 pub fn apply(plan: &Plan, mut begun: impl FnMut(&Step<'_>)) -> Result<Vec<String>> {
     let mut changed = Vec::new();
-    let mut restarts = BTreeSet::new();
+    let mut renewals = BTreeMap::new();
     let mut reload = false;
     for step in of(plan) {
         if let Step::Unit(unit) = step {
             if std::mem::take(&mut reload) {
                 system::run("systemctl", &["daemon-reload"])?;
             }
-            if restarts.contains(unit) && is_active(unit) {
+            if let Some(renewal) = renewals.get(unit)
+                && is_active(unit)
+            {
                 begun(&step);
-                restart(unit)?;
-                changed.push(format!("restarted unit {unit}"));
+                changed.push(Renewal::apply(*renewal, unit)?);
             }
         }
         if step.is_done()? {
@@ -144,7 +147,10 @@ pub fn apply(plan: &Plan, mut begun: impl FnMut(&Step<'_>)) -> Result<Vec<String
         begun(&step);
         step.apply()?;
         reload |= step.is_of_systemd();
-        restarts.extend(step.restarts());
+        if let Some((unit, renewal)) = step.renews() {
+            let known = renewals.entry(unit).or_insert(renewal);
+            *known = renewal.max(*known);
+        }
         changed.push(step.to_string());
     }
     Ok(changed)
@@ -242,37 +248,4 @@ fn make_disk(size: Bytes) -> Result {
     file.set_len(size.0).map_err(Error::file("make", &draft))?;
     system::run("mkfs.ext4", &["-q", "-m0", &draft])?;
     fs::rename(&draft, paths::BUILD_DISK).map_err(Error::file("make", paths::BUILD_DISK))
-}
-
-fn is_active(unit: &str) -> bool {
-    system::succeeds("systemctl", &["is-active", "--quiet", unit])
-}
-
-fn is_enabled(unit: &str) -> bool {
-    system::succeeds("systemctl", &["is-enabled", "--quiet", unit])
-}
-
-fn start(unit: &'static str) -> Result {
-    system::run("systemctl", &["enable", "--quiet", unit])?;
-    if system::succeeds("systemctl", &["start", unit]) {
-        return Ok(());
-    }
-    Err(does_not_start(unit))
-}
-
-fn restart(unit: &'static str) -> Result {
-    if system::succeeds("systemctl", &["restart", unit]) {
-        return Ok(());
-    }
-    Err(does_not_start(unit))
-}
-
-fn does_not_start(unit: &'static str) -> Error {
-    let journal = ["-u", unit, "-n", "3", "-o", "cat", "--no-pager", "--quiet"];
-    let said = system::run("journalctl", &journal).unwrap_or_default();
-    let last_words = match said.trim() {
-        "" => "its journal is empty".to_owned(),
-        said => said.to_owned(),
-    };
-    Error::Unit { unit, last_words }
 }

@@ -25,5 +25,6 @@ pub mod node_key;
 pub mod report;
 pub mod snapshot;
 pub mod tls;
+pub mod writing;
 
 pub use node::{Config, Error, Link};

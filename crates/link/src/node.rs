@@ -12,6 +12,7 @@ use crate::{
     identity::{self, Identity, Join, Store, join, keep_renewed},
     node_key::{self, NodeKey},
     tls,
+    writing::Writing,
 };
 
 /// What a node is told in its configuration file.
@@ -56,6 +57,7 @@ pub struct Link {
     node_key: NodeKey,
     store: Store,
     state_dir: PathBuf,
+    writing: Writing,
 }
 
 impl Link {
@@ -89,6 +91,7 @@ impl Link {
             node_key,
             store,
             state_dir: config.state_dir,
+            writing: Writing::default(),
         })
     }
 
@@ -104,9 +107,15 @@ impl Link {
         &self.client
     }
 
+    /// Who writes the state folder.
+    #[must_use]
+    pub const fn writing(&self) -> &Writing {
+        &self.writing
+    }
+
     /// Keeps the certificate renewed; never ends. To be spawned.
     pub async fn renew(self) {
-        keep_renewed(self.identity, self.store, self.client).await;
+        keep_renewed(self.identity, self.store, self.client, self.writing).await;
     }
 
     /// Loads a feed's last good state from disk. Nothing connects before [`Follower::run`].
@@ -120,6 +129,7 @@ impl Link {
             self.node_key.clone(),
             self.identity.clone(),
             self.client.clone(),
+            self.writing.clone(),
         )
     }
 }

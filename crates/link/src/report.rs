@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::WatchStream;
 
-use crate::{Link, client::Client, follow::Feed};
+use crate::{Link, client::Client, follow::Feed, writing::Writing};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -42,6 +42,7 @@ pub type Acknowledge = Arc<dyn Fn(&FeedName) -> Option<Commit> + Send + Sync>;
 /// Sends reports.
 pub struct Reporter {
     client: Client,
+    writing: Writing,
     boot_id: String,
     version: String,
     feeds: Vec<Feed>,
@@ -60,6 +61,7 @@ impl Reporter {
         let boot: [u8; 16] = rand::rng().random();
         Self {
             client: link.client().clone(),
+            writing: link.writing().clone(),
             boot_id: hex::encode(boot),
             version,
             feeds,
@@ -126,6 +128,8 @@ impl Reporter {
     }
 
     async fn send(&mut self, role: RoleReport) -> bool {
+        // One process speaks for the node.
+        drop(self.writing.turn().await);
         self.sequence += 1;
         let report = self.report(role);
         match self.client.report(&report).await {

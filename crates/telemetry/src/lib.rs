@@ -7,6 +7,7 @@ mod logs;
 pub mod metrics;
 mod otlp;
 mod shutdown;
+pub mod supervisor;
 pub mod watchdog;
 
 pub use build_info::BuildInfo;

@@ -11,7 +11,7 @@ use axum::{
     routing::get,
 };
 use prometheus::{IntGaugeVec, Opts, Registry, TextEncoder, process_collector::ProcessCollector};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use crate::BuildInfo;
 
@@ -59,12 +59,20 @@ pub async fn serve(
     let failed = |source| Error { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
+    serve_at(listener, ready);
+    Ok(bound)
+}
+
+/// Serves at a bound listener until the process ends, or the task is ended.
+pub fn serve_at(
+    listener: TcpListener,
+    ready: impl Fn() -> Result<(), String> + Send + Sync + 'static,
+) -> JoinHandle<()> {
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router(Arc::new(ready))).await {
             tracing::error!(%error, "metrics are no longer served");
         }
-    });
-    Ok(bound)
+    })
 }
 
 fn router(ready: Ready) -> Router {

@@ -1,22 +1,18 @@
-//! systemd's notification protocol, also spoken by the local supervisor: "ready" once, then a sign of
-//! life at a quarter of the watchdog's time. The sign comes from the async runtime, and only while each of its workers
-//! comes back from its tasks: one that hangs for the watchdog's time has the process restarted.
+//! A sign of life for the supervisor at a quarter of the watchdog's time. It comes from the async runtime, and only
+//! while each of its workers comes back from its tasks: one that hangs for the watchdog's time has the process
+//! restarted.
 
 use std::{sync::Mutex, time::Duration};
 
-use sd_notify::NotifyState;
 use tokio::{
     runtime::{Handle, RuntimeMetrics},
     time::MissedTickBehavior,
 };
 
+use crate::supervisor;
+
 /// How often workers are looked at within the watchdog's time.
 const LOOKS: u32 = 4;
-
-/// Tells the supervisor that start-up is finished. Without a supervisor nothing happens.
-pub fn ready() {
-    notify(NotifyState::Ready);
-}
 
 /// Gives signs of life from now on, if the supervisor asks for them. Call inside the runtime.
 pub fn spawn() {
@@ -34,7 +30,7 @@ pub fn spawn() {
                 deadlock();
             }
             match workers.stuck() {
-                None => notify(NotifyState::Watchdog),
+                None => supervisor::alive(),
                 Some(worker) => tracing::error!(
                     worker,
                     "a worker of the runtime does not come back from its task: no sign of life is given"
@@ -90,12 +86,6 @@ fn deadlock() {
     static LOCK: Mutex<()> = Mutex::new(());
     std::mem::forget(LOCK.lock());
     tokio::spawn(async { drop(LOCK.lock()) });
-}
-
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "the supervisor can't be notified");
-    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use link::writing::Writing;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinError;
 
@@ -87,13 +88,16 @@ impl Memory {
     }
 
     /// Keeps the disk true for as long as the edge lives: one write at a time, and after the last change one more.
-    pub async fn run(self: Arc<Self>, state: Arc<State>) {
+    pub async fn run(self: Arc<Self>, state: Arc<State>, writing: Writing) {
         loop {
             let wanted = state.keep_wanted.notified();
             // Without a change it is only written again.
             let _ = tokio::time::timeout(AT_LEAST_EVERY, wanted).await;
+            let turn = writing.turn().await;
             let begun = Instant::now();
-            let rest = match self.write(state.routes.load_full()).await {
+            let written = self.write(state.routes.load_full()).await;
+            drop(turn);
+            let rest = match written {
                 Ok(()) => REST.min(begun.elapsed() * (PARTS - 1)),
                 Err(error) => {
                     tracing::warn!(%error, "which endpoints can be used is not on disk; trying again");
@@ -283,7 +287,7 @@ mod tests {
     async fn a_change_is_on_disk_at_once_also_right_after_another() {
         let (dir, state) = (tempfile::tempdir().unwrap(), state());
         let memory = Arc::new(Memory::new(dir.path()));
-        let running = tokio::spawn(Arc::clone(&memory).run(Arc::clone(&state)));
+        let running = tokio::spawn(Arc::clone(&memory).run(Arc::clone(&state), Writing::default()));
         let begun = Instant::now();
         for port in 1..=5 {
             let item = service(&[port]);
@@ -310,7 +314,7 @@ mod tests {
             content.contains(&item.endpoints[0].instance_id.to_string())
         };
 
-        let mut running = pin!(Arc::clone(&memory).run(Arc::clone(&state)));
+        let mut running = pin!(Arc::clone(&memory).run(Arc::clone(&state), Writing::default()));
         for item in &items {
             state.routes.store(confirmed(item));
             state.keep_wanted.notify_one();

@@ -5,6 +5,7 @@ mod exhausted;
 mod forward;
 mod front;
 mod grpc;
+mod hand_over;
 mod health;
 mod http;
 mod poison;

@@ -50,6 +50,8 @@ impl Disk {
 }
 
 impl Storage for Disk {
+    fn distrust(&mut self) {}
+
     fn save(&mut self, _: Record, after: &Stored) -> Result<(), snapshot::Error> {
         let mut snapshots = self.snapshots();
         snapshots.before = std::mem::replace(&mut snapshots.newest, after.clone());

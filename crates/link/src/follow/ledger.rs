@@ -25,6 +25,7 @@ use crate::{
     identity::DenyList,
     node_key::NodeKey,
     snapshot::{Damage, Record, Storage, Store, Stored},
+    writing::Turn,
 };
 
 /// What a piece of the stream led to.
@@ -53,6 +54,7 @@ pub struct Ledger<T> {
     status: Arc<watch::Sender<Status>>,
     denied: DenyList,
     feed: FeedName,
+    times_lent: u64,
 }
 
 impl<T: Item> Ledger<T> {
@@ -102,6 +104,7 @@ impl<T: Item> Ledger<T> {
             status,
             denied,
             feed: name,
+            times_lent: 0,
         };
         ledger.show_loaded();
         ledger
@@ -135,6 +138,15 @@ impl<T: Item> Ledger<T> {
     #[must_use]
     pub fn wants_full(&self) -> bool {
         !self.missing_secrets.is_empty()
+    }
+
+    /// It may write. When another process may have written since it could do so last, it does not build upon what is on
+    /// the disk.
+    pub fn begin(&mut self, turn: &Turn) {
+        if std::mem::replace(&mut self.times_lent, turn.times_lent()) != turn.times_lent() {
+            self.store.distrust();
+            self.stored_secrets = None;
+        }
     }
 
     /// A new connection begins: nothing of the old one counts.

@@ -23,6 +23,7 @@ use crate::{
     identity::Identity,
     node_key::NodeKey,
     snapshot,
+    writing::Writing,
 };
 
 pub use ledger::{Ledger, Received};
@@ -195,6 +196,7 @@ pub struct Follower<T> {
     ledger: Arc<Mutex<Ledger<T>>>,
     identity: Identity,
     client: Client,
+    writing: Writing,
     /// From the load on, so that an override that comes before [`Self::run`] is not missed.
     released: watch::Receiver<Position>,
 }
@@ -206,6 +208,7 @@ impl<T: Item> Follower<T> {
         node_key: NodeKey,
         identity: Identity,
         client: Client,
+        writing: Writing,
     ) -> Result<Self, Error> {
         let feed = Feed::new(&name);
         let keys = identity.credentials().feed_keys.clone();
@@ -221,6 +224,7 @@ impl<T: Item> Follower<T> {
             ledger: Arc::new(Mutex::new(ledger)),
             identity,
             client,
+            writing,
         })
     }
 
@@ -314,8 +318,13 @@ impl<T: Item> Follower<T> {
         &self,
         work: impl FnOnce(&mut Ledger<T>) -> Result<Received, Error> + Send + 'static,
     ) -> Result<Received, Error> {
+        let turn = self.writing.turn().await;
         let mut ledger = self.ledger.clone().lock_owned().await;
-        tokio::task::spawn_blocking(move || work(&mut ledger)).await?
+        let working = move || {
+            ledger.begin(&turn);
+            work(&mut ledger)
+        };
+        tokio::task::spawn_blocking(working).await?
     }
 
     async fn request(&self) -> Result<(Pairs, Pairs), Error> {

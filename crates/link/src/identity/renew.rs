@@ -7,7 +7,7 @@ use chrono::Utc;
 use protocol::join::{self, RenewRequest};
 
 use super::{Credentials, Error, Identity, Store};
-use crate::{backoff::Backoff, client::Client};
+use crate::{backoff::Backoff, client::Client, writing::Writing};
 
 /// How often the wall clock is asked whether it is time; a sleep of hours would miss its jumps.
 const LOOK: Duration = Duration::from_secs(30);
@@ -16,14 +16,17 @@ const LOOK: Duration = Duration::from_secs(30);
 const REST: Duration = Duration::from_secs(10 * 60);
 
 /// Renews for ever.
-pub async fn keep_renewed(identity: Identity, store: Store, client: Client) {
+pub async fn keep_renewed(identity: Identity, store: Store, client: Client, writing: Writing) {
     let mut backoff = Backoff::default();
     loop {
         if Utc::now() < identity.credentials().validity.renew_at() {
             tokio::time::sleep(LOOK).await;
             continue;
         }
-        match renew(&identity, &store, &client).await {
+        let turn = writing.turn().await;
+        let renewed = renew(&identity, &store, &client).await;
+        drop(turn);
+        match renewed {
             Ok(()) => {
                 backoff.reset();
                 tokio::time::sleep(REST).await;

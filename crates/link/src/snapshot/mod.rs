@@ -139,6 +139,11 @@ impl Store {
         Ok(())
     }
 
+    /// Another process may have written: the next change replaces the base.
+    pub const fn distrust(&mut self) {
+        self.must_compact = true;
+    }
+
     fn compact(&mut self, sequence: u64, after: &Stored) -> Result<(), Error> {
         let bytes = base::encode(sequence, after)?;
         // Should this fail, it may be the new one nonetheless, which would pass over a change in the journal.

@@ -14,6 +14,9 @@ pub trait Storage: std::fmt::Debug + Send {
     /// When the disk refuses: then the stored state is the one before.
     fn save(&mut self, change: Record, after: &Stored) -> Result<(), Error>;
 
+    /// Another process may have written: nothing that is there is built upon any more, the next change replaces it all.
+    fn distrust(&mut self);
+
     /// Stores secrets.
     ///
     /// # Errors
@@ -36,6 +39,10 @@ pub trait Storage: std::fmt::Debug + Send {
 impl Storage for Store {
     fn save(&mut self, change: Record, after: &Stored) -> Result<(), Error> {
         self.save(change, after)
+    }
+
+    fn distrust(&mut self) {
+        self.distrust();
     }
 
     fn put_secrets(&self, secrets: &[SecretFrame]) -> Result<(), Error> {

@@ -13,7 +13,7 @@ use super::child;
 #[tokio::test]
 async fn supervised() {
     if child::is("watchdog::supervised") {
-        telemetry::watchdog::ready();
+        telemetry::supervisor::ready();
         telemetry::watchdog::spawn();
         std::future::pending::<()>().await;
     }

@@ -73,9 +73,15 @@ pub async fn raw_tls(
     edge: SocketAddr,
     name: &str,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    connect(tls_config(ca, &["http/1.1"]), edge, name).await
+}
+
+pub async fn connect(
+    config: Arc<rustls::ClientConfig>,
+    edge: SocketAddr,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(edge).await?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    TlsConnector::from(tls_config(ca, &["http/1.1"]))
-        .connect(name, tcp)
-        .await
+    TlsConnector::from(config).connect(name, tcp).await
 }

@@ -13,7 +13,7 @@ use edge_proxy::{
     run::{self, Parts, Ports, Running},
     upstream::memory::Memory,
 };
-use link::{follow::State, identity::Identity};
+use link::{follow::State, identity::Identity, writing::Writing};
 use protocol::{
     feed::{Commit, FeedName, SecretFrame},
     item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
@@ -216,6 +216,7 @@ impl TestEdge {
             },
             ports,
             memory: Memory::new(dir.path()),
+            writing: Writing::default(),
             access_log: Some(access_log.clone()),
             connections_per_address: CONNECTIONS_PER_ADDRESS,
             registry: prometheus::Registry::new(),

@@ -7,10 +7,11 @@ mod control_plane;
 mod edge;
 mod instance;
 mod process;
+mod supervisor;
 
 pub use agent::Agent;
 pub use ca::Ca;
-pub use client::{client, http1_only, raw, raw_tls, tls_config};
+pub use client::{client, connect, http1_only, raw, raw_tls, tls_config};
 pub use control_plane::ControlPlane;
 pub use edge::{CONNECTIONS_PER_ADDRESS, Routes, TestEdge};
 pub use instance::{Behaviour, Instance, MortalSocket};

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Ca, ControlPlane, client, until};
+use super::{Ca, ControlPlane, client, supervisor::Supervisor, until};
 
 /// How long what runs may still run once it is told to end.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -17,7 +17,10 @@ pub struct Process {
     pub http: SocketAddr,
     pub https: SocketAddr,
     pub metrics: SocketAddr,
-    config: PathBuf,
+    dir: PathBuf,
+    supervisor: Supervisor,
+    /// Has taken over from the child.
+    successor: Option<u32>,
 }
 
 fn free_port() -> SocketAddr {
@@ -25,10 +28,12 @@ fn free_port() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-fn spawn(config: &Path) -> Child {
+fn spawn(dir: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_edge-proxy"))
         .arg("--config")
-        .arg(config)
+        .arg(dir.join("edge.toml"))
+        .env("NOTIFY_SOCKET", dir.join("notify"))
+        .env(failpoint::VARIABLE, dir.join("failpoints"))
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
@@ -60,22 +65,70 @@ impl Process {
             dir.join("access.log").display(),
             DRAIN.as_secs(),
         );
-        let file = dir.join("edge.toml");
-        std::fs::write(&file, config).unwrap();
+        std::fs::write(dir.join("edge.toml"), config).unwrap();
+        let supervisor = Supervisor::listen(&dir.join("notify"));
         Self {
-            child: spawn(&file),
+            child: spawn(dir),
             http,
             https,
             metrics,
-            config: file,
+            dir: dir.to_owned(),
+            supervisor,
+            successor: None,
         }
     }
 
     /// As when it dies and its supervisor starts it again.
     pub fn restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.child = spawn(&self.config);
+        self.kill();
+        self.child = spawn(&self.dir);
+    }
+
+    /// Asks it to hand over to a new process.
+    pub fn hang_up(&self) {
+        signal("HUP", self.pid());
+    }
+
+    /// Waits until it tells its supervisor a line that begins so; answers the rest of it.
+    pub async fn says(&self, begin: &str) -> String {
+        let mut rest = None;
+        until(&format!("the edge says \"{begin}\""), async || {
+            rest = self.supervisor.next(begin);
+            rest.is_some()
+        })
+        .await;
+        rest.unwrap()
+    }
+
+    /// Has it hand over, and sees the process that did it end well.
+    pub async fn hand_over(&mut self) {
+        let before = self.pid();
+        self.hang_up();
+        let successor = self.says("MAINPID=").await;
+        self.says("READY=1").await;
+        self.successor = Some(successor.parse().unwrap());
+        until("the predecessor has ended", async || {
+            let _ = self.child.try_wait();
+            !is_running(before)
+        })
+        .await;
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+    }
+
+    /// Whichever process it is now.
+    fn pid(&self) -> u32 {
+        self.successor.unwrap_or(self.child.id())
+    }
+
+    fn kill(&mut self) {
+        if let Some(pid) = self.successor.take() {
+            signal("KILL", pid);
+            while is_running(pid) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 
     /// Resident memory in bytes: now, and the most that there ever was.
@@ -126,10 +179,7 @@ impl Process {
 
     /// As a supervisor does it: SIGTERM.
     pub fn tell_to_end(&self) {
-        let told = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
-        assert!(told.unwrap().success());
+        signal("TERM", self.pid());
     }
 
     /// By itself, with exit code 0.
@@ -146,7 +196,20 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
+}
+
+fn signal(name: &str, pid: u32) {
+    let mut kill = Command::new("kill");
+    let sent = kill.args(["-s", name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success());
+}
+
+/// It is nobody's child here, so that nobody may have noticed its end.
+fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ")
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
 }

@@ -3,6 +3,7 @@
 
 mod drain;
 mod lost;
+mod upgrade;
 
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ async fn join_and_serve(platform: &Platform, machine: &Machine, others: &[Node])
 
     // Nobody else may build or run it: what answers is this machine's.
     operate(platform, "cordon", &names(others)).await?;
-    serves(platform, machine, nodes, others).await?;
+    serves(platform, machine, &token, nodes, others).await?;
     leaves(machine).await
 }
 
@@ -85,6 +86,7 @@ fn names(nodes: &[Node]) -> Vec<&str> {
 async fn serves(
     platform: &Platform,
     machine: &Machine,
+    token: &str,
     nodes: &[Value],
     others: &[Node],
 ) -> Result<()> {
@@ -114,11 +116,12 @@ async fn serves(
     }
     ensure!(!instances.is_empty(), "no instance");
     let edge = Edge::new((machine.address, 443).into(), &fixture.host, platform.ca())?;
-    for edge in [edge, platform.edge("eu-west", &fixture.host)] {
+    for edge in [edge.clone(), platform.edge("eu-west", &fixture.host)] {
         let answer = edge.fetch(Version::Http2, "/etc/debian_version").await?;
         assert_eq!(answer.status(), 200, "through {}", edge.address);
     }
-    outlives_its_agent(machine, &fixture.host, platform).await?;
+    outlives_its_agent(machine, &edge).await?;
+    upgrade::nobody_notices(machine, token, &edge).await?;
     drain::others_come_back(platform, &names(others)).await?;
     drain::empties(platform, NAME, &fixture, others).await?;
     let lost = Lost {
@@ -134,7 +137,7 @@ async fn serves(
 }
 
 /// systemd starts again what dies, and the engine's restart ends no container.
-async fn outlives_its_agent(machine: &Machine, host: &str, platform: &Platform) -> Result<()> {
+async fn outlives_its_agent(machine: &Machine, edge: &Edge) -> Result<()> {
     for unit in ["railhead-agent", "railhead-engine"] {
         let before = machine.property(unit, "MainPID").await?;
         succeed(machine.command("kill").args(["-9", &before])).await?;
@@ -153,7 +156,6 @@ async fn outlives_its_agent(machine: &Machine, host: &str, platform: &Platform) 
         )
         .await;
     }
-    let edge = Edge::new((machine.address, 443).into(), host, platform.ca())?;
     let answer = edge.fetch(Version::Http1, "/etc/debian_version").await?;
     ensure!(answer.status() == 200, "{}", answer.status());
     Ok(())

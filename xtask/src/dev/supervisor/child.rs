@@ -1,7 +1,7 @@
 //! One process under supervision: a small state machine driven by [`Child::reconcile`].
 
 use std::{
-    process::{ExitStatus, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -40,7 +40,10 @@ enum Run {
 }
 
 struct Running {
-    handle: std::process::Child,
+    /// None when it has taken over from another one: then it is nobody's child here.
+    handle: Option<std::process::Child>,
+    /// The one that was started here, while it ends.
+    handed_over: Option<std::process::Child>,
     identity: Option<Identity>,
     socket: NotifySocket,
     since: Instant,
@@ -153,9 +156,9 @@ impl Child {
         let Run::Running(running) = &mut self.run else {
             return;
         };
-        match running.handle.try_wait() {
+        match running.end_of_it() {
             Ok(None) => running.kill_if_overdue(),
-            Ok(Some(status)) => self.ended(plan, status),
+            Ok(Some(how)) => self.ended(plan, &how),
             Err(error) => log::note(
                 plan,
                 &self.process.name,
@@ -164,11 +167,11 @@ impl Child {
         }
     }
 
-    fn ended(&mut self, plan: &Plan, status: ExitStatus) {
+    fn ended(&mut self, plan: &Plan, how: &str) {
         let Run::Running(running) = &self.run else {
             return;
         };
-        log::note(plan, &self.process.name, &format!("ended with {status}"));
+        log::note(plan, &self.process.name, &format!("ended with {how}"));
         if running.since.elapsed() > STABLE_AFTER {
             self.backoff = first_backoff(&self.process);
         }
@@ -201,12 +204,39 @@ impl Running {
 
     fn listen(&mut self) -> Result<()> {
         for message in self.socket.read()? {
+            let successor = message.main_pid.and_then(Identity::of);
+            if let Some(successor) = successor.filter(|one| Some(*one) != self.identity) {
+                self.take_on(successor);
+            }
             self.ready |= message.ready;
             if message.ready || message.watchdog {
                 self.alive_at = Instant::now();
             }
         }
         Ok(())
+    }
+
+    /// Its successor counts from now on.
+    fn take_on(&mut self, successor: Identity) {
+        self.identity = Some(successor);
+        self.handed_over = self.handle.take().or(self.handed_over.take());
+        (self.ready, self.alive_at) = (false, Instant::now());
+    }
+
+    /// How it has ended, if it has. What somebody else is the parent of only vanishes.
+    fn end_of_it(&mut self) -> std::io::Result<Option<String>> {
+        if let Some(child) = &mut self.handed_over
+            && child.try_wait()?.is_some()
+        {
+            self.handed_over = None;
+        }
+        match &mut self.handle {
+            Some(handle) => Ok(handle.try_wait()?.map(|status| status.to_string())),
+            None => {
+                let is_alive = self.identity.is_some_and(Identity::is_alive);
+                Ok((!is_alive).then(|| "a status that its parent knows".to_owned()))
+            }
+        }
     }
 
     fn hangs(&self, process: &Process) -> bool {
@@ -292,7 +322,8 @@ fn spawn(plan: &Plan, process: &Process) -> Result<Running> {
     )?;
     Ok(Running {
         identity: Identity::of(pid),
-        handle,
+        handle: Some(handle),
+        handed_over: None,
         socket,
         since: Instant::now(),
         ready: process.ready == Ready::Started,

@@ -23,6 +23,8 @@ pub struct Message {
     pub ready: bool,
     /// `WATCHDOG=1`.
     pub watchdog: bool,
+    /// `MAINPID=` of the process that has taken over from the one before.
+    pub main_pid: Option<i32>,
 }
 
 impl NotifySocket {
@@ -72,6 +74,9 @@ fn parse(datagram: &[u8]) -> Message {
     Message {
         ready: says("READY=1"),
         watchdog: says("WATCHDOG=1"),
+        main_pid: text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("MAINPID=")?.parse().ok()),
     }
 }
 
@@ -81,10 +86,16 @@ mod tests {
 
     #[test]
     fn lines_are_told_apart() {
-        let message = |ready, watchdog| Message { ready, watchdog };
+        let message = |ready, watchdog| Message {
+            ready,
+            watchdog,
+            main_pid: None,
+        };
         assert_eq!(parse(b"READY=1\nSTATUS=up\n"), message(true, false));
         assert_eq!(parse(b"WATCHDOG=1"), message(false, true));
         assert_eq!(parse(b"STATUS=READY=1"), message(false, false));
         assert_eq!(parse(b"\xff\xfe"), message(false, false));
+        assert_eq!(parse(b"MAINPID=12\n").main_pid, Some(12));
+        assert_eq!(parse(b"MAINPID=me").main_pid, None);
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use testkit::publisher::{Change, Publisher};
 
 use super::*;
+use crate::writing::Writing;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Thing {
@@ -139,6 +140,29 @@ fn what_is_committed_is_shown_and_survives_a_restart() {
     assert_eq!(pair.status().commit, Some(pair.publisher.commit()));
     pair.publish(Change::default().put("i3", &thing(3)));
     assert_eq!(pair.sizes(), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn what_another_process_has_written_meanwhile_is_replaced() {
+    let mut pair = Pair::holding(2);
+    let put = |size: u32| Change::default().put(&format!("i{size}"), &thing(size));
+    pair.publish(put(2));
+    let writing = Writing::default();
+    pair.ledger.begin(&writing.turn().await);
+
+    let lent = writing.lend().await;
+    let lines = pair.publisher.publish(put(3));
+    let (mut other, _) = load(pair.dir.path(), &pair.publisher);
+    let whole = pair.publisher.full(Change::default());
+    other.receive(whole.as_bytes()).unwrap();
+    drop((other, lent));
+
+    pair.ledger.begin(&writing.turn().await);
+    pair.receive(&lines).unwrap();
+    pair.publish(put(4));
+    pair.restart();
+    assert_eq!(pair.sizes(), [0, 1, 2, 3, 4]);
+    assert!(!pair.status().damaged);
 }
 
 #[test]

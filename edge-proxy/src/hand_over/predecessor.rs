@@ -1,0 +1,48 @@
+//! The side of the process that takes over.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::net::UnixStream,
+    },
+};
+
+use super::line::{self, Error, Line, Step, failed};
+
+/// The process that serves until this one does.
+#[derive(Debug)]
+pub struct Predecessor(Line);
+
+impl Predecessor {
+    /// The one at the standard input, and the sockets that it gives.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn at_standard_input() -> Result<(Self, Vec<OwnedFd>), Error> {
+        let input = io::stdin().as_fd().try_clone_to_owned();
+        let line = UnixStream::from(input.map_err(failed("opening the standard input"))?);
+        let sockets = line::receive(&line)?;
+        Ok((Self(Line::new(line)?), sockets))
+    }
+
+    /// Waits until it writes the state folder no longer.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub async fn take_folder(mut self) -> Result<Self, Error> {
+        self.0.say(Step::Prepared).await?;
+        self.0.hear(Step::FolderIsYours).await?;
+        failpoint::reach("edge-folder-taken");
+        Ok(self)
+    }
+
+    /// Tells it that this process serves, and waits until the supervisor knows.
+    ///
+    /// # Errors
+    /// When it is gone: the supervisor may start another edge, which can't listen beside this one.
+    pub async fn take_place(mut self) -> Result<(), Error> {
+        self.0.say(Step::Serving).await?;
+        self.0.hear(Step::PlaceIsYours).await
+    }
+}
