@@ -193,6 +193,12 @@ impl Edge {
         entry.is_some_and(|entry| entry.standing != Standing::Current)
     }
 
+    /// Whether it has a document of each feed; whole documents come one after the other.
+    #[must_use]
+    pub fn has_all(&self) -> bool {
+        self.global.state().commit.is_some() && self.routes.state().commit.is_some()
+    }
+
     /// The oldest and the newest version that items of its newest routes are rendered in.
     #[must_use]
     pub fn versions(&self) -> Option<(i32, i32)> {

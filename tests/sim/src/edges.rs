@@ -84,8 +84,10 @@ impl World {
         let node = &self.edges[index];
         let is_left = |item: &RegionRouteItem| self.checker.is_left(&node.region, item);
         let edge = node.edge.as_ref();
-        if let Some((oldest, newest)) = edge.and_then(|edge| edge.versions_without(is_left)) {
-            self.checker.works_by(index, oldest, newest);
+        if let Some(edge) = edge
+            && let Some(versions) = edge.versions_without(is_left)
+        {
+            self.checker.works_by(index, versions, edge.has_all());
         }
     }
 

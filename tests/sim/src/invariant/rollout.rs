@@ -124,8 +124,9 @@ impl Checker {
         }
     }
 
-    /// An edge works by routes whose items are of the versions from `oldest` to `newest`.
-    pub fn works_by(&mut self, edge: usize, oldest: i32, newest: i32) {
+    /// An edge works by routes whose items are of the versions from `oldest` to `newest`. `is_all`: nothing of them is
+    /// still to come, as after the loss of its disk.
+    pub fn works_by(&mut self, edge: usize, (oldest, newest): (i32, i32), is_all: bool) {
         let now = self.now;
         let Some(ring) = self.renderings.members.get(&edge).copied() else {
             return;
@@ -148,7 +149,7 @@ impl Checker {
                 format!("edge {edge} of {ring} has items of version {oldest} again, not {leads}");
             self.broken(Invariant::Rendering, what);
         }
-        if oldest == newest && had.is_none_or(|(version, _)| version != newest) {
+        if is_all && oldest == newest && had.is_none_or(|(version, _)| version != newest) {
             self.renderings.edges.insert(edge, (newest, now));
         }
     }
