@@ -177,7 +177,7 @@ impl Error {
             Self::Undecided { option, .. } => format!("say it: {option}"),
             Self::Command { .. } | Self::File { .. } => "mend what it says and repeat the command: what is done already stays".into(),
             Self::Unit { unit, .. } => format!("journalctl -u {unit} -n 50 says more; then repeat the command"),
-            Self::NotHandedOver { unit, .. } => format!("journalctl -u {unit} -n 50 says more; users are served meanwhile; then repeat the command"),
+            Self::NotHandedOver { unit, .. } => format!("what was there is put back, and users are served; journalctl -u {unit} -n 50 says why; then repeat the command"),
             Self::NotReady { .. } => "journalctl -u railhead-agent -u railhead-edge -n 50 says why; ports to open: docs/guide/adding-a-machine.md".into(),
             Self::NoNode(_) => "nothing is to be done".into(),
         }

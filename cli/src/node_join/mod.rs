@@ -5,6 +5,7 @@ mod build_network;
 mod choices;
 mod config;
 mod error;
+mod former;
 mod host;
 mod layout;
 mod leave;
@@ -13,6 +14,7 @@ mod paths;
 mod plan;
 mod platform;
 mod probe;
+mod renewals;
 mod requirements;
 #[cfg(test)]
 mod samples;

@@ -1,7 +1,6 @@
 //! A plan as steps, each of which can tell whether it is done. Doing them twice does nothing the second time.
 
 use std::{
-    collections::BTreeMap,
     fs,
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown},
@@ -12,8 +11,10 @@ use domain::quantity::Bytes;
 
 use super::{
     error::{Error, Result},
+    former::Former,
     paths,
     plan::{self, File, Plan, Program},
+    renewals::Renewals,
     system,
     unit::{Renewal, is_active, is_enabled, start},
 };
@@ -94,12 +95,12 @@ impl Step<'_> {
         }
     }
 
-    /// The unit that uses what this step has changed, and how it comes to that.
-    fn renews(&self) -> Option<(&'static str, Renewal)> {
+    /// What this step changes, the unit that uses it, and how that comes to it.
+    fn renews(&self) -> Option<(&Path, &'static str, Renewal)> {
         match self {
-            Self::Program(program) => Some((program.unit, Renewal::of(program.unit))),
-            Self::File(file) if file.is_unit() => Some((file.unit?, Renewal::Restart)),
-            Self::File(file) => Some((file.unit?, Renewal::of(file.unit?))),
+            Self::Program(program) => Some((&program.to, program.unit, Renewal::of(program.unit))),
+            Self::File(file) if file.is_unit() => Some((&file.path, file.unit?, Renewal::Restart)),
+            Self::File(file) => Some((&file.path, file.unit?, Renewal::of(file.unit?))),
             _ => None,
         }
     }
@@ -127,30 +128,32 @@ impl std::fmt::Display for Step<'_> {
 /// Does what is not done, and says what that was.
 pub fn apply(plan: &Plan, mut begun: impl FnMut(&Step<'_>)) -> Result<Vec<String>> {
     let mut changed = Vec::new();
-    let mut renewals = BTreeMap::new();
+    let mut renewals = Renewals::default();
     let mut reload = false;
     for step in of(plan) {
         if let Step::Unit(unit) = step {
             if std::mem::take(&mut reload) {
                 system::run("systemctl", &["daemon-reload"])?;
             }
-            if let Some(renewal) = renewals.get(unit)
-                && is_active(unit)
-            {
+            if renewals.has(unit) {
                 begun(&step);
-                changed.push(Renewal::apply(*renewal, unit)?);
+            }
+            changed.extend(renewals.apply(unit)?);
+        }
+        let is_done = step.is_done()?;
+        if let Some((path, unit, renewal)) = step.renews() {
+            match (Former::find(path), is_done) {
+                (Some(former), _) => renewals.note(unit, renewal, Some(former)),
+                (None, false) => renewals.note(unit, renewal, Former::keep(path)?),
+                (None, true) => {}
             }
         }
-        if step.is_done()? {
+        if is_done {
             continue;
         }
         begun(&step);
         step.apply()?;
         reload |= step.is_of_systemd();
-        if let Some((unit, renewal)) = step.renews() {
-            let known = renewals.entry(unit).or_insert(renewal);
-            *known = renewal.max(*known);
-        }
         changed.push(step.to_string());
     }
     Ok(changed)

@@ -111,7 +111,7 @@ impl Platform {
 async fn no_user_notices_that_another_process_takes_over() {
     let mut platform = Platform::start().await;
     let users = Users::start(platform.control_plane.ca(), platform.edge.https);
-    for _ in 0..3 {
+    for _ in 0..2 {
         users.some_more().await;
         let stream = users.begin_stream().await;
         platform.edge.hand_over().await;

@@ -18,7 +18,7 @@ use crate::support::{Ca, client, connect, http1_only, tls_config, until};
 
 /// Each of them asks as often before and after.
 const SOME: usize = 20;
-const PIECES: usize = 20;
+const PIECES: usize = 10;
 
 #[derive(Default)]
 struct Progress {
@@ -66,7 +66,7 @@ impl Users {
         .await;
     }
 
-    /// A request that lasts for 2 s.
+    /// A request that lasts for 1 s.
     pub async fn begin_stream(&self) -> Stream {
         let url = format!("https://app.test/stream?pieces={PIECES}&every_ms=100");
         let answer = self.streaming.get(url).send().await.unwrap();

@@ -15,6 +15,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{join, refused, succeeded, there_is};
 
 const UNIT: &str = "railhead-edge";
+const INSTALLED: &str = "/usr/local/lib/railhead/edge-proxy";
 /// Programs of the next release, on the machine.
 const NEXT: &str = "/var/tmp/next";
 /// Requests go on for as many before and after.
@@ -32,9 +33,11 @@ pub async fn nobody_notices(machine: &Machine, token: &str, edge: &Edge) -> Resu
     let next = ["--binaries", NEXT];
     refused(join(machine, token, &next).await?, "unit_failed")?;
     assert_eq!(machine.property(UNIT, "MainPID").await?, before);
+    let original = format!("{}/edge-proxy", Machine::BINARIES);
+    // It is there should the edge be started again.
+    on(machine, "cmp", &[&original, INSTALLED]).await?;
     users.some_more().await?;
 
-    let original = format!("{}/edge-proxy", Machine::BINARIES);
     on(machine, "cp", &[&original, &program]).await?;
     on(machine, "truncate", &["--size=+1", &program]).await?;
     let joined = succeeded(join(machine, token, &next).await?)?;
