@@ -1,8 +1,6 @@
 //! Accepts TLS connections and serves a router on them: HTTP/1.1 and HTTP/2, with the peer's address
 //! and certificates as a request extension, bounded handshakes, and a drain at shutdown.
 
-mod proxy;
-
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Extension, Router, response::Response};
@@ -17,6 +15,7 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use proxy_protocol::TrustedProxies;
 use rustls_pki_types::CertificateDer;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -24,8 +23,6 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-
-pub use proxy::TrustedProxies;
 
 /// A peer that hasn't finished its handshake by then is let go.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -114,9 +111,9 @@ impl<F> Connection<F>
 where
     F: Fn(&Request<Incoming>) -> Option<Response> + Send + Sync + 'static,
 {
-    async fn run(self, stream: TcpStream, address: SocketAddr) {
+    async fn run(self, mut stream: TcpStream, address: SocketAddr) {
         let _ = stream.set_nodelay(true);
-        let (stream, address) = match self.proxies.client(stream, address).await {
+        let address = match self.proxies.client(&mut stream, address).await {
             Ok(client) => client,
             Err(error) => {
                 tracing::warn!(%address, %error, "refused a load balancer's connection");

@@ -7,6 +7,7 @@ use std::{
 };
 
 use domain::{name::Name, quantity::Span};
+use ipnet::IpNet;
 use serde::Deserialize;
 
 /// What `--config FILE` says.
@@ -39,6 +40,10 @@ pub struct Config {
     /// Open connections that one address may have.
     #[serde(default = "default_connections_per_address")]
     pub connections_per_address: usize,
+    /// Load balancers in these networks say with the PROXY protocol (v1 or v2) who the client is, at the ports for
+    /// users; from anywhere else it is refused.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
     /// Traces.
     #[serde(default)]
     pub telemetry: Telemetry,

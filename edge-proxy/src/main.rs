@@ -19,6 +19,7 @@ use protocol::{
     item::{GlobalRouteItem, RegionRouteItem},
     join::Role,
 };
+use proxy_protocol::TrustedProxies;
 use tokio::task::JoinError;
 
 #[global_allocator]
@@ -96,6 +97,7 @@ async fn edge(config: Config, take_over: bool) -> Result<()> {
         writing: link.writing().clone(),
         access_log: config.access_log.clone(),
         connections_per_address: config.connections_per_address,
+        trusted_proxies: TrustedProxies::new(&config.trusted_proxies),
         registry: telemetry::metrics::registry().clone(),
     })?;
     let ready = move || match feeds.global.borrow().commit {

@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use link::{identity::Identity, writing::Writing};
 use prometheus::Registry;
+use proxy_protocol::TrustedProxies;
 use tokio::{
     net::TcpListener,
     sync::watch,
@@ -52,6 +53,8 @@ pub struct Parts {
     pub access_log: Option<PathBuf>,
     /// Open connections that one address may have.
     pub connections_per_address: usize,
+    /// Who says for others who they are.
+    pub trusted_proxies: TrustedProxies,
     /// Where metrics are registered.
     pub registry: Registry,
 }
@@ -142,6 +145,7 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
         server,
         state: Arc::clone(&state),
         per_address: Arc::new(PerAddress::new(parts.connections_per_address)),
+        trusted_proxies: parts.trusted_proxies,
     });
     tasks.spawn(accept::run(parts.ports.http, Arc::clone(&front)));
     tasks.spawn(accept::run(parts.ports.https, front));

@@ -7,7 +7,7 @@ use domain::{
     name::Name,
     quantity::{Bytes, MilliCpu},
 };
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -33,6 +33,9 @@ pub struct Choices {
     pub network: Ipv4Net,
     /// What workloads may not reach.
     pub denied: Vec<Ipv4Net>,
+    /// Who says for users who they are.
+    #[serde(default)]
+    pub trusted_proxies: Vec<IpNet>,
     /// Absent: it builds nothing.
     pub build: Option<Build>,
 }
@@ -92,6 +95,10 @@ impl Choices {
             },
             network: network(host, options, before)?,
             denied: denied(options, before),
+            trusted_proxies: match (options.trusted_proxies.as_slice(), before) {
+                ([], Some(before)) => before.trusted_proxies.clone(),
+                (given, _) => given.to_vec(),
+            },
             build,
         };
         chosen.check(host)?;
@@ -277,16 +284,20 @@ mod tests {
         assert_eq!(Choices::make(&later, &Options::default()).unwrap(), first);
         let options = Options {
             cpu: Some(MilliCpu(1000)),
+            trusted_proxies: vec!["10.0.0.10/32".parse().unwrap()],
             ..Options::default()
         };
-        let changed = Choices::make(&later, &options).unwrap();
-        assert_eq!(
-            changed,
-            Choices {
-                cpu: MilliCpu(1000),
-                ..first
-            }
-        );
+        let changed = Choices {
+            cpu: MilliCpu(1000),
+            trusted_proxies: options.trusted_proxies.clone(),
+            ..first
+        };
+        assert_eq!(Choices::make(&later, &options).unwrap(), changed);
+        let later = Host {
+            decided: Some(changed.clone()),
+            ..later
+        };
+        assert_eq!(Choices::make(&later, &Options::default()).unwrap(), changed);
     }
 
     #[test]

@@ -67,6 +67,9 @@ pub fn edge(platform: &Platform, choices: &Choices) -> String {
     config["listen_metrics"] = json!(format!("{}:{EDGE_METRICS}", choices.metrics));
     config["access_log"] = json!("/var/log/railhead/edge-access.log");
     config["drain"] = json!("30s");
+    if !choices.trusted_proxies.is_empty() {
+        config["trusted_proxies"] = json!(choices.trusted_proxies);
+    }
     toml_of(&config)
 }
 

@@ -7,7 +7,7 @@ use domain::{
     name::Name,
     quantity::{Bytes, InvalidQuantity, MilliCpu},
 };
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 /// `railhead node join TOKEN …`
 #[derive(Debug, Clone, Default, Args)]
@@ -36,6 +36,9 @@ pub struct Options {
     /// Where /metrics of agent and edge are; loopback unless given
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_address: Option<Ipv4Addr>,
+    /// Load balancers before the edge, which say by the PROXY protocol who the user is (may be repeated)
+    #[arg(long, value_name = "NETWORK")]
+    pub trusted_proxies: Vec<IpNet>,
     /// Largest size of the build engine's disk
     #[arg(long, value_name = "SIZE")]
     pub build_disk: Option<Bytes>,

@@ -37,16 +37,13 @@ mod version;
 use std::sync::Arc;
 
 use axum::{Extension, Router};
+use proxy_protocol::TrustedProxies;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{
-    State,
-    ca::ServerCertificate,
-    listen::{self, TrustedProxies},
-};
+use crate::{State, ca::ServerCertificate, listen};
 
 use middleware::{Bodies, Door, Layer, Operations};
 

@@ -24,15 +24,11 @@ use axum::{
     extract::DefaultBodyLimit,
     routing::{get, post},
 };
+use proxy_protocol::TrustedProxies;
 use tokio::{net::TcpListener, sync::watch};
 
 use self::admission::Admission;
-use crate::{
-    State,
-    ca::ServerCertificate,
-    feed::heads,
-    listen::{self, TrustedProxies},
-};
+use crate::{State, ca::ServerCertificate, feed::heads, listen};
 
 /// Reports of a node with many instances are long; nothing is longer.
 const BODY_MAX: usize = 8 << 20;

@@ -3,6 +3,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use proxy_protocol::TrustedProxies;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -39,6 +40,8 @@ pub struct Front {
     pub state: Arc<State>,
     /// The limit per address.
     pub per_address: Arc<PerAddress>,
+    /// Load balancers, which say who the client is.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// Accepts up to the drain.
@@ -60,16 +63,36 @@ pub async fn run(listener: TcpListener, front: Arc<Front>) {
 }
 
 fn admit(tcp: TcpStream, peer: SocketAddr, front: &Arc<Front>) {
-    let Some(place) = front.per_address.enter(peer.ip()) else {
-        front.state.metrics.refused_connection("per_address_limit");
-        return;
-    };
+    let connections = front.server.drain.connections();
     let task = Arc::clone(front);
-    front
-        .server
-        .drain
-        .connections()
-        .spawn(async move { one(tcp, peer, &task, place).await });
+    if front.trusted_proxies.contains(peer.ip()) {
+        connections.spawn(async move { of_balancer(tcp, peer, &task).await });
+    } else if let Some(place) = enter(peer, front) {
+        connections.spawn(async move { one(tcp, peer, &task, place).await });
+    }
+}
+
+fn enter(peer: SocketAddr, front: &Front) -> Option<Place> {
+    let place = front.per_address.enter(peer.ip());
+    if place.is_none() {
+        front.state.metrics.refused_connection("per_address_limit");
+    }
+    place
+}
+
+/// The limit is for the client that it speaks for.
+async fn of_balancer(mut tcp: TcpStream, balancer: SocketAddr, front: &Front) {
+    match front.trusted_proxies.client(&mut tcp, balancer).await {
+        Ok(client) => {
+            if let Some(place) = enter(client, front) {
+                one(tcp, client, front, place).await;
+            }
+        }
+        Err(error) => {
+            tracing::debug!(%balancer, %error, "refused a load balancer's connection");
+            front.state.metrics.refused_connection("proxy_header");
+        }
+    }
 }
 
 async fn one(tcp: TcpStream, peer: SocketAddr, front: &Front, _place: Place) {

@@ -10,6 +10,7 @@ mod health;
 mod http;
 mod poison;
 mod process;
+mod proxy_protocol;
 mod refused;
 mod smuggling;
 mod support;

@@ -1,7 +1,11 @@
 //! An edge in this process, with feeds that the test writes.
 
 use domain::ring::Ring;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use domain::{
     generation::{Epoch, Generation},
@@ -19,10 +23,14 @@ use protocol::{
     item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
     join::Role,
 };
+use proxy_protocol::TrustedProxies;
 use testkit::{poison::Items, publisher::Change};
 use tokio::{net::TcpListener, sync::watch};
 
 use super::{Agent, Ca, Instance, until};
+
+/// Speaks for others, of all addresses of this machine.
+pub const BALANCER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 99));
 
 /// Of each test edge.
 pub const CONNECTIONS_PER_ADDRESS: usize = 300;
@@ -219,6 +227,7 @@ impl TestEdge {
             writing: Writing::default(),
             access_log: Some(access_log.clone()),
             connections_per_address: CONNECTIONS_PER_ADDRESS,
+            trusted_proxies: TrustedProxies::new(&[BALANCER.into()]),
             registry: prometheus::Registry::new(),
         })
         .unwrap();

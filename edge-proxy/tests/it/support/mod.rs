@@ -13,7 +13,7 @@ pub use agent::Agent;
 pub use ca::Ca;
 pub use client::{client, connect, http1_only, raw, raw_tls, tls_config};
 pub use control_plane::ControlPlane;
-pub use edge::{CONNECTIONS_PER_ADDRESS, Routes, TestEdge};
+pub use edge::{BALANCER, CONNECTIONS_PER_ADDRESS, Routes, TestEdge};
 pub use instance::{Behaviour, Instance, MortalSocket};
 pub use process::{DRAIN, Process};
 
