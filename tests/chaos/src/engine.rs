@@ -11,6 +11,8 @@ use tokio::process::Command;
 /// Asks for what carries our label.
 pub const OURS: &str = "%7B%22label%22%3A%5B%22railhead.node%22%5D%7D";
 
+const CREATED: &str = "created";
+
 /// A container that runs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Running {
@@ -103,6 +105,27 @@ pub async fn networks(platform: &Platform, region: &str) -> Result<Vec<String>> 
     let all = get(&platform.status.regions[region].docker_socket, "/networks").await?;
     let name = |network: &Value| network["Name"].as_str().map(str::to_owned);
     Ok(all.iter().filter_map(name).collect())
+}
+
+/// The state of a container that an engine has listed. It lists what it has last saved: of one that it started when its
+/// disk took nothing it says `created` as long as that runs, and knows better when asked for that one.
+pub async fn state(socket: &Path, listed: &Value) -> Result<String> {
+    let listed_as = listed["State"].as_str().unwrap_or_default();
+    if listed_as != CREATED {
+        return Ok(listed_as.to_owned());
+    }
+    let id = listed["Id"].as_str().context("a container without id")?;
+    match text(socket, &format!("/containers/{id}/json")).await {
+        Ok(found) => {
+            let found: Value = serde_json::from_str(&found)?;
+            Ok(found["State"]["Status"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned())
+        }
+        // It may have gone meanwhile.
+        Err(_) => Ok(listed_as.to_owned()),
+    }
 }
 
 fn call(socket: &Path, path: &str) -> Command {

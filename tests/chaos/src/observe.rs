@@ -102,7 +102,7 @@ async fn engine_has(world: &mut World, region: &str, socket: &Path) -> Result<()
         world.containers.push(Container {
             region: region.to_owned(),
             instance: label(&container, "railhead.instance"),
-            state: container["State"].as_str().unwrap_or_default().to_owned(),
+            state: engine::state(socket, &container).await?,
         });
     }
     for network in engine::get(socket, &format!("/networks?filters={OURS}")).await? {
