@@ -27,6 +27,8 @@ use super::{
 const HELD_WITHIN: Duration = Duration::from_secs(60);
 /// Until nobody has a file open for writing.
 const READ_ONLY_WITHIN: Duration = Duration::from_secs(10);
+/// What was copied to it just before may have to be written first.
+const SOUND_WITHIN: Duration = Duration::from_secs(30);
 /// A sound disk takes a few bytes much sooner.
 const HANGS_FOR: Duration = Duration::from_secs(1);
 /// Beside what the process has, and a file system's own: enough for the images of another service. It is only promised.
@@ -91,10 +93,15 @@ impl BadDisk {
         self.started(platform).await
     }
 
+    /// Insists that it takes what is written, so that whatever is found later is the trouble that was made.
     async fn is_sound(&self) -> Result<()> {
-        let sound = self.insist().await;
-        ensure!(sound.is_err(), "a sound disk was taken for a bad one");
-        Ok(())
+        wait::outcome(SOUND_WITHIN, || async {
+            let found = self.found().await?;
+            let disk = self.name;
+            ensure!(found.is_none(), "a sound disk, of {disk}, is {found:?}");
+            Ok(())
+        })
+        .await
     }
 
     async fn mount(&self) -> Result<()> {
@@ -177,21 +184,7 @@ impl BadDisk {
 
     /// Insists that it is as bad as it was made.
     pub async fn insist(&self) -> Result<()> {
-        let probe = self.folder.join(PROBE);
-        let writing = tokio::task::spawn_blocking(move || {
-            let written = fs::write(&probe, [0; 65_536]);
-            let _ = fs::remove_file(&probe);
-            written
-        });
-        let found = match timeout(HANGS_FOR, writing).await {
-            Err(_) => Some(Trouble::Hung),
-            Ok(written) => match written?.map_err(|error| error.kind()) {
-                Err(ErrorKind::StorageFull) => Some(Trouble::Full),
-                Err(ErrorKind::ReadOnlyFilesystem) => Some(Trouble::ReadOnly),
-                Ok(()) => None,
-                Err(other) => bail!("probing a disk: {other}"),
-            },
-        };
+        let found = self.found().await?;
         ensure!(
             found == Some(self.trouble),
             "an invalid run: the disk of {} is {found:?} and not {:?}",
@@ -199,6 +192,25 @@ impl BadDisk {
             self.trouble
         );
         Ok(())
+    }
+
+    /// What somebody finds who writes a few bytes.
+    async fn found(&self) -> Result<Option<Trouble>> {
+        let probe = self.folder.join(PROBE);
+        let writing = tokio::task::spawn_blocking(move || {
+            let written = fs::write(&probe, [0; 65_536]);
+            let _ = fs::remove_file(&probe);
+            written
+        });
+        Ok(match timeout(HANGS_FOR, writing).await {
+            Err(_) => Some(Trouble::Hung),
+            Ok(written) => match written?.map_err(|error| error.kind()) {
+                Err(ErrorKind::StorageFull) => Some(Trouble::Full),
+                Err(ErrorKind::ReadOnlyFilesystem) => Some(Trouble::ReadOnly),
+                Ok(()) => None,
+                Err(other) => bail!("probing the disk of {}: {other}", self.name),
+            },
+        })
     }
 
     /// Whether its process can be killed, and has to begin with what the disk holds.

@@ -126,9 +126,12 @@ pub fn keeps_builds_waiting(faults: &[Fault]) -> bool {
     faults.iter().any(takes_it)
 }
 
-/// Whether something is to be tried again, when they are over, by who has waited longer from try to try.
+/// Whether what was asked for meanwhile is begun only when they are over, and by who has waited longer from try to try.
 pub fn delays_what_was_asked(faults: &[Fault]) -> bool {
-    let delays = |fault: &Fault| fault.process().ends_with("engine");
+    let delays = |fault: &Fault| match fault {
+        Disk(process, _) => process.ends_with("engine") || process.ends_with("-agent"),
+        Clock(..) => false,
+    };
     keeps_builds_waiting(faults) || faults.iter().any(delays)
 }
 
