@@ -1,14 +1,14 @@
 //! The edge's process: configuration, identity, feeds, ports, and an orderly end.
 
 use domain::ring::Ring;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Parser;
 use edge_proxy::{
     config::Config,
     feeds::Feeds,
-    hand_over::{self, Predecessor, Sockets},
+    hand_over::{self, Predecessor, Served, Sockets},
     report,
     run::{self, Parts, Running},
     upstream::memory::Memory,
@@ -89,10 +89,9 @@ async fn edge(config: Config, take_over: bool) -> Result<()> {
         global: global.state(),
         region: region.state(),
     };
-    let mut running = run::start(Parts {
+    let prepared = run::prepare(Parts {
         identity: link.identity().clone(),
         feeds: feeds.clone(),
-        ports: sockets.ports()?,
         memory,
         writing: link.writing().clone(),
         access_log: config.access_log.clone(),
@@ -100,12 +99,19 @@ async fn edge(config: Config, take_over: bool) -> Result<()> {
         trusted_proxies: TrustedProxies::new(&config.trusted_proxies),
         registry: telemetry::metrics::registry().clone(),
     })?;
+    let followed = vec![global.feed(), region.feed()];
+    let (read, state) = (followed.clone(), Arc::clone(&prepared.state));
+    let served = move || Served::of(&read, &state);
+    if let Some(leaving) = &predecessor {
+        let may = leaving.may_leave(&served());
+        may.context("the process that serves goes on")?;
+    }
+    let mut running = prepared.serve(sockets.ports()?);
     let ready = move || match feeds.global.borrow().commit {
         Some(_) => Ok(()),
         None => Err("no routes yet: waiting for the control plane".to_owned()),
     };
     let operators = telemetry::metrics::serve_at(sockets.metrics()?, ready);
-    let followed = vec![global.feed(), region.feed()];
     link::metrics::register(telemetry::metrics::registry(), &link, followed.clone())?;
     report::spawn(&link, &config, &running, followed);
     tokio::spawn(global.run());
@@ -118,7 +124,11 @@ async fn edge(config: Config, take_over: bool) -> Result<()> {
     telemetry::supervisor::ready();
     tracing::info!(http = %config.listen_http, https = %config.listen_https, "serving");
     sockets.keep();
-    let end = until_end(&mut running, &sockets, &link).await;
+    let end = tokio::select! {
+        () = telemetry::shutdown_signal() => End::Asked,
+        broken = running.broken() => End::Broken(broken),
+        lent = hand_over::when_asked(&sockets, link.writing(), served) => End::HandedOver(lent),
+    };
     match end {
         End::HandedOver(_) => operators.abort(),
         // Else connections would be waiting there that nobody accepts.
@@ -162,14 +172,6 @@ async fn open_link(config: &Config) -> Result<Link> {
         join_token_file: config.join_token_file.clone(),
     });
     Ok(link.await?)
-}
-
-async fn until_end(running: &mut Running, sockets: &Sockets, link: &Link) -> End {
-    tokio::select! {
-        () = telemetry::shutdown_signal() => End::Asked,
-        broken = running.broken() => End::Broken(broken),
-        lent = hand_over::when_asked(sockets, link.writing()) => End::HandedOver(lent),
-    }
 }
 
 async fn drain(running: &Running, limit: Duration) {

@@ -2,14 +2,16 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use domain::id::ServiceId;
 use link::{identity::Identity, writing::Writing};
 use prometheus::Registry;
 use proxy_protocol::TrustedProxies;
 use tokio::{
     net::TcpListener,
-    sync::watch,
+    sync::{mpsc, watch},
     task::{JoinError, JoinSet},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     access_log::{self, AccessLog},
@@ -43,8 +45,6 @@ pub struct Parts {
     pub identity: Identity,
     /// What it follows.
     pub feeds: Feeds,
-    /// Its ports.
-    pub ports: Ports,
     /// What it could use before.
     pub memory: Memory,
     /// Who writes what it can use.
@@ -109,11 +109,25 @@ impl Running {
     }
 }
 
-/// Starts serving with what the feeds have now.
+/// An edge that knows its routes and answers nobody yet.
+pub struct Prepared {
+    /// What it will serve by.
+    pub state: Arc<State>,
+    applier: Applier,
+    front: Arc<Front>,
+    tunnels: Arc<Tunnels>,
+    tunnel_acceptor: TlsAcceptor,
+    agents: Arc<Agents>,
+    wanted: mpsc::Receiver<ServiceId>,
+    memory: Arc<Memory>,
+    writing: Writing,
+}
+
+/// Reads what the feeds have now.
 ///
 /// # Errors
 /// [`Error`].
-pub fn start(parts: Parts) -> Result<Running, Error> {
+pub fn prepare(parts: Parts) -> Result<Prepared, Error> {
     let metrics = Arc::new(Metrics::new(&parts.registry)?);
     let identity = &parts.identity;
     let (state, wanted) = State::new(identity.node_id(), identity.region(), Arc::clone(&metrics));
@@ -125,36 +139,54 @@ pub fn start(parts: Parts) -> Result<Running, Error> {
         region: identity.region(),
     });
     let server = server(&state, observer, identity);
-    let (applied, applied_changes) = watch::channel(Applied::default());
-    let agents = Arc::new(Agents::new(identity.clone()));
-    let mut tasks = JoinSet::new();
-    tasks.spawn(applier.run(applied));
-    tasks.spawn(health::run(Arc::clone(&state)));
-    tasks.spawn(confirm::run(Arc::clone(&state), Arc::clone(&agents)));
-    tasks.spawn(memory.run(Arc::clone(&state), parts.writing));
-    tasks.spawn(discover::run(Arc::clone(&state), agents, wanted));
     let tunnels = Arc::new(Tunnels {
         server: server.clone(),
         state: Arc::clone(&state),
         denied: identity.denied().clone(),
     });
-    let acceptor = tunnels::acceptor(identity)?;
-    tasks.spawn(tunnels::run(parts.ports.forward, acceptor, tunnels));
-    let drain = server.drain.clone();
     let front = Arc::new(Front {
         server,
         state: Arc::clone(&state),
         per_address: Arc::new(PerAddress::new(parts.connections_per_address)),
         trusted_proxies: parts.trusted_proxies,
     });
-    tasks.spawn(accept::run(parts.ports.http, Arc::clone(&front)));
-    tasks.spawn(accept::run(parts.ports.https, front));
-    Ok(Running {
+    Ok(Prepared {
         state,
-        drain,
-        applied: applied_changes,
-        tasks,
+        applier,
+        front,
+        tunnels,
+        tunnel_acceptor: tunnels::acceptor(identity)?,
+        agents: Arc::new(Agents::new(identity.clone())),
+        wanted,
+        memory,
+        writing: parts.writing,
     })
+}
+
+impl Prepared {
+    /// Serves from now on.
+    #[must_use]
+    pub fn serve(self, ports: Ports) -> Running {
+        let state = self.state;
+        let (applied, applied_changes) = watch::channel(Applied::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.applier.run(applied));
+        tasks.spawn(health::run(Arc::clone(&state)));
+        tasks.spawn(confirm::run(Arc::clone(&state), Arc::clone(&self.agents)));
+        tasks.spawn(self.memory.run(Arc::clone(&state), self.writing));
+        tasks.spawn(discover::run(Arc::clone(&state), self.agents, self.wanted));
+        let tunnels = tunnels::run(ports.forward, self.tunnel_acceptor, self.tunnels);
+        tasks.spawn(tunnels);
+        let drain = self.front.server.drain.clone();
+        tasks.spawn(accept::run(ports.http, Arc::clone(&self.front)));
+        tasks.spawn(accept::run(ports.https, self.front));
+        Running {
+            state,
+            drain,
+            applied: applied_changes,
+            tasks,
+        }
+    }
 }
 
 fn server(state: &Arc<State>, observer: Arc<Observer>, identity: &Identity) -> Server {

@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock, watch};
 
 /// How often this process has let another one write.
-type TimesLent = u64;
+pub type TimesLent = u64;
 
 /// The right of this process's parts to write. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Writing(Arc<RwLock<TimesLent>>);
+pub struct Writing {
+    right: Arc<RwLock<TimesLent>>,
+    returned: Arc<watch::Sender<TimesLent>>,
+}
 
 /// While it is there, no other process writes.
 #[derive(Debug)]
@@ -18,19 +21,37 @@ pub struct Turn(OwnedRwLockReadGuard<TimesLent>);
 
 /// While it is there, no part of this process writes.
 #[derive(Debug)]
-pub struct Lent(#[expect(dead_code, reason = "held")] OwnedRwLockWriteGuard<TimesLent>);
+pub struct Lent {
+    times: OwnedRwLockWriteGuard<TimesLent>,
+    returned: Arc<watch::Sender<TimesLent>>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.returned.send_replace(*self.times);
+    }
+}
 
 impl Writing {
     /// Waits for as long as another process has the right.
     pub async fn turn(&self) -> Turn {
-        Turn(Arc::clone(&self.0).read_owned().await)
+        Turn(Arc::clone(&self.right).read_owned().await)
     }
 
     /// Waits until what is being written is written, and lets nothing more begin.
     pub async fn lend(&self) -> Lent {
-        let mut times = Arc::clone(&self.0).write_owned().await;
+        let mut times = Arc::clone(&self.right).write_owned().await;
         *times += 1;
-        Lent(times)
+        Lent {
+            times,
+            returned: Arc::clone(&self.returned),
+        }
+    }
+
+    /// Changes whenever the right comes back to this process.
+    #[must_use]
+    pub fn returned(&self) -> watch::Receiver<TimesLent> {
+        self.returned.subscribe()
     }
 }
 
@@ -56,9 +77,12 @@ mod tests {
         assert!(writing.lend().now_or_never().is_none(), "two still write");
         drop((one, other));
 
+        let returned = writing.returned();
         let lent = writing.lend().await;
         assert!(writing.turn().now_or_never().is_none());
+        assert_eq!(returned.has_changed(), Ok(false));
         drop(lent);
+        assert_eq!(returned.has_changed(), Ok(true));
         assert_ne!(writing.turn().await.times_lent(), before);
     }
 }

@@ -1,5 +1,6 @@
 //! The line between an edge and its successor, which is the successor's standard input: the sockets first, then one
-//! byte for each step. Its end is the end of the one at the other side.
+//! byte for each step, with what is served by behind that of the folder. Its end is the end of the one at the other
+//! side.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -19,7 +20,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::sockets;
+use super::{served::Served, sockets};
 
 /// Why nothing was handed over.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +104,28 @@ impl Line {
             Ok(_) | Err(_) => Err(Error::Waiting(step.name())),
         }
     }
+
+    /// Its length in two bytes, then JSON: the other process may be of another version.
+    pub(super) async fn say_served(&mut self, served: &Served) -> Result<(), Error> {
+        let telling = failed("telling the new process what is served by");
+        let told = async {
+            let json = serde_json::to_vec(served)?;
+            let length = u16::try_from(json.len()).map_err(io::Error::other)?;
+            self.0.write_u16(length).await?;
+            self.0.write_all(&json).await
+        };
+        told.await.map_err(telling)
+    }
+
+    pub(super) async fn hear_served(&mut self) -> Result<Served, Error> {
+        let learning = failed("learning what the process that serves does so by");
+        let heard = async {
+            let mut json = vec![0; self.0.read_u16().await?.into()];
+            self.0.read_exact(&mut json).await?;
+            Ok(serde_json::from_slice(&json)?)
+        };
+        heard.await.map_err(learning)
+    }
 }
 
 const SPACE: usize = rustix::cmsg_space!(ScmRights(sockets::COUNT));
@@ -161,6 +184,8 @@ mod tests {
         assert!(addresses.map(Result::unwrap).eq([expected, expected]));
         let mut there = Line::new(there_too).unwrap();
         there.hear(Step::Prepared).await.unwrap();
+        here.say_served(&Served::default()).await.unwrap();
+        assert_eq!(there.hear_served().await.unwrap(), Served::default());
         here.say(Step::Prepared).await.unwrap();
         assert!(matches!(
             there.hear(Step::Serving).await,

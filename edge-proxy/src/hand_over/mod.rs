@@ -5,11 +5,13 @@
 
 mod line;
 mod predecessor;
+mod served;
 mod sockets;
 mod successor;
 
 pub use line::Error;
-pub use predecessor::Predecessor;
+pub use predecessor::{Leaving, Predecessor};
+pub use served::{Less, Served};
 pub use sockets::{NotListening, Sockets};
 pub use successor::when_asked;
 

@@ -8,11 +8,21 @@ use std::{
     },
 };
 
-use super::line::{self, Error, Line, Step, failed};
+use super::{
+    line::{self, Error, Line, Step, failed},
+    served::{Less, Served},
+};
 
 /// The process that serves until this one does.
 #[derive(Debug)]
 pub struct Predecessor(Line);
+
+/// The same when it no longer writes the state folder.
+#[derive(Debug)]
+pub struct Leaving {
+    line: Line,
+    served: Served,
+}
 
 impl Predecessor {
     /// The one at the standard input, and the sockets that it gives.
@@ -30,11 +40,25 @@ impl Predecessor {
     ///
     /// # Errors
     /// When it is gone.
-    pub async fn take_folder(mut self) -> Result<Self, Error> {
+    pub async fn take_folder(mut self) -> Result<Leaving, Error> {
         self.0.say(Step::Prepared).await?;
         self.0.hear(Step::FolderIsYours).await?;
+        let served = self.0.hear_served().await?;
         failpoint::reach("edge-folder-taken");
-        Ok(self)
+        Ok(Leaving {
+            line: self.0,
+            served,
+        })
+    }
+}
+
+impl Leaving {
+    /// Whether its users miss nothing when they are served by this.
+    ///
+    /// # Errors
+    /// [`Less`]: then it shall go on.
+    pub fn may_leave(&self, served: &Served) -> Result<(), Less> {
+        served.is_no_less_than(&self.served)
     }
 
     /// Tells it that this process serves, and waits until the supervisor knows.
@@ -42,7 +66,7 @@ impl Predecessor {
     /// # Errors
     /// When it is gone: the supervisor may start another edge, which can't listen beside this one.
     pub async fn take_place(mut self) -> Result<(), Error> {
-        self.0.say(Step::Serving).await?;
-        self.0.hear(Step::PlaceIsYours).await
+        self.line.say(Step::Serving).await?;
+        self.line.hear(Step::PlaceIsYours).await
     }
 }

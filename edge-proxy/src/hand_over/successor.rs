@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     TAKE_OVER,
     line::{self, Error, Line, Step, failed},
+    served::Served,
     sockets::Sockets,
 };
 
@@ -29,8 +30,8 @@ const SERVES_WITHIN: Duration = Duration::from_secs(60);
 const NOT_HANDED_OVER: &str = "nothing was handed over";
 
 /// Resolves when a successor serves: at the first SIGHUP after which it comes so far. The state folder is the
-/// successor's from then on.
-pub async fn when_asked(sockets: &Sockets, writing: &Writing) -> Lent {
+/// successor's from then on. It is told what this process serves by when it no longer writes.
+pub async fn when_asked(sockets: &Sockets, writing: &Writing, served: impl Fn() -> Served) -> Lent {
     let mut asked = match signal(SignalKind::hangup()) {
         Ok(asked) => asked,
         Err(error) => {
@@ -42,7 +43,7 @@ pub async fn when_asked(sockets: &Sockets, writing: &Writing) -> Lent {
         asked.recv().await;
         tracing::info!("handing over to a new process");
         supervisor::status("handing over to a new process");
-        match hand_over(sockets, writing).await {
+        match hand_over(sockets, writing, &served).await {
             Ok(lent) => return lent,
             Err(error) => {
                 tracing::error!(%error, "nothing was handed over; this process goes on serving");
@@ -52,11 +53,16 @@ pub async fn when_asked(sockets: &Sockets, writing: &Writing) -> Lent {
     }
 }
 
-async fn hand_over(sockets: &Sockets, writing: &Writing) -> Result<Lent, Error> {
+async fn hand_over(
+    sockets: &Sockets,
+    writing: &Writing,
+    served: &impl Fn() -> Served,
+) -> Result<Lent, Error> {
     let mut successor = Successor::start(sockets)?;
     let mut lent = None;
-    let served = timeout(SERVES_WITHIN, successor.relieve(writing, &mut lent)).await;
-    match (served.unwrap_or(Err(Error::TooLate(SERVES_WITHIN))), lent) {
+    let relieved = successor.relieve(writing, served, &mut lent);
+    let relieved = timeout(SERVES_WITHIN, relieved).await;
+    match (relieved.unwrap_or(Err(Error::TooLate(SERVES_WITHIN))), lent) {
         (Ok(()), Some(lent)) => Ok(lent),
         (outcome, lent) => {
             successor.end().await;
@@ -91,10 +97,16 @@ impl Successor {
         })
     }
 
-    async fn relieve(&mut self, writing: &Writing, lent: &mut Option<Lent>) -> Result<(), Error> {
+    async fn relieve(
+        &mut self,
+        writing: &Writing,
+        served: &impl Fn() -> Served,
+        lent: &mut Option<Lent>,
+    ) -> Result<(), Error> {
         self.line.hear(Step::Prepared).await?;
         *lent = Some(writing.lend().await);
         self.line.say(Step::FolderIsYours).await?;
+        self.line.say_served(&served()).await?;
         self.line.hear(Step::Serving).await?;
         if let Some(pid) = self.process.id() {
             supervisor::watch_instead(pid);

@@ -146,6 +146,23 @@ async fn a_new_process_that_dies_with_the_folder_in_its_hand_gives_it_back() {
 }
 
 #[tokio::test]
+async fn a_new_process_that_finds_less_on_the_disk_does_not_take_over_and_the_disk_is_mended() {
+    let mut platform = Platform::start().await;
+    let base = platform.dir.path().join("state/feeds/routes-global/base");
+    fs::write(&base, "spoiled").unwrap();
+    platform.edge.hang_up();
+    platform.edge.says("STATUS=nothing was handed over").await;
+    platform.edge.answers(platform.control_plane.ca()).await;
+    platform.control_plane.stop();
+    until("the disk is mended", async || {
+        fs::read(&base).unwrap() != b"spoiled"
+    })
+    .await;
+    platform.edge.restart();
+    platform.edge.answers(platform.control_plane.ca()).await;
+}
+
+#[tokio::test]
 async fn another_port_is_listened_on_as_soon_as_it_is_configured() {
     let mut platform = Platform::start().await;
     let config = fs::read_to_string(platform.config()).unwrap();

@@ -140,13 +140,20 @@ impl<T: Item> Ledger<T> {
         !self.missing_secrets.is_empty()
     }
 
-    /// It may write. When another process may have written since it could do so last, it does not build upon what is on
-    /// the disk.
-    pub fn begin(&mut self, turn: &Turn) {
-        if std::mem::replace(&mut self.times_lent, turn.times_lent()) != turn.times_lent() {
-            self.store.distrust();
-            self.stored_secrets = None;
+    /// It may write. When another process may have written since it could do so last, its last good state replaces what
+    /// is on the disk.
+    ///
+    /// # Errors
+    /// When that can't be stored; it is tried again at the next turn.
+    pub fn begin(&mut self, turn: &Turn) -> Result<(), Error> {
+        if self.times_lent == turn.times_lent() {
+            return Ok(());
         }
+        self.store.distrust();
+        self.stored_secrets = None;
+        self.store_again()?;
+        self.times_lent = turn.times_lent();
+        Ok(())
     }
 
     /// A new connection begins: nothing of the old one counts.
@@ -249,6 +256,18 @@ impl<T: Item> Ledger<T> {
         (self.kept, self.missing_secrets) = (kept, missing);
         self.show(items, secrets, BTreeSet::new());
         Ok(())
+    }
+
+    fn store_again(&mut self) -> Result<(), Error> {
+        let Some(commit) = self.stored_reader.applied().cloned() else {
+            return Ok(());
+        };
+        self.store
+            .put_secrets(&self.state.borrow().secrets.frames())?;
+        let document = self.stored_reader.document().clone();
+        let stored = Stored::new(commit.clone(), document, self.kept.clone());
+        let nothing_new = Record::new(commit, false, vec![], vec![], None);
+        Ok(self.store.save(nothing_new, &stored)?)
     }
 
     fn show_loaded(&mut self) {

@@ -245,6 +245,7 @@ impl<T: Item> Follower<T> {
         let mut backoff = Backoff::default();
         let mut released = self.released.clone();
         let mut rings = self.feed.ring.subscribe();
+        let mut returned = self.writing.returned();
         loop {
             rings.mark_unchanged();
             let ended = tokio::select! {
@@ -253,6 +254,8 @@ impl<T: Item> Follower<T> {
                     tracing::info!(feed = %self.feed.tier, %ring, "another ring's routes are followed from now on");
                     Ok(())
                 }
+                // Whatever the other process has left there, the next start of this one finds its own.
+                _ = next(&mut returned) => self.blocking(|_| Ok(Received::default())).await.map(drop),
                 position = next(&mut released) => {
                     let done = self.release(position).await;
                     if done.is_err() {
@@ -321,7 +324,7 @@ impl<T: Item> Follower<T> {
         let turn = self.writing.turn().await;
         let mut ledger = self.ledger.clone().lock_owned().await;
         let working = move || {
-            ledger.begin(&turn);
+            ledger.begin(&turn)?;
             work(&mut ledger)
         };
         tokio::task::spawn_blocking(working).await?

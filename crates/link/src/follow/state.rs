@@ -130,6 +130,16 @@ impl Secrets {
         self.0.get(secret).map(|value| value.as_str())
     }
 
+    /// All of them.
+    pub(super) fn frames(&self) -> Vec<SecretFrame> {
+        let frame = |(reference, value): (&SecretRef, &Arc<Zeroizing<String>>)| SecretFrame {
+            key: reference.key.clone(),
+            version: reference.version,
+            value: value.as_str().to_owned(),
+        };
+        self.0.iter().map(frame).collect()
+    }
+
     pub(super) fn put(&mut self, secret: SecretFrame) {
         self.insert(secret.reference(), Zeroizing::new(secret.value));
     }

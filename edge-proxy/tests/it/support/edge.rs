@@ -216,21 +216,20 @@ impl TestEdge {
         let global = watch::Sender::new(routes.global_state());
         let region = watch::Sender::new(routes.region_state());
         let access_log = dir.path().join("access.log");
-        let running = run::start(Parts {
+        let prepared = run::prepare(Parts {
             identity: identity.clone(),
             feeds: Feeds {
                 global: global.subscribe(),
                 region: region.subscribe(),
             },
-            ports,
             memory: Memory::new(dir.path()),
             writing: Writing::default(),
             access_log: Some(access_log.clone()),
             connections_per_address: CONNECTIONS_PER_ADDRESS,
             trusted_proxies: TrustedProxies::new(&[BALANCER.into()]),
             registry: prometheus::Registry::new(),
-        })
-        .unwrap();
+        });
+        let running = prepared.unwrap().serve(ports);
         Self {
             identity,
             http,

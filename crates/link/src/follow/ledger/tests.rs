@@ -148,7 +148,7 @@ async fn what_another_process_has_written_meanwhile_is_replaced() {
     let put = |size: u32| Change::default().put(&format!("i{size}"), &thing(size));
     pair.publish(put(2));
     let writing = Writing::default();
-    pair.ledger.begin(&writing.turn().await);
+    pair.ledger.begin(&writing.turn().await).unwrap();
 
     let lent = writing.lend().await;
     let lines = pair.publisher.publish(put(3));
@@ -157,11 +157,39 @@ async fn what_another_process_has_written_meanwhile_is_replaced() {
     other.receive(whole.as_bytes()).unwrap();
     drop((other, lent));
 
-    pair.ledger.begin(&writing.turn().await);
+    pair.ledger.begin(&writing.turn().await).unwrap();
     pair.receive(&lines).unwrap();
     pair.publish(put(4));
     pair.restart();
     assert_eq!(pair.sizes(), [0, 1, 2, 3, 4]);
+    assert!(!pair.status().damaged);
+}
+
+#[tokio::test]
+async fn what_another_process_has_spoiled_is_whole_again_without_a_change() {
+    let mut pair = Pair::holding(2);
+    let with_secret = thing_with_secret(1);
+    let reference = with_secret.secret.clone().unwrap();
+    pair.publish(
+        Change::default()
+            .put("s", &with_secret)
+            .secret("variable/x", 1, "s3cret"),
+    );
+    let writing = Writing::default();
+    let lent = writing.lend().await;
+    for part in ["base", "journal"] {
+        let part = pair.dir.path().join("feeds/routes-global").join(part);
+        std::fs::write(part, "spoiled").unwrap();
+    }
+    // It finds nothing, so that nothing needs the secret.
+    let (other, status) = load(pair.dir.path(), &pair.publisher);
+    assert!(status.borrow().damaged && status.borrow().commit.is_none());
+    drop((other, lent));
+
+    pair.ledger.begin(&writing.turn().await).unwrap();
+    pair.restart();
+    assert_eq!(pair.sizes(), [0, 1, 0]);
+    assert_eq!(pair.state().secrets.get(&reference), Some("s3cret"));
     assert!(!pair.status().damaged);
 }
 
