@@ -2,8 +2,10 @@
 //! that can be wrong with it is found at the start, by `check-config` too.
 
 mod database;
+pub mod dns;
 
 pub use database::{Database, STATEMENT_TIMEOUT};
+pub use dns::Dns;
 
 use std::{
     net::SocketAddr,
@@ -219,15 +221,6 @@ impl Default for Logs {
     }
 }
 
-/// The domain name system.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Dns {
-    /// `address:port` of the name servers that tenants' own hostnames are looked up with; the system's
-    /// (`/etc/resolv.conf`) when none is named.
-    pub resolvers: Vec<SocketAddr>,
-}
-
 /// Where traces go.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -281,6 +274,7 @@ impl Config {
         {
             return Err("limits.*_per_minute must be at least 1".to_owned());
         }
+        self.dns.check(&self.platform_domain)?;
         self.database.check()
     }
 }
@@ -297,6 +291,12 @@ fn is_domain(text: &str) -> bool {
                     .bytes()
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         })
+}
+
+/// Whether a name is this domain or below it.
+pub(crate) fn is_within(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 #[cfg(test)]
@@ -360,6 +360,19 @@ mod tests {
         ] {
             let error = load(&bad).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_domain_has_itself_and_what_is_below_it() {
+        for (name, within) in [
+            ("apps.example.com", true),
+            ("*.apps.example.com", true),
+            ("a.b.apps.example.com", true),
+            ("myapps.example.com", false),
+            ("example.com", false),
+        ] {
+            assert_eq!(is_within(name, "apps.example.com"), within, "{name}");
         }
     }
 

@@ -7,14 +7,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, audit,
     ca::PlatformKeys,
-    dns::Resolver,
+    dns::{Resolver, Zone, owner::Owner},
     feed::route::{RENDERING, Rendering},
     http::middleware::Limits,
     identity::{Sessions, password::Passwords},
     logs::{LogStore, PostgresLogs},
     secrets::{LocalKey, Sealer},
     slots::Slots,
-    store::{Pools, tx::SystemTx},
+    store::{self, Pools, tx::SystemTx},
     waker::Waker,
 };
 
@@ -51,6 +51,8 @@ pub struct Shared {
     pub passwords: Passwords,
     /// Looks up tenants' own hostnames.
     pub dns: Resolver,
+    /// Where the platform's own names are, when it keeps them itself.
+    pub zone: Option<Zone>,
     /// Rates per token and address.
     pub limits: Limits,
     /// Event streams and logs that are being read.
@@ -85,12 +87,14 @@ impl State {
         let pools = Pools::connect(&config.database).await?;
         let secrets = Sealer::new(LocalKey::read(&config.keys.encryption_key_file)?);
         let keys = PlatformKeys::load(&mut SystemTx::begin(&pools).await?, &secrets).await?;
+        let zone = zone(&config, &pools).await?;
         let shutdown = CancellationToken::new();
         Ok(Self(Arc::new(Shared {
             sessions: Sessions::new(pools.clone()),
             passwords: Passwords::new()?,
             limits: Limits::connect(&config.limits, config.redis.as_ref()).await?,
             dns: Resolver::new(&config.dns),
+            zone,
             streams: Slots::new(STREAMS_EACH, STREAMS),
             uploads: Slots::new(UPLOADS_EACH, UPLOADS),
             recorder: audit::Recorder::new(pools.clone()),
@@ -105,6 +109,16 @@ impl State {
             shutdown,
         })))
     }
+}
+
+async fn zone(config: &Config, pools: &Pools) -> anyhow::Result<Option<Zone>> {
+    let Some(provider) = &config.dns.provider else {
+        return Ok(None);
+    };
+    let installation = store::dns::installation(&mut SystemTx::begin(pools).await?).await?;
+    let owner = Owner::new(installation);
+    let zone = Zone::connect(provider, &config.platform_domain, owner).await?;
+    Ok(Some(zone))
 }
 
 impl Deref for State {

@@ -6,6 +6,7 @@ mod brake;
 pub mod builds;
 mod certificates;
 pub mod deployments;
+mod dns;
 mod domains;
 pub mod evaluations;
 pub mod instances;
@@ -29,7 +30,9 @@ use uuid::Uuid;
 use turn::{Partly, Turn};
 
 use crate::{
-    State, ca, secrets,
+    State, ca,
+    dns::zone,
+    secrets,
     store::{self, evaluation, lease, platform_status, ring, tx::SystemTx},
     waker::Topic,
 };
@@ -52,6 +55,8 @@ pub enum Error {
     #[error("a stored name is none: {0}")]
     Name(#[from] InvalidName),
     #[error(transparent)]
+    Zone(#[from] zone::Error),
+    #[error(transparent)]
     Partly(#[from] Partly),
 }
 
@@ -61,6 +66,7 @@ impl Error {
         match self {
             Self::Store(error) => error.is_retryable(),
             Self::Partly(partly) => partly.is_retryable(),
+            Self::Zone(error) => error.is_waiting(),
             Self::Secrets(_) | Self::Certificate(_) | Self::Name(_) => false,
         }
     }
@@ -84,7 +90,7 @@ struct Task {
     run: Run,
 }
 
-const TASKS: [Task; 12] = [
+const TASKS: [Task; 13] = [
     Task {
         name: "evaluations",
         period: Duration::from_secs(2),
@@ -152,6 +158,12 @@ const TASKS: [Task; 12] = [
         run: |context| Box::pin(domains::run(context)),
     },
     Task {
+        name: "dns",
+        period: Duration::from_secs(60),
+        woken_by: &[Topic::Nodes],
+        run: |context| Box::pin(dns::run(context)),
+    },
+    Task {
         name: "retention",
         period: Duration::from_secs(600),
         woken_by: &[],
@@ -206,7 +218,7 @@ async fn keep_running(task: Task, context: Context) {
     loop {
         if let Err(error) = run_once(&task, &context, &mut told).await {
             if error.is_retryable() {
-                tracing::debug!(task = task.name, %error, "a reconciler waits for the database");
+                tracing::debug!(task = task.name, %error, "a reconciler waits for what it needs");
             } else if told.is_news(&error.to_string()) {
                 tracing::error!(task = task.name, %error, "a reconciler failed");
             }

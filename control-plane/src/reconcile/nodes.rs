@@ -24,11 +24,15 @@ pub(super) async fn run(context: Context) -> Result<(), Error> {
     epoch::follow_timeline(&mut tx).await?;
     liveness::listen(&mut tx, liveness::GAP).await?;
     let late_after = state.config.node.late_after.duration();
-    for node in liveness::mark_late(&mut tx, late_after).await? {
+    let late = liveness::mark_late(&mut tx, late_after).await?;
+    for node in &late {
         tracing::warn!(%node, "a node is late: nothing new is placed on it");
     }
     // Kept before services are looked at: who holds one of them keeps nobody from being heard, or missed.
     tx.commit().await?;
+    if !late.is_empty() {
+        state.waker.wake(Topic::Nodes);
+    }
     ask_about_disturbed(&context).await?;
     end_lost(&context).await
 }

@@ -12,6 +12,7 @@ pub mod deletion_api;
 pub mod deploy_key;
 pub mod deployment;
 pub mod deployment_api;
+pub mod dns;
 pub mod domain;
 pub mod domain_check;
 pub mod environment;

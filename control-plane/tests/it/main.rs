@@ -2,8 +2,10 @@
 
 mod api;
 mod compare_and_set;
+mod dns;
 mod logs;
 mod migrations;
+mod name_server;
 mod node_access;
 mod orchestration;
 mod readiness;

@@ -108,10 +108,22 @@ fn reconciler(one: &ReconcilerStatus, at: DateTime<Utc>) -> Option<Finding> {
         subject: one.name.clone(),
         message: format!("the reconciler {} {since}{why}", one.name),
         advice: format!(
-            "look for task={} in the log of the control plane {}; a slow or locked database is the usual cause",
-            one.name, one.holder
+            "look for task={} in the log of the control plane {}; {}",
+            one.name,
+            one.holder,
+            usual_cause(&one.name)
         ),
     })
+}
+
+fn usual_cause(reconciler: &str) -> &'static str {
+    match reconciler {
+        "dns" => {
+            "what DNS says stays as it is meanwhile. Does the provider of [dns.provider] answer, and has its key the right \
+             to read and change the zone? Names that it calls not ours are for you to decide"
+        }
+        _ => "a slow or locked database is the usual cause",
+    }
 }
 
 /// With `explained` its silence is told of as its region's.

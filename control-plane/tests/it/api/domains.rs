@@ -7,12 +7,12 @@ use domain::id::OrganizationId;
 use serde_json::{Value, json};
 use testkit::{fake_edge::FakeEdge, wait::until_some};
 
-use crate::orchestration::platform::{DEADLINE, Replica};
-
-use super::{
+use crate::{
     name_server::{BROKEN_ZONE, NameServer},
-    world::{Person, Tenant, World},
+    orchestration::platform::{DEADLINE, Replica},
 };
+
+use super::world::{Person, Tenant, World};
 
 /// A world with reconcilers and an edge at 127.0.0.1.
 struct Rig {

@@ -11,7 +11,6 @@ mod events;
 mod idempotency;
 mod input;
 mod limits;
-mod name_server;
 mod nodes;
 mod objects;
 mod operations;

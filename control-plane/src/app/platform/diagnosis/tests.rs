@@ -112,6 +112,20 @@ fn a_reconciler_that_stands_still_is_found_with_its_error() {
 }
 
 #[test]
+fn the_one_that_keeps_dns_has_other_causes_than_the_database() {
+    let mut status = well();
+    status.reconcilers = vec![reconciler_seen(None, Some("refused"))];
+    status.reconcilers[0].name = "dns".to_owned();
+    let found = findings(&view(&status, &[]));
+    assert_eq!(found[0].code, "reconciler_stalled");
+    assert!(
+        found[0].advice.contains("dns.provider"),
+        "{}",
+        found[0].advice
+    );
+}
+
+#[test]
 fn one_that_runs_seldom_is_given_its_time() {
     let mut status = well();
     status.reconcilers[0].period_seconds = 600;

@@ -23,6 +23,8 @@ use crate::config;
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Repetitions of one question.
 const REPEATS: usize = 1;
+/// Of one zone; none has more.
+const NAME_SERVERS: usize = 13;
 
 /// Why a name has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,10 +54,16 @@ impl Resolver {
     /// As configured. Without any name server every question fails, and nothing else.
     #[must_use]
     pub fn new(config: &config::Dns) -> Self {
-        let builder = if config.resolvers.is_empty() {
+        Self::asking(&config.resolvers)
+    }
+
+    /// Asks these name servers, or the system's when there are none.
+    #[must_use]
+    pub fn asking(servers: &[SocketAddr]) -> Self {
+        let builder = if servers.is_empty() {
             TokioResolver::builder_tokio()
         } else {
-            let servers = config.resolvers.iter().map(name_server).collect();
+            let servers = servers.iter().map(name_server).collect();
             let servers = ResolverConfig::from_name_servers(servers);
             let provider = TokioRuntimeProvider::default();
             Ok(TokioResolver::builder_with_config(servers, provider))
@@ -114,6 +122,24 @@ impl Resolver {
                 _ => None,
             });
         Ok(texts.collect())
+    }
+
+    /// Where a zone's own name servers are.
+    ///
+    /// # Errors
+    /// When the zone doesn't exist, or nobody knows.
+    pub async fn name_servers(&self, zone: &str) -> Result<Vec<IpAddr>, Error> {
+        let lookup = self.ask(zone, RecordType::NS).await?;
+        let names = lookup.iter().flat_map(Lookup::answers);
+        let names = names.filter_map(|record| match &record.data {
+            RData::NS(name) => Some(name.0.to_ascii()),
+            _ => None,
+        });
+        let mut addresses = Vec::new();
+        for name in names.take(NAME_SERVERS) {
+            addresses.extend(self.addresses(name.trim_end_matches('.')).await?);
+        }
+        Ok(addresses)
     }
 
     /// None when the name exists without a record of that type.
