@@ -5,7 +5,9 @@ use std::{ops::Deref, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, audit,
+    Config,
+    acme::Authorities,
+    audit,
     ca::PlatformKeys,
     dns::Resolver,
     feed::route::{RENDERING, Rendering},
@@ -51,6 +53,8 @@ pub struct Shared {
     pub passwords: Passwords,
     /// Looks up tenants' own hostnames.
     pub dns: Resolver,
+    /// Issue certificates for them.
+    pub authorities: Authorities,
     /// Rates per token and address.
     pub limits: Limits,
     /// Event streams and logs that are being read.
@@ -91,6 +95,11 @@ impl State {
             passwords: Passwords::new()?,
             limits: Limits::connect(&config.limits, config.redis.as_ref()).await?,
             dns: Resolver::new(&config.dns),
+            authorities: Authorities::new(
+                &config.certificates.authorities,
+                pools.clone(),
+                secrets.clone(),
+            ),
             streams: Slots::new(STREAMS_EACH, STREAMS),
             uploads: Slots::new(UPLOADS_EACH, UPLOADS),
             recorder: audit::Recorder::new(pools.clone()),

@@ -84,7 +84,7 @@ struct Task {
     run: Run,
 }
 
-const TASKS: [Task; 12] = [
+const TASKS: [Task; 13] = [
     Task {
         name: "evaluations",
         period: Duration::from_secs(2),
@@ -150,6 +150,12 @@ const TASKS: [Task; 12] = [
         period: Duration::from_secs(30),
         woken_by: &[Topic::Domains],
         run: |context| Box::pin(domains::run(context)),
+    },
+    Task {
+        name: "certificates",
+        period: Duration::from_secs(5),
+        woken_by: &[Topic::Certificates],
+        run: |context| Box::pin(certificates::run(context)),
     },
     Task {
         name: "retention",

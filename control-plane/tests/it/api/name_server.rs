@@ -33,6 +33,11 @@ impl NameServer {
         }
     }
 
+    /// Where it answers.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Lines for the control plane's configuration file.
     pub fn configuration(&self) -> String {
         format!("[dns]\nresolvers = [\"{}\"]", self.address)
