@@ -1,9 +1,11 @@
 //! The configuration file: TOML, unknown keys refused, secrets in files of their own. Everything
 //! that can be wrong with it is found at the start, by `check-config` too.
 
+mod certificates;
 mod database;
 pub mod dns;
 
+pub use certificates::{Authority, Certificates};
 pub use database::{Database, STATEMENT_TIMEOUT};
 pub use dns::Dns;
 
@@ -98,6 +100,9 @@ pub struct Config {
     /// The domain name system.
     #[serde(default)]
     pub dns: Dns,
+    /// Certificates of tenants' own hostnames.
+    #[serde(default)]
+    pub certificates: Certificates,
     /// Where traces go.
     #[serde(default)]
     pub telemetry: Telemetry,
@@ -275,6 +280,7 @@ impl Config {
             return Err("limits.*_per_minute must be at least 1".to_owned());
         }
         self.dns.check(&self.platform_domain)?;
+        self.certificates.check()?;
         self.database.check()
     }
 }

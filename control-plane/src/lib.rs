@@ -4,6 +4,7 @@
 //! Inside: `http → app → store`; `reconcile` and `jobs` use `app` and `store`. SQL only in `store`,
 //! authorization only in `app`.
 
+pub mod acme;
 pub mod admin;
 pub mod app;
 pub mod audit;

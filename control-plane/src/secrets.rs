@@ -9,7 +9,7 @@ use aes_gcm_siv::{
     aead::{Aead, Generate, Key, KeyInit, Payload},
 };
 use async_trait::async_trait;
-use domain::id::{CertificateId, OrganizationId, ProjectId};
+use domain::id::{CertificateId, DomainId, OrganizationId, ProjectId};
 use zeroize::Zeroizing;
 
 const NONCE_LENGTH: usize = 12;
@@ -80,6 +80,21 @@ impl Label {
             scope: id.to_string(),
             name: "key".to_owned(),
             version,
+        }
+    }
+
+    /// The key of a certificate that is on order for a hostname.
+    pub fn certificate_order(organization: OrganizationId, domain: DomainId) -> Self {
+        Self::variable(organization, domain, "certificate order", 1)
+    }
+
+    /// The platform's account at a certificate authority, by the URL of its directory.
+    pub fn acme_account(directory: &str) -> Self {
+        Self {
+            organization: None,
+            scope: "acme".to_owned(),
+            name: directory.to_owned(),
+            version: 1,
         }
     }
 

@@ -5,7 +5,9 @@ use std::{ops::Deref, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, audit,
+    Config,
+    acme::Authorities,
+    audit,
     ca::PlatformKeys,
     dns::{Resolver, Zone, owner::Owner},
     feed::route::{RENDERING, Rendering},
@@ -53,6 +55,8 @@ pub struct Shared {
     pub dns: Resolver,
     /// Where the platform's own names are, when it keeps them itself.
     pub zone: Option<Zone>,
+    /// Issue certificates for them.
+    pub authorities: Authorities,
     /// Rates per token and address.
     pub limits: Limits,
     /// Event streams and logs that are being read.
@@ -95,6 +99,11 @@ impl State {
             limits: Limits::connect(&config.limits, config.redis.as_ref()).await?,
             dns: Resolver::new(&config.dns),
             zone,
+            authorities: Authorities::new(
+                &config.certificates.authorities,
+                pools.clone(),
+                secrets.clone(),
+            ),
             streams: Slots::new(STREAMS_EACH, STREAMS),
             uploads: Slots::new(UPLOADS_EACH, UPLOADS),
             recorder: audit::Recorder::new(pools.clone()),

@@ -57,10 +57,12 @@ pub enum Topic {
     Workflows,
     /// A hostname waits for a look at its DNS.
     Domains,
+    /// A hostname needs a certificate, or its order can go on.
+    Certificates,
 }
 
 impl Topic {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Deployments,
         Self::Evaluations,
         Self::Routes,
@@ -71,6 +73,7 @@ impl Topic {
         Self::Jobs,
         Self::Workflows,
         Self::Domains,
+        Self::Certificates,
     ];
 
     const fn word(self) -> &'static str {
@@ -85,6 +88,7 @@ impl Topic {
             Self::Jobs => "jobs",
             Self::Workflows => "workflows",
             Self::Domains => "domains",
+            Self::Certificates => "certificates",
         }
     }
 }

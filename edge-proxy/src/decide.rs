@@ -64,6 +64,11 @@ pub enum Decision {
         /// The absolute address.
         location: String,
     },
+    /// A certificate authority asks whether the host leads here.
+    Challenge {
+        /// The answer's body.
+        key_authorization: Arc<str>,
+    },
     /// The edge answers itself.
     Refuse(Refusal),
 }
@@ -154,6 +159,9 @@ pub fn decide(head: &RequestHead<'_>, connection: &ConnInfo, routes: &RouteTable
     let Some(host) = head.authority.and_then(hostname::of_authority) else {
         return Decision::Refuse(Refusal::BadRequest);
     };
+    if let Some(key_authorization) = routes.challenges().answer(&host, head.path_and_query) {
+        return Decision::Challenge { key_authorization };
+    }
     if head.hops >= MAX_HOPS {
         return Decision::Refuse(Refusal::TooManyHops);
     }
@@ -187,7 +195,7 @@ fn covers(tls: &TlsInfo, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use protocol::item::{GlobalRouteItem, HostnameItem};
+    use protocol::item::{ChallengeItem, GlobalRouteItem, HostnameItem};
 
     use crate::upstream::counters::Counters;
 
@@ -204,8 +212,13 @@ mod tests {
                 max_body: Some(domain::quantity::Bytes(10)),
             })
         };
+        let challenge = GlobalRouteItem::Challenge(ChallengeItem {
+            hostname: "a.test".into(),
+            token: "t".into(),
+            key_authorization: "t.thumb".into(),
+        });
         RouteTable::build(
-            &[&item("a.test"), &item("*.apps.test")],
+            &[&item("a.test"), &item("*.apps.test"), &challenge],
             &[],
             &RouteTable::default(),
             &Counters::default(),
@@ -279,6 +292,26 @@ mod tests {
         assert_eq!(location, "https://a.test/x?y");
         let decision = decide(&head("a.test"), &plain(), &routes(false));
         assert!(matches!(decision, Decision::Serve(_)));
+    }
+
+    #[test]
+    fn an_authority_is_answered_over_plain_http_whatever_the_service_wants() {
+        let head = |path_and_query| RequestHead {
+            path_and_query,
+            ..head("A.test:80")
+        };
+        let routes = routes(true);
+        let path = "/.well-known/acme-challenge/";
+        let decision = decide(&head(&format!("{path}t")), &plain(), &routes);
+        assert!(
+            matches!(&decision, Decision::Challenge { key_authorization } if **key_authorization == *"t.thumb"),
+            "{decision:?}"
+        );
+        let decision = decide(&head(&format!("{path}other")), &plain(), &routes);
+        assert!(
+            matches!(decision, Decision::Redirect { .. }),
+            "{decision:?}"
+        );
     }
 
     #[test]

@@ -255,6 +255,7 @@ pub fn good_items(
 fn is_good(item: &GlobalRouteItem) -> bool {
     match item {
         GlobalRouteItem::Hostname(item) => hostname::pattern(&item.hostname).is_some(),
+        GlobalRouteItem::Challenge(item) => hostname::normalize(&item.hostname).is_some(),
         GlobalRouteItem::Certificate(_) | GlobalRouteItem::Edge(_) | GlobalRouteItem::Denied(_) => {
             true
         }

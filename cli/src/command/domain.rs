@@ -1,12 +1,12 @@
-//! `domain`: hostnames that lead to a service. TLS certificates come by themselves.
+//! `domain`: hostnames that lead to a service. TLS certificates come by themselves (`cert` for those of one's own).
 
 use ::api::{
     client::Client,
-    domain::{CreateDomain, Domain, DomainKind},
+    domain::{CreateDomain, Domain, DomainKind, DomainTls},
     service::Service,
 };
 use chrono::Utc;
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::find::{self, Resource};
@@ -27,6 +27,9 @@ pub enum Command {
     Add {
         /// www.example.com, or *.example.com
         hostname: String,
+        /// Where its certificate comes from
+        #[arg(long, value_name = "KIND", default_value = "automatic")]
+        tls: Tls,
     },
     /// Ask whether a hostname leads here and is proven to be yours; exits 1 while it is not
     Check {
@@ -40,18 +43,42 @@ pub enum Command {
     },
 }
 
+/// How a hostname gets its certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tls {
+    /// From the authorities that the platform uses
+    Automatic,
+    /// From the platform's own authority, for private names
+    Internal,
+}
+
+impl From<Tls> for DomainTls {
+    fn from(tls: Tls) -> Self {
+        match tls {
+            Tls::Automatic => Self::Automatic,
+            Tls::Internal => Self::Internal,
+        }
+    }
+}
+
 pub async fn run(context: &Context, command: Command) -> Result {
     let client = context.client()?;
     let service = Target::new(context, &client).service().await?;
     match command {
         Command::List => list(context, &client, &service).await,
-        Command::Add { hostname } => add(context, &client, &service, hostname).await,
+        Command::Add { hostname, tls } => {
+            let wanted = CreateDomain {
+                hostname,
+                tls: tls.into(),
+            };
+            add(context, &client, &service, wanted).await
+        }
         Command::Check { hostname } => check(context, &client, &service, &hostname).await,
         Command::Remove { hostname } => remove(context, &client, &service, &hostname).await,
     }
 }
 
-async fn all(client: &Client, service: &Chosen) -> Result<Vec<Domain>> {
+pub(super) async fn all(client: &Client, service: &Chosen) -> Result<Vec<Domain>> {
     Ok(client
         .list(&format!("/v1/services/{}/domains", service.id))
         .await?)
@@ -68,7 +95,7 @@ async fn list(context: &Context, client: &Client, service: &Chosen) -> Result {
 
 fn table(domains: &[Domain]) -> Table {
     Table::of(
-        &["HOSTNAME", "KIND", "DNS", "PROBLEM", "ID"],
+        &["HOSTNAME", "KIND", "DNS", "CERTIFICATE", "PROBLEM", "ID"],
         domains,
         |domain| {
             let kind = match domain.kind {
@@ -79,6 +106,7 @@ fn table(domains: &[Domain]) -> Table {
                 domain.hostname.as_str().into(),
                 kind.into(),
                 dns(domain),
+                certificate(domain),
                 fault_and_remedy(domain).0.into(),
                 Cell::dim(domain.id.to_string()),
             ]
@@ -86,10 +114,39 @@ fn table(domains: &[Domain]) -> Table {
     )
 }
 
-/// What is wrong, and which records would do: the platform puts a semicolon between the two.
+/// What is wrong, and what would do: the platform puts a semicolon between the two.
 fn fault_and_remedy(domain: &Domain) -> (&str, &str) {
-    let said = domain.last_error.as_deref().unwrap_or_default();
+    let order = domain.certificate_order.as_ref();
+    let problem = order.and_then(|order| order.problem.as_ref());
+    let of_certificate = problem.map(|problem| problem.message.as_str());
+    let said = domain
+        .last_error
+        .as_deref()
+        .or(of_certificate)
+        .unwrap_or_default();
     said.split_once("; ").unwrap_or((said, ""))
+}
+
+/// Until when it is good, or why there is none.
+pub(super) fn certificate(domain: &Domain) -> Cell {
+    let now = Utc::now();
+    if domain.kind == DomainKind::Default {
+        return Cell::dim("the platform's");
+    }
+    let Some(certificate) = &domain.certificate else {
+        return match (&domain.certificate_order, domain.verified_at) {
+            (Some(order), _) if order.step != "waiting" => Cell::new("being issued", Tone::Busy),
+            (Some(order), _) if order.problem.is_some() => Cell::new("none yet", Tone::Bad),
+            (Some(_), _) => Cell::new("on order", Tone::Busy),
+            (None, _) => Cell::dim("none yet"),
+        };
+    };
+    let days = (certificate.not_after - now).num_days();
+    match days {
+        ..0 => Cell::new("expired", Tone::Bad),
+        0..7 => Cell::new(format!("{days} days left"), Tone::Bad),
+        _ => Cell::new(format!("good, {days} days left"), Tone::Good),
+    }
 }
 
 fn dns(domain: &Domain) -> Cell {
@@ -99,9 +156,9 @@ fn dns(domain: &Domain) -> Cell {
     }
 }
 
-async fn add(context: &Context, client: &Client, service: &Chosen, hostname: String) -> Result {
+async fn add(context: &Context, client: &Client, service: &Chosen, wanted: CreateDomain) -> Result {
     let path = format!("/v1/services/{}/domains", service.id);
-    let domain: Domain = client.post(&path, &CreateDomain { hostname }).await?;
+    let domain: Domain = client.post(&path, &wanted).await?;
     let done = match domain.verified_at {
         Some(_) => format!("{} leads to {}", domain.hostname, service.name),
         None => format!("{} is added; it waits for its DNS", domain.hostname),

@@ -5,6 +5,7 @@ mod admin;
 mod api;
 mod audit;
 mod cancel;
+mod cert;
 mod completion;
 mod deletion;
 mod deploy;
@@ -101,6 +102,9 @@ pub enum Command {
     /// Hostnames of the service
     #[command(subcommand)]
     Domain(domain::Command),
+    /// Certificates of the service's hostnames
+    #[command(subcommand)]
+    Cert(cert::Command),
     /// SSH keys that builds fetch private repositories with
     #[command(subcommand)]
     DeployKey(deploy_key::Command),
@@ -177,6 +181,7 @@ pub async fn run(command: Command, context: &Context) -> Result {
         Command::Scale(arguments) => scale::run(context, arguments).await,
         Command::Variable(command) => variable::run(context, command).await,
         Command::Domain(command) => domain::run(context, command).await,
+        Command::Cert(command) => cert::run(context, command).await,
         Command::DeployKey(command) => deploy_key::run(context, command).await,
         Command::Logs(arguments) => logs::run(context, arguments).await,
         Command::Organization(command) => organization::run(context, command).await,

@@ -141,6 +141,10 @@ actions! {
     DomainCreate = "domain.create";
     /// Removes a hostname.
     DomainDelete = "domain.delete";
+    /// Serves a hostname with a certificate of one's own.
+    DomainCertificateSet = "domain_certificate.set";
+    /// Goes back to a certificate that comes by itself.
+    DomainCertificateDelete = "domain_certificate.delete";
     /// Lists regions.
     RegionList = "region.list";
     /// Makes a region.

@@ -1,7 +1,7 @@
 //! Hostnames that lead to a service.
 
 use api::{
-    domain::{CreateDomain, Domain, DomainKind},
+    domain::{CreateDomain, Domain, DomainKind, DomainTls},
     page::Page,
     problem::Code,
 };
@@ -61,6 +61,12 @@ pub async fn create(
     hostname
         .check_custom(platform_domain)
         .map_err(|e| Error::field("hostname", e.to_string()))?;
+    if request.tls == DomainTls::Uploaded {
+        return Err(Error::field(
+            "tls",
+            "add the hostname first, then upload its certificate: PUT /v1/domains/{domain_id}/certificate",
+        ));
+    }
     let mut tx = match idempotency::begin(context, grant.mutate(context).await?).await? {
         Begun::Fresh(tx) => tx,
         Begun::Repeated(answer) => return Ok(answer),
@@ -82,6 +88,9 @@ pub async fn create(
         kind: DomainKind::Custom,
         verified_at: ours.then(Utc::now),
         last_error: (!ours).then(|| NOT_VERIFIED.to_owned()),
+        tls: request.tls,
+        certificate: None,
+        certificate_order: None,
         created_at: Utc::now(),
     };
     let made = store::domain::insert(&mut tx, grant.organization, &new).await?;

@@ -270,6 +270,9 @@ async fn add_default_hostname(
             kind: DomainKind::Default,
             verified_at: Some(Utc::now()),
             last_error: None,
+            tls: DomainTls::default(),
+            certificate: None,
+            certificate_order: None,
             created_at: Utc::now(),
         };
         if store::domain::insert(tx, organization, &hostname)

@@ -13,7 +13,7 @@ use hickory_resolver::{
     net::{DnsError, NetError, NoRecords, runtime::TokioRuntimeProvider},
     proto::{
         op::ResponseCode,
-        rr::{Name, RData, RecordType},
+        rr::{Name, RData, Record, RecordType, rdata::CAA},
     },
 };
 
@@ -142,6 +142,38 @@ impl Resolver {
         Ok(addresses)
     }
 
+    /// Which authorities may issue certificates for a name: the identities in the CAA records at it, or at the nearest name
+    /// above that has some (RFC 8659 §3). None when anybody may.
+    ///
+    /// # Errors
+    /// When nobody knows.
+    pub async fn issuers(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
+        let mut at = name;
+        loop {
+            let lookup = match self.ask(at, RecordType::CAA).await {
+                Ok(lookup) => lookup,
+                Err(Error::NoSuchName) => None,
+                Err(error) => return Err(error),
+            };
+            let records: Vec<&CAA> = lookup
+                .iter()
+                .flat_map(Lookup::answers)
+                .filter_map(caa)
+                .collect();
+            if !records.is_empty() {
+                let issue = records
+                    .iter()
+                    .filter(|record| record.tag.eq_ignore_ascii_case("issue"));
+                let issuers: Vec<String> = issue.map(|record| issuer(&record.value)).collect();
+                return Ok((!issuers.is_empty()).then_some(issuers));
+            }
+            match at.split_once('.') {
+                Some((_, parent)) => at = parent,
+                None => return Ok(None),
+            }
+        }
+    }
+
     /// None when the name exists without a record of that type.
     async fn ask(&self, name: &str, kind: RecordType) -> Result<Option<Lookup>, Error> {
         let resolver = self.0.as_ref().ok_or(Error::NoServer)?;
@@ -151,6 +183,20 @@ impl Resolver {
             Err(error) => refusal(error).map_or(Ok(None), Err),
         }
     }
+}
+
+fn caa(record: &Record) -> Option<&CAA> {
+    match &record.data {
+        RData::CAA(record) => Some(record),
+        _ => None,
+    }
+}
+
+/// The identity before the first parameter; empty for nobody's.
+fn issuer(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(value);
+    let identity = text.split(';').next().unwrap_or_default();
+    identity.trim().to_ascii_lowercase()
 }
 
 fn name_server(address: &SocketAddr) -> NameServerConfig {

@@ -3,11 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{id::NodeId, name::Name, ring::Ring};
+use domain::{
+    id::{NodeId, ServiceId},
+    name::Name,
+    ring::Ring,
+};
 use protocol::{
     feed::{DropCause, FeedName, SecretRef, digest::Rendered},
     item::{
-        AgentItem, CertificateItem, DeniedItem, EdgeItem, GlobalRouteItem, NodeItem,
+        AgentItem, CertificateItem, ChallengeItem, DeniedItem, EdgeItem, GlobalRouteItem, NodeItem,
         RegionRouteItem,
     },
 };
@@ -19,7 +23,7 @@ use super::{
 use crate::store::{Error, feed::Change, route::Certificate};
 
 /// What ids of the platform's items in `routes/global` begin with.
-pub const GLOBAL: [&str; 3] = ["edge/", "certificate/", "denied/"];
+pub const GLOBAL: [&str; 3] = ["edge/", "denied/", "challenge/"];
 /// Likewise in `routes/region/<region>`.
 pub const REGION: [&str; 1] = ["agent/"];
 
@@ -28,7 +32,10 @@ pub struct View<'a> {
     pub regions: &'a [Name],
     pub edges: &'a [EdgeItem],
     pub agents: &'a [(Name, AgentItem)],
+    /// Of the platform's own names. They never leave: an edge without them serves nobody.
     pub certificates: &'a [Certificate],
+    /// What certificate authorities ask for.
+    pub challenges: &'a [ChallengeItem],
     /// Nodes that an operator has expelled or declared dead.
     pub denied: &'a [DeniedItem],
     /// The platform's items that routes have now.
@@ -71,8 +78,12 @@ fn global(view: &View<'_>, rings: &Rings, changes: &mut Changes) -> Result<(), E
         put(id, GlobalRouteItem::Edge(edge.clone()), &[])?;
     }
     for one in view.certificates {
-        let (item, key) = certificate(one);
+        let (item, key) = certificate(one, None);
         put(format!("certificate/{}", one.id), item, &[key])?;
+    }
+    for one in view.challenges {
+        let item = GlobalRouteItem::Challenge(one.clone());
+        put(format!("challenge/{}", one.hostname), item, &[])?;
     }
     for item in view.denied {
         put(denied_id(item), GlobalRouteItem::Denied(*item), &[])?;
@@ -80,13 +91,18 @@ fn global(view: &View<'_>, rings: &Rings, changes: &mut Changes) -> Result<(), E
     Ok(())
 }
 
-fn certificate(certificate: &Certificate) -> (GlobalRouteItem, SecretRef) {
+/// A certificate as edges get it, and the key that goes with it; `service_id` of a tenant's.
+pub fn certificate(
+    certificate: &Certificate,
+    service_id: Option<ServiceId>,
+) -> (GlobalRouteItem, SecretRef) {
     let key = SecretKey::Certificate(certificate.id).at(certificate.key_version);
     let item = GlobalRouteItem::Certificate(CertificateItem {
         id: certificate.id,
         names: certificate.names.clone(),
         chain: certificate.chain_pem.clone(),
         key: key.clone(),
+        service_id,
     });
     (item, key)
 }
@@ -191,6 +207,7 @@ mod tests {
                 },
             )],
             certificates: &[],
+            challenges: &[],
             denied: &[],
             existing: &feeds.map(|feed| (feed, format!("edge/{gone}"))),
             denied_to: &BTreeMap::new(),
@@ -213,6 +230,7 @@ mod tests {
             edges: &[],
             agents: &[],
             certificates: &[],
+            challenges: &[],
             denied: &[DeniedItem { node_id: denied }],
             existing: &[],
             denied_to: &denied_to,

@@ -14,11 +14,12 @@ use protocol::{
 };
 use serde::Serialize;
 
+use super::platform_routes;
 use crate::store::{
     Error,
     feed::Change,
     placement::{Release, Service},
-    route::Routed,
+    route::{Certificate, Routed},
 };
 
 /// Changes of several feeds.
@@ -108,6 +109,8 @@ pub struct View<'a> {
     /// Of the routed deployment; none when nothing shall be routed.
     pub release: Option<&'a Release>,
     pub hostnames: &'a [String],
+    /// Of the tenant's own among them.
+    pub certificates: &'a [Certificate],
     /// Those that shall stay, and those that edges may still use.
     pub instances: &'a [Routed],
     /// The items of the service that there are now.
@@ -170,6 +173,7 @@ pub fn changes(view: &View<'_>, rings: &Rings) -> Result<Changes, Error> {
     for (tier, id, item) in &items {
         rings.put(&mut changes, tier, id, (item, &[]))?;
     }
+    put_certificates(view, rings, &mut changes)?;
     let held = view.held();
     for (feed, id) in view.existing {
         let of_feed = changes.entry(feed.clone()).or_default();
@@ -179,6 +183,19 @@ pub fn changes(view: &View<'_>, rings: &Rings) -> Result<Changes, Error> {
         }
     }
     Ok(changes)
+}
+
+fn put_certificates(view: &View<'_>, rings: &Rings, changes: &mut Changes) -> Result<(), Error> {
+    let routed = view.release.map_or(&[][..], |_| view.certificates);
+    for one in routed {
+        let (item, key) = platform_routes::certificate(one, Some(view.service.id));
+        let (tier, id) = (
+            FeedName::GlobalRoutes(Ring::All),
+            format!("certificate/{}", one.id),
+        );
+        rings.put(changes, &tier, &id, (&RouteItem::Global(item), &[key]))?;
+    }
+    Ok(())
 }
 
 /// The item of a service in the feeds of its regions.

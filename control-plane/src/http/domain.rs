@@ -4,7 +4,7 @@ use http::StatusCode;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use api::{
-    domain::{CreateDomain, Domain},
+    domain::{CreateDomain, Domain, SetDomainCertificate},
     page::{Page, PageQuery},
 };
 use domain::id::{DomainId, ServiceId};
@@ -26,6 +26,7 @@ pub fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(delete))
+        .routes(routes!(set_certificate, delete_certificate))
 }
 
 /// The hostnames of a service.
@@ -75,5 +76,38 @@ async fn create(
 )]
 async fn delete(context: Context, Path(id): Path<DomainId>) -> Result<StatusCode> {
     app::domain::delete(&context, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Serves a hostname with a certificate of one's own, until another one takes its place: it is not renewed by itself.
+#[utoipa::path(
+    put,
+    path = "/v1/domains/{domain_id}/certificate",
+    operation_id = "domain_certificate.set",
+    tag = "domain",
+    params(("domain_id" = DomainId, Path)),
+    request_body = SetDomainCertificate,
+    responses((status = 200, description = "It is on its way to the edges.", body = Domain)),
+)]
+async fn set_certificate(
+    context: Context,
+    Path(id): Path<DomainId>,
+    Json(request): Json<SetDomainCertificate>,
+) -> Result<Json<Domain>> {
+    let set = app::domain_certificate::set(&context, id, request).await?;
+    Ok(Json(set))
+}
+
+/// Goes back to a certificate that comes by itself. The one of one's own serves until that has come.
+#[utoipa::path(
+    delete,
+    path = "/v1/domains/{domain_id}/certificate",
+    operation_id = "domain_certificate.delete",
+    tag = "domain",
+    params(("domain_id" = DomainId, Path)),
+    responses((status = 204, description = "Another one is on order.")),
+)]
+async fn delete_certificate(context: Context, Path(id): Path<DomainId>) -> Result<StatusCode> {
+    app::domain_certificate::delete(&context, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -51,7 +51,7 @@ async fn accept(context: &Context, claim: &Claim, edges: &[IpAddr]) -> Result<()
     let holder = match domain_check::verify(&mut tx, claim).await? {
         Verified::Done => {
             tx.commit().await?;
-            context.state.waker.wake(Topic::Routes);
+            wake(context);
             return Ok(());
         }
         Verified::HeldBy(holder) => holder,
@@ -66,8 +66,13 @@ async fn accept(context: &Context, claim: &Claim, edges: &[IpAddr]) -> Result<()
     domain_check::lose(&mut tx, &holder).await?;
     domain_check::verify(&mut tx, claim).await?;
     tx.commit().await?;
-    context.state.waker.wake(Topic::Routes);
+    wake(context);
     Ok(())
+}
+
+fn wake(context: &Context) {
+    context.state.waker.wake(Topic::Routes);
+    context.state.waker.wake(Topic::Certificates);
 }
 
 async fn refuse(context: &Context, claim: &Claim, reason: &str) -> Result<(), Error> {
@@ -77,7 +82,7 @@ async fn refuse(context: &Context, claim: &Claim, reason: &str) -> Result<(), Er
 }
 
 /// Whether the claim holds today; else what its maker can do.
-async fn check(dns: &Resolver, claim: &Claim, edges: &[IpAddr]) -> Result<(), String> {
+pub(super) async fn check(dns: &Resolver, claim: &Claim, edges: &[IpAddr]) -> Result<(), String> {
     let asked = tokio::time::timeout(LOOKUP_TIMEOUT, ask(dns, claim)).await;
     let answers = asked.unwrap_or((Err(dns::Error::Silent), Err(dns::Error::Silent)));
     judge(claim, answers, edges).map_err(|fault| format!("{fault}; {}", advice(claim, edges)))

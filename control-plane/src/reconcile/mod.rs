@@ -90,7 +90,7 @@ struct Task {
     run: Run,
 }
 
-const TASKS: [Task; 13] = [
+const TASKS: [Task; 14] = [
     Task {
         name: "evaluations",
         period: Duration::from_secs(2),
@@ -162,6 +162,12 @@ const TASKS: [Task; 13] = [
         period: Duration::from_secs(60),
         woken_by: &[Topic::Nodes],
         run: |context| Box::pin(dns::run(context)),
+    },
+    Task {
+        name: "certificates",
+        period: Duration::from_secs(5),
+        woken_by: &[Topic::Certificates],
+        run: |context| Box::pin(certificates::run(context)),
     },
     Task {
         name: "retention",

@@ -2,13 +2,15 @@
 
 use protocol::feed::FeedName;
 
+use protocol::item::ChallengeItem;
+
 use super::{Context, Error, certificates};
 use crate::{
     feed::{
         platform_routes::{GLOBAL, REGION, View, changes},
         route::Rings,
     },
-    store::{self, feed, ring, route, tx::SystemTx},
+    store::{self, certificate_order, feed, ring, route, tx::SystemTx},
     waker::Topic,
 };
 
@@ -26,6 +28,7 @@ pub(super) async fn write(context: &Context) -> Result<(), Error> {
         edges: &route::edges(&mut tx).await?,
         agents: &route::agents(&mut tx).await?,
         certificates: &route::certificates(&mut tx).await?,
+        challenges: &challenges(&mut tx).await?,
         denied: &route::denied(&mut tx).await?,
         existing: &existing(&mut tx, &rings, &regions).await?,
         denied_to: &route::denied_in_feeds_of_agents(&mut tx).await?,
@@ -40,6 +43,16 @@ pub(super) async fn write(context: &Context) -> Result<(), Error> {
         state.waker.wake(Topic::Feeds);
     }
     Ok(())
+}
+
+async fn challenges(tx: &mut SystemTx) -> Result<Vec<ChallengeItem>, store::Error> {
+    let ordered = certificate_order::challenges(tx).await?.into_iter();
+    let item = ordered.map(|(hostname, challenge)| ChallengeItem {
+        hostname,
+        token: challenge.token,
+        key_authorization: challenge.key_authorization,
+    });
+    Ok(item.collect())
 }
 
 /// The platform's items that routes have now.

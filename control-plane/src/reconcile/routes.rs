@@ -10,7 +10,7 @@ use super::{Context, Error, Turn};
 use crate::{
     feed::route::{Rendering, View, changes},
     store::{
-        self, feed,
+        self, domain_certificate, feed,
         placement::{self, Service},
         ring,
         route::{self, Positions, Routed},
@@ -150,11 +150,13 @@ async fn write(
         .as_ref()
         .filter(|release| release.spec.kind == ServiceKind::Web);
     let hostnames = route::hostnames(tx, service).await?;
+    let certificates = domain_certificate::of_service(tx, service.id).await?;
     let existing = route::existing(tx, service.id).await?;
     let view = View {
         service,
         release,
         hostnames: &hostnames,
+        certificates: &certificates,
         instances,
         existing: &existing,
     };

@@ -4,7 +4,9 @@
 use sqlx::postgres::PgRow;
 
 use api::{
-    domain::{Domain, DomainKind},
+    domain::{
+        CertificateOrder, CertificateProblem, Domain, DomainCertificate, DomainKind, DomainTls,
+    },
     page::Page,
 };
 use domain::id::{DomainId, OrganizationId, ServiceId};
@@ -24,6 +26,54 @@ const fn kind_str(kind: DomainKind) -> &'static str {
     }
 }
 
+const fn tls_str(tls: DomainTls) -> &'static str {
+    match tls {
+        DomainTls::Automatic => "automatic",
+        DomainTls::Internal => "internal",
+        DomainTls::Uploaded => "uploaded",
+    }
+}
+
+/// A hostname with its certificate and the order for the next one.
+macro_rules! select_domain {
+    ($rest:literal) => {
+        concat!(
+            "select d.id, d.service_id, d.hostname, d.kind, d.verified_at, d.last_error, d.tls, d.created_at,
+                c.issuer, c.authority, c.not_after, c.renew_at,
+                o.step, o.due_at, o.problem_code, o.problem_message
+             from domain d left join domain_certificate c on c.domain_id = d.id
+             left join certificate_order o on o.domain_id = d.id ",
+            $rest
+        )
+    };
+}
+
+fn certificate(row: &PgRow) -> Result<Option<DomainCertificate>, Error> {
+    let Some(issuer) = row.value("issuer")? else {
+        return Ok(None);
+    };
+    Ok(Some(DomainCertificate {
+        issuer,
+        authority: row.value("authority")?,
+        not_after: row.value("not_after")?,
+        renew_at: row.value("renew_at")?,
+    }))
+}
+
+fn certificate_order(row: &PgRow) -> Result<Option<CertificateOrder>, Error> {
+    let Some(step) = row.value("step")? else {
+        return Ok(None);
+    };
+    let code: Option<String> = row.value("problem_code")?;
+    let message: Option<String> = row.value("problem_message")?;
+    let problem = |(code, message)| CertificateProblem { code, message };
+    Ok(Some(CertificateOrder {
+        step,
+        next_at: row.value("due_at")?,
+        problem: code.zip(message).map(problem),
+    }))
+}
+
 fn domain(row: &PgRow) -> Result<Domain, Error> {
     Ok(Domain {
         id: row.id("id")?,
@@ -36,6 +86,9 @@ fn domain(row: &PgRow) -> Result<Domain, Error> {
         },
         verified_at: row.value("verified_at")?,
         last_error: row.value("last_error")?,
+        tls: row.json_text("tls")?,
+        certificate: certificate(row)?,
+        certificate_order: certificate_order(row)?,
         created_at: row.value("created_at")?,
     })
 }
@@ -51,10 +104,9 @@ pub async fn insert(
     new: &Domain,
 ) -> Result<Option<Domain>, Error> {
     let query = sqlx::query(
-        "insert into domain (id, organization_id, service_id, hostname, kind, verified_at, last_error)
-         values ($1, $2, $3, $4, $5, $6, $7)
-         on conflict do nothing
-         returning id, service_id, hostname, kind, verified_at, last_error, created_at",
+        "insert into domain (id, organization_id, service_id, hostname, kind, verified_at, last_error, tls)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)
+         on conflict do nothing",
     )
     .bind(new.id.uuid())
     .bind(organization.uuid())
@@ -62,12 +114,30 @@ pub async fn insert(
     .bind(&new.hostname)
     .bind(kind_str(new.kind))
     .bind(new.verified_at)
-    .bind(&new.last_error);
-    let made = query::find(tx, query, domain).await?;
-    if let Some(made) = &made {
-        route_refresh::request(tx, made.id).await?;
+    .bind(&new.last_error)
+    .bind(tls_str(new.tls));
+    if !query::changed(tx, query).await? {
+        return Ok(None);
     }
-    Ok(made)
+    route_refresh::request(tx, new.id).await?;
+    find(tx, new.id).await
+}
+
+/// Its certificate comes from there from now on; what was on order is not wanted any more.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn set_tls(tx: &mut impl Write, id: DomainId, tls: DomainTls) -> Result<(), Error> {
+    sqlx::query("update domain set tls = $2 where id = $1")
+        .bind(id.uuid())
+        .bind(tls_str(tls))
+        .execute(tx.executor())
+        .await?;
+    sqlx::query("delete from certificate_order where domain_id = $1")
+        .bind(id.uuid())
+        .execute(tx.executor())
+        .await?;
+    Ok(())
 }
 
 /// How many hostnames of the organization wait for their DNS.
@@ -92,11 +162,7 @@ pub async fn count_waiting(
 /// # Errors
 /// When the database can't be reached.
 pub async fn find(tx: &mut impl Access, id: DomainId) -> Result<Option<Domain>, Error> {
-    let query = sqlx::query(
-        "select id, service_id, hostname, kind, verified_at, last_error, created_at
-         from domain where id = $1",
-    )
-    .bind(id.uuid());
+    let query = sqlx::query(select_domain!("where d.id = $1")).bind(id.uuid());
     query::find(tx, query, domain).await
 }
 
@@ -109,10 +175,9 @@ pub async fn list(
     service: ServiceId,
     paging: Paging,
 ) -> Result<Page<Domain>, Error> {
-    let query = sqlx::query(
-        "select id, service_id, hostname, kind, verified_at, last_error, created_at from domain
-         where service_id = $1 and ($2::uuid is null or id > $2) order by id limit $3",
-    )
+    let query = sqlx::query(select_domain!(
+        "where d.service_id = $1 and ($2::uuid is null or d.id > $2) order by d.id limit $3"
+    ))
     .bind(service.uuid());
     query::page(tx, query, paging, domain, |d| d.id.uuid()).await
 }

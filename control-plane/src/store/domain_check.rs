@@ -74,6 +74,15 @@ fn claim(row: &PgRow) -> Result<Claim, Error> {
     })
 }
 
+/// One hostname.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn find(tx: &mut SystemTx, id: DomainId) -> Result<Option<Claim>, Error> {
+    let found = sqlx::query(select_claim!("and d.id = $1")).bind(id.uuid());
+    query::find(tx, found, claim).await
+}
+
 /// Hostnames that wait, those first that were checked longest ago.
 ///
 /// # Errors

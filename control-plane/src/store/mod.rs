@@ -1,11 +1,13 @@
 //! All SQL of the control plane, one file per resource. [`tx`] holds the only ways to an executor.
 
 pub mod access;
+pub mod acme_account;
 pub mod api_token;
 pub mod archive;
 pub mod audit_event;
 pub mod build;
 pub mod certificate;
+pub mod certificate_order;
 mod connection;
 pub mod deletion;
 pub mod deletion_api;
@@ -14,6 +16,7 @@ pub mod deployment;
 pub mod deployment_api;
 pub mod dns;
 pub mod domain;
+pub mod domain_certificate;
 pub mod domain_check;
 pub mod environment;
 pub mod epoch;

@@ -31,12 +31,12 @@ use super::{
     tx::{Access as _, SystemTx},
 };
 
-/// Which items are the platform's own: tenants have many more, and the index `feed_item_of_platform` leaves
+/// Which items are the platform's own: tenants have many more, and the index `feed_item_of_platform_alone` leaves
 /// them out. It serves only who asks in its words.
 macro_rules! of_platform {
     () => {
         "id not like 'service/%' and id not like 'hostname/%' \
-         and id not like 'instance/%' and id not like 'build/%'"
+         and id not like 'instance/%' and id not like 'build/%' and id not like 'certificate/%'"
     };
 }
 
@@ -337,6 +337,7 @@ pub async fn regions(tx: &mut SystemTx) -> Result<Vec<Name>, Error> {
 }
 
 /// A certificate that edges get.
+#[derive(Debug, Clone)]
 pub struct Certificate {
     pub id: CertificateId,
     pub names: Vec<String>,
@@ -344,6 +345,7 @@ pub struct Certificate {
     pub key_version: i64,
 }
 
+/// Those of the platform's own names.
 pub async fn certificates(tx: &mut SystemTx) -> Result<Vec<Certificate>, Error> {
     let rows: Vec<(Uuid, Vec<String>, String, i64)> =
         sqlx::query_as("select id, names, chain_pem, key_version from certificate order by id")

@@ -127,7 +127,9 @@ async fn certificates(
         return Ok(());
     }
     let rows: Vec<(Uuid, i64, Bytes, Bytes)> = sqlx::query_as(
-        "select id, key_version, key_sealed, key_wrapped from certificate where id = any($1)",
+        "select id, key_version, key_sealed, key_wrapped from certificate where id = any($1)
+         union all
+         select id, key_version, key_sealed, key_wrapped from domain_certificate where id = any($1)",
     )
     .bind(&wanted)
     .fetch_all(tx.executor())

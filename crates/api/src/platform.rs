@@ -148,6 +148,13 @@ pub struct Backlog {
     /// Why the rollout of a change of the platform's own was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout_stopped: Option<String>,
+    /// Tenants' hostnames whose certificate is in the last sixth of its life (the last week at most): it should have been
+    /// renewed long ago.
+    #[serde(default)]
+    pub certificates_ending: i64,
+    /// Why there is no newer one of one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_problem: Option<String>,
 }
 
 /// What nodes say of the platform's registry; nobody else asks it much.

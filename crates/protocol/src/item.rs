@@ -81,7 +81,7 @@ impl Item for GlobalRouteItem {
     fn secrets(&self) -> Vec<&SecretRef> {
         match self {
             Self::Certificate(certificate) => vec![&certificate.key],
-            Self::Hostname(_) | Self::Edge(_) | Self::Denied(_) => Vec::new(),
+            Self::Hostname(_) | Self::Edge(_) | Self::Denied(_) | Self::Challenge(_) => Vec::new(),
         }
     }
 
@@ -91,13 +91,14 @@ impl Item for GlobalRouteItem {
             Self::Certificate(item) => Some(format!("certificate/{}", item.id)),
             Self::Edge(item) => Some(format!("edge/{}", item.node_id)),
             Self::Denied(item) => Some(format!("denied/{}", item.node_id)),
+            Self::Challenge(item) => Some(format!("challenge/{}", item.hostname)),
         }
     }
 
     fn denied(&self) -> Option<NodeId> {
         match self {
             Self::Denied(item) => Some(item.node_id),
-            Self::Hostname(_) | Self::Certificate(_) | Self::Edge(_) => None,
+            Self::Hostname(_) | Self::Certificate(_) | Self::Edge(_) | Self::Challenge(_) => None,
         }
     }
 }
@@ -296,6 +297,8 @@ pub enum GlobalRouteItem {
     Edge(EdgeItem),
     /// Id `denied/<nod_…>`.
     Denied(DeniedItem),
+    /// Id `challenge/<hostname>`.
+    Challenge(ChallengeItem),
 }
 
 /// A hostname and the service behind it.
@@ -327,6 +330,23 @@ pub struct CertificateItem {
     pub chain: String,
     /// The private key, PEM (PKCS#8), in a secret frame.
     pub key: SecretRef,
+    /// Whose hostname it is for; absent for the platform's own names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_id: Option<ServiceId>,
+}
+
+/// What edges answer a certificate authority that asks whether a hostname leads here: over HTTP (RFC 8555 §8.3) and in
+/// a TLS handshake (RFC 8737). Public, and good for nobody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChallengeItem {
+    /// Lower case, no trailing dot; never a wildcard.
+    pub hostname: String,
+    /// The last part of the path that is asked for.
+    #[serde(deserialize_with = "bounds::of_token")]
+    pub token: String,
+    /// The answer: the token, a dot, and the thumbprint of the account's key.
+    #[serde(deserialize_with = "bounds::of_key_authorization")]
+    pub key_authorization: String,
 }
 
 /// An edge of the platform, for forwarding between regions.

@@ -20,6 +20,7 @@ use crate::{
     decide::{ConnInfo, TlsInfo},
     drain::Drain,
     state::State,
+    tls,
     traffic::Outcome,
 };
 
@@ -155,7 +156,8 @@ async fn serve_tls(tcp: TcpStream, peer: SocketAddr, front: &Front) {
     let deadline = Instant::now() + HANDSHAKE;
     let shaken = timeout_at(deadline, handshake(tcp, &front.state)).await;
     match shaken.unwrap_or(Err(Handshake::TimedOut)) {
-        Ok((stream, tls)) => {
+        Ok(Shaken::Challenge) => {}
+        Ok(Shaken::User(stream, tls)) => {
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
@@ -179,14 +181,26 @@ async fn serve_tls(tcp: TcpStream, peer: SocketAddr, front: &Front) {
 
 type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
-async fn handshake(tcp: TcpStream, state: &State) -> Result<(TlsStream, TlsInfo), Handshake> {
+/// A handshake that has come to its end.
+enum Shaken {
+    /// Somebody who wants to be served.
+    User(TlsStream, TlsInfo),
+    /// A certificate authority, which has seen what it wanted to see.
+    Challenge,
+}
+
+async fn handshake(tcp: TcpStream, state: &State) -> Result<Shaken, Handshake> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp)
         .await
         .map_err(|_| Handshake::Failed)?;
-    let name = start
-        .client_hello()
-        .server_name()
-        .map(str::to_ascii_lowercase);
+    let hello = start.client_hello();
+    let name = hello.server_name().map(str::to_ascii_lowercase);
+    let is_challenge = hello
+        .alpn()
+        .is_some_and(|mut protocols| protocols.any(|protocol| protocol == tls::CHALLENGE_ALPN));
+    if is_challenge {
+        return answer_challenge(start, name.as_deref(), state).await;
+    }
     let certificates = state.certificates.load();
     let found = name.and_then(|name| Some((certificates.find(&name)?, name)));
     let Some((certificate, name)) = found else {
@@ -201,7 +215,32 @@ async fn handshake(tcp: TcpStream, state: &State) -> Result<(TlsStream, TlsInfo)
         names: Arc::clone(&certificate.names),
         version: version_of(&stream),
     };
-    Ok((stream, tls))
+    Ok(Shaken::User(stream, tls))
+}
+
+/// Over when the authority has the certificate: it asks for nothing else (RFC 8737 §3).
+async fn answer_challenge(
+    start: StartHandshake<TcpStream>,
+    name: Option<&str>,
+    state: &State,
+) -> Result<Shaken, Handshake> {
+    let routes = state.routes.load_full();
+    let wanted = name.and_then(|name| Some((name, routes.challenges().key_authorization(name)?)));
+    let Some((name, key_authorization)) = wanted else {
+        return Err(refuse_name(start).await);
+    };
+    let config = tls::challenge_config(name, key_authorization).map_err(|error| {
+        tracing::error!(%error, hostname = name, "a certificate authority gets no answer");
+        Handshake::Failed
+    })?;
+    let mut stream = start
+        .into_stream(config)
+        .await
+        .map_err(|_| Handshake::Failed)?;
+    if let Err(error) = stream.shutdown().await {
+        tracing::debug!(%error, "a certificate authority left at once");
+    }
+    Ok(Shaken::Challenge)
 }
 
 fn version_of(stream: &TlsStream) -> &'static str {

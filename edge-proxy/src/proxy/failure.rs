@@ -228,6 +228,13 @@ impl Edge {
                 self.redirect(session, ctx, &location).await?;
                 Ok(true)
             }
+            Decision::Challenge { key_authorization } => {
+                let mut head = ResponseHeader::build(200, Some(6))?;
+                head.insert_header(header::CONTENT_TYPE, "application/octet-stream")?;
+                let body = (*key_authorization).to_owned();
+                self.answer(session, ctx, head, body).await?;
+                Ok(true)
+            }
             Decision::Refuse(refusal) => {
                 self.refuse(session, ctx, refusal).await?;
                 Ok(true)

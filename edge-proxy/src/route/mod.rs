@@ -1,6 +1,7 @@
 //! Which host name belongs to which service, and where its instances are: immutable tables that
 //! a request holds for as long as it lasts.
 
+pub mod challenge;
 pub mod hostname;
 pub mod table;
 

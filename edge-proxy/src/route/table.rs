@@ -10,7 +10,10 @@ use domain::{
 };
 use protocol::item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem};
 
-use super::hostname::{self, Pattern};
+use super::{
+    challenge::Challenges,
+    hostname::{self, Pattern},
+};
 use crate::upstream::{
     counters::Counters,
     endpoint::Endpoint,
@@ -42,6 +45,7 @@ pub struct RouteTable {
     services: HashMap<ServiceId, Arc<ServicePool>>,
     edges: Vec<EdgeItem>,
     agents: HashMap<NodeId, SocketAddr>,
+    challenges: Challenges,
 }
 
 impl RouteTable {
@@ -74,6 +78,7 @@ impl RouteTable {
             match item {
                 GlobalRouteItem::Hostname(item) => table.add_hostname(item),
                 GlobalRouteItem::Edge(edge) => table.edges.push(edge.clone()),
+                GlobalRouteItem::Challenge(challenge) => table.challenges.add(challenge),
                 GlobalRouteItem::Certificate(_) | GlobalRouteItem::Denied(_) => {}
             }
         }
@@ -170,6 +175,12 @@ impl RouteTable {
     pub fn endpoints(&self) -> usize {
         let of_pool = |pool: &Arc<ServicePool>| pool.endpoints().len();
         self.services.values().map(of_pool).sum()
+    }
+
+    /// What certificate authorities ask for.
+    #[must_use]
+    pub const fn challenges(&self) -> &Challenges {
+        &self.challenges
     }
 
     /// The platform's edges.

@@ -144,6 +144,7 @@ mod tests {
                 key: "certificate/x".into(),
                 version: 1,
             },
+            service_id: None,
         };
         (item, Zeroizing::new(made.signing_key.serialize_pem()))
     }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::{
-    example,
+    authority, example,
     plan::{PLATFORM_DOMAIN, Plan, Replica, port},
     postgres::{self, Cluster},
     process::Process,
@@ -57,6 +57,8 @@ fn configuration(
         "redis": { "url": format!("unix://{}", redis::socket(plan).display()) },
         "registry": { "host": plan.registry() },
         "build": { "file_roots": [example::repositories(plan)] },
+        "dns": { "resolvers": [format!("{}:{}", plan.host(), port::DNS)] },
+        "certificates": { "authorities": [authority::configuration(plan)] },
     });
     if let Some(otlp) = otlp {
         config["telemetry"] = json!({ "otlp_endpoint": otlp });

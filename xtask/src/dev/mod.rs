@@ -2,6 +2,7 @@
 //! there is, `up` makes it so, the supervisor keeps it so, `down` takes exactly that away.
 
 pub mod api;
+mod authority;
 mod balancer;
 mod base_image;
 mod bootstrap;
@@ -13,6 +14,7 @@ pub mod example;
 mod firewall;
 mod internet;
 mod mounts;
+mod names;
 mod netns;
 mod node;
 pub mod plan;

@@ -29,6 +29,12 @@ pub mod port {
     pub const METRICS: u16 = 8445;
     /// The registry.
     pub const REGISTRY: u16 = 5000;
+    /// The name server of tenants' hostnames.
+    pub const DNS: u16 = 53;
+    /// The certificate authority of tenants' hostnames.
+    pub const ACME: u16 = 14_000;
+    /// Where it shows its root.
+    pub const ACME_ROOTS: u16 = 15_000;
     /// Where an OTLP sink may listen.
     pub const OTLP: u16 = 4318;
     /// Where tests serve git over ssh.

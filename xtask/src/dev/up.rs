@@ -13,9 +13,9 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use super::{
-    api, balancer, base_image, bootstrap, control_plane, down, engine, example,
+    api, authority, balancer, base_image, bootstrap, control_plane, down, engine, example,
     firewall::Allowed,
-    internet, mounts, netns, node,
+    internet, mounts, names, netns, node,
     plan::{Plan, Region, port},
     postgres::{self, Cluster},
     process::{self, Process},
@@ -131,6 +131,8 @@ fn start_foundation(plan: &Plan, settings: &Settings) -> Result<()> {
         &[
             cluster.process()?,
             redis::process(plan),
+            names::process(plan)?,
+            authority::process(plan)?,
             internet::process(plan),
         ],
     )?;

@@ -311,6 +311,19 @@ fn backlog(status: &PlatformStatus) -> Vec<Finding> {
         ),
         "railhead node orphans; they are taken back by themselves, or let go by you",
     );
+    let why = backlog.certificate_problem.as_deref();
+    tell(
+        backlog.certificates_ending > 0,
+        "certificates_ending",
+        format!(
+            "hostnames whose certificate ends soon and was not renewed: {}{}",
+            backlog.certificates_ending,
+            why.map(|why| format!("; one was told: {why}"))
+                .unwrap_or_default()
+        ),
+        "it serves until its end. railhead domain list of its service says what its owner can do; where all of them are told the \
+         same, it is the authority or the way to it",
+    );
     if let Some(why) = &backlog.rollout_stopped {
         tell(
             true,

@@ -9,6 +9,7 @@ struct World {
     service: Service,
     release: Release,
     existing: Vec<(FeedName, String)>,
+    certificates: Vec<Certificate>,
 }
 
 impl World {
@@ -16,6 +17,7 @@ impl World {
         let (service, release) = example::routed();
         let item = service_item_id(service.id);
         Self {
+            certificates: vec![],
             service,
             release,
             existing: vec![
@@ -34,6 +36,7 @@ impl World {
             service: &self.service,
             release,
             hostnames: &["web.test".to_owned()],
+            certificates: &self.certificates,
             instances,
             existing: &self.existing,
         };

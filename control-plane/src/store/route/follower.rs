@@ -18,7 +18,7 @@ pub async fn standing(tx: &mut SystemTx, service: ServiceId) -> Result<Positions
             select feed, generation from feed_item where id = $1 and feed like 'routes/region/%'
             union all
             select feed, generation from feed_item where feed like 'routes/global%'
-              and ((json::jsonb) ->> 'service_id') = $2
+              and ((json::jsonb) ->> 'service_id') = $2 and id like 'hostname/%'
          ) item group by item.feed, p.epoch",
     )
     .bind(crate::feed::route::service_item_id(service))

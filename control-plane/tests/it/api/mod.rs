@@ -4,6 +4,7 @@ mod abuse;
 mod audit;
 mod bodies;
 mod catalogue;
+mod certificates;
 mod coverage;
 mod document;
 mod domains;

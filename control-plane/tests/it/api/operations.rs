@@ -128,7 +128,9 @@ fn access(id: &str) -> Access {
         | "deployment.create"
         | "deployment.cancel"
         | "domain.create"
-        | "domain.delete" => Access::Member(Role::Developer),
+        | "domain.delete"
+        | "domain_certificate.set"
+        | "domain_certificate.delete" => Access::Member(Role::Developer),
         "organization.update"
         | "user.create"
         | "user.update"

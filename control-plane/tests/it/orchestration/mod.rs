@@ -1,6 +1,7 @@
 //! Deployments from rows to running nodes: real PostgreSQL, real replicas, real node links; agents
 //! and edges without containers and traffic.
 
+mod acme;
 mod certificates;
 mod clock;
 mod deletion;

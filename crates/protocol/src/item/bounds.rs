@@ -40,6 +40,36 @@ pub(super) fn of_probe<'de, D: serde::Deserializer<'de>>(
     Ok(probe)
 }
 
+/// It becomes part of a path, and of an answer, as it is.
+pub(super) fn of_token<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<String, D::Error> {
+    let token = String::deserialize(deserializer)?;
+    if is_base64url(&token) {
+        return Ok(token);
+    }
+    Err(serde::de::Error::custom(
+        "the token of a challenge has 1 to 256 letters, digits, \"-\" and \"_\" (RFC 8555 §8)",
+    ))
+}
+
+pub(super) fn of_key_authorization<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.split_once('.') {
+        Some((token, thumbprint)) if is_base64url(token) && is_base64url(thumbprint) => Ok(text),
+        _ => Err(serde::de::Error::custom(
+            "a key authorization is a token, a dot and a thumbprint (RFC 8555 §8.1)",
+        )),
+    }
+}
+
+fn is_base64url(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=256).contains(&text.len()) && text.bytes().all(legal)
+}
+
 fn check<E: serde::de::Error>(path: Option<&str>) -> Result<(), E> {
     match path {
         Some(path) if !is_probe_path(path) => Err(E::custom(format!(
@@ -55,7 +85,27 @@ mod tests {
     use domain::id::{DeploymentId, ServiceId};
     use serde_json::json;
 
-    use crate::item::{RunMode, ServiceItem};
+    use crate::item::{ChallengeItem, RunMode, ServiceItem};
+
+    #[test]
+    fn a_challenge_is_answered_with_base64url_only() {
+        let read = |token: &str, answer: &str| {
+            let item = json!({ "hostname": "a.test", "token": token, "key_authorization": answer });
+            serde_json::from_value::<ChallengeItem>(item)
+        };
+        assert!(read("a-Z_9", "a-Z_9.dGh1bWI").is_ok());
+        for (token, answer) in [
+            ("", "a.b"),
+            ("../x", "a.b"),
+            (&*"x".repeat(257), "a.b"),
+            ("a", "a"),
+            ("a", "a.b.c"),
+            ("a", "a.<script>"),
+            ("a", "."),
+        ] {
+            assert!(read(token, answer).is_err(), "{token:?} {answer:?}");
+        }
+    }
 
     #[test]
     fn health_is_asked_at_paths_only() {

@@ -140,6 +140,7 @@ impl Ca {
             names,
             chain,
             key: reference,
+            service_id: None,
         });
         (item, secret)
     }

@@ -20,7 +20,7 @@ use edge_proxy::{
 use link::{follow::State, identity::Identity, writing::Writing};
 use protocol::{
     feed::{Commit, FeedName, SecretFrame},
-    item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
+    item::{ChallengeItem, EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
     join::Role,
 };
 use proxy_protocol::TrustedProxies;
@@ -78,6 +78,15 @@ impl Routes {
 
     pub fn hostname_with(mut self, item: HostnameItem) -> Self {
         self.global.push(GlobalRouteItem::Hostname(item));
+        self
+    }
+
+    pub fn challenge(mut self, hostname: &str, token: &str, key_authorization: &str) -> Self {
+        self.global.push(GlobalRouteItem::Challenge(ChallengeItem {
+            hostname: hostname.into(),
+            token: token.into(),
+            key_authorization: key_authorization.into(),
+        }));
         self
     }
 
@@ -172,6 +181,7 @@ fn global_id(item: &GlobalRouteItem) -> String {
         GlobalRouteItem::Certificate(c) => format!("certificate/{}", c.id),
         GlobalRouteItem::Edge(e) => format!("edge/{}", e.node_id),
         GlobalRouteItem::Denied(d) => format!("denied/{}", d.node_id),
+        GlobalRouteItem::Challenge(c) => format!("challenge/{}", c.hostname),
     }
 }
 

@@ -4,6 +4,7 @@ mod deployments;
 mod engines;
 mod events;
 mod leftovers;
+mod names;
 mod network;
 mod processes;
 mod replicas;

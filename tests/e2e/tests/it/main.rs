@@ -6,6 +6,7 @@ mod change;
 mod confinement;
 mod deletion;
 mod deploy;
+mod domains;
 mod evidence;
 mod injected;
 mod lifecycle;

@@ -190,6 +190,8 @@ fn what_waits_is_named() {
         workflows_failing: 1,
         orphans: 4,
         rollout_stopped: Some("too many errors".to_owned()),
+        certificates_ending: 3,
+        certificate_problem: Some("a.test has no address".to_owned()),
     };
     assert_eq!(
         codes(&status),
@@ -199,6 +201,7 @@ fn what_waits_is_named() {
             "jobs_dead",
             "workflow_failing",
             "orphans",
+            "certificates_ending",
             "rollout_stopped"
         ]
     );

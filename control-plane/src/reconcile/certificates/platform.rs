@@ -9,10 +9,10 @@ use crate::{
     store::{certificate, tx::SystemTx},
 };
 
-use super::Error;
+use super::super::Error;
 
 /// Makes the wildcard certificate, or a newer one before it expires.
-pub(super) async fn ensure(state: &State) -> Result<(), Error> {
+pub(in crate::reconcile) async fn ensure(state: &State) -> Result<(), Error> {
     let names = vec![format!("*.{}", state.config.platform_domain)];
     let mut tx = SystemTx::begin(&state.pools).await?;
     let stored = certificate::lock_internal(&mut tx, &names, ca::SERVER_RENEWAL).await?;
