@@ -187,7 +187,7 @@ fn covers(tls: &TlsInfo, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use protocol::item::{GlobalRouteItem, HostnameItem};
+    use protocol::item::{GlobalRouteItem, HostnameItem, RoutePolicy};
 
     use crate::upstream::counters::Counters;
 
@@ -202,6 +202,8 @@ mod tests {
                 https_redirect,
                 timeouts: domain::spec::Timeouts::default(),
                 max_body: Some(domain::quantity::Bytes(10)),
+                path: None,
+                policy: RoutePolicy::default(),
             })
         };
         RouteTable::build(

@@ -2,6 +2,7 @@
 //! bumps the generation; read by agents and edges.
 
 mod bounds;
+mod policy;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -22,6 +23,7 @@ use domain::{
 use crate::feed::SecretRef;
 
 pub use bounds::ENDPOINTS_MAX;
+pub use policy::{Match, RoutePolicy, ServicePolicy, Split, item_timeouts};
 
 /// What every item of a feed can say, for who follows feeds without knowing what they are about.
 pub trait Item: serde::de::DeserializeOwned + Send + Sync + 'static {
@@ -87,7 +89,7 @@ impl Item for GlobalRouteItem {
 
     fn id(&self) -> Option<String> {
         match self {
-            Self::Hostname(item) => Some(format!("hostname/{}", item.hostname)),
+            Self::Hostname(item) => Some(item.id()),
             Self::Certificate(item) => Some(format!("certificate/{}", item.id)),
             Self::Edge(item) => Some(format!("edge/{}", item.node_id)),
             Self::Denied(item) => Some(format!("denied/{}", item.node_id)),
@@ -288,7 +290,7 @@ pub enum BuildSource {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum GlobalRouteItem {
-    /// Id `hostname/<name>`.
+    /// Id `hostname/<name>`, or `hostname/<name>/<path>`.
     Hostname(HostnameItem),
     /// Id `certificate/<crt_…>`.
     Certificate(CertificateItem),
@@ -298,11 +300,19 @@ pub enum GlobalRouteItem {
     Denied(DeniedItem),
 }
 
-/// A hostname and the service behind it.
+/// A hostname, or a part of its paths, and the service behind it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostnameItem {
     /// Lower case, no trailing dot; `*.` in front for a wildcard.
     pub hostname: String,
+    /// Of the hostname's requests, those to this path and to all below it (`domain::spec::is_path_prefix`); absent: those
+    /// that no other item of the hostname has.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounds::of_path"
+    )]
+    pub path: Option<String>,
     /// Where its requests go.
     pub service_id: ServiceId,
     /// Regions with instances, in no order; forwarding goes to these only.
@@ -314,6 +324,22 @@ pub struct HostnameItem {
     /// Largest request body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_body: Option<Bytes>,
+    /// What the service has set besides.
+    #[serde(
+        default,
+        skip_serializing_if = "RoutePolicy::is_default",
+        deserialize_with = "bounds::of_route_policy"
+    )]
+    pub policy: RoutePolicy,
+}
+
+impl HostnameItem {
+    /// Its id in the feed.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let path = self.path.as_deref().unwrap_or_default();
+        format!("hostname/{}{path}", self.hostname)
+    }
 }
 
 /// A certificate. Which hostname uses it follows from `names` (exact first, then wildcard).
@@ -370,6 +396,20 @@ pub struct ServiceItem {
     /// W3C trace context of that deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// What the service has set besides.
+    #[serde(
+        default,
+        skip_serializing_if = "ServicePolicy::is_default",
+        deserialize_with = "bounds::of_service_policy"
+    )]
+    pub policy: ServicePolicy,
+    /// Other deployments that get a part of the requests.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "bounds::of_splits"
+    )]
+    pub splits: Vec<Split>,
 }
 
 /// Where one instance answers. An edge uses it once the node's agent has confirmed it.

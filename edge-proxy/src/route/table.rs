@@ -210,6 +210,8 @@ mod tests {
             endpoints,
             health_path: None,
             traceparent: None,
+            policy: ServicePolicy::default(),
+            splits: Vec::new(),
         })
     }
 

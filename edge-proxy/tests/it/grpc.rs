@@ -15,7 +15,7 @@ use hyper::{
     client::conn::http2::SendRequest,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use protocol::item::HostnameItem;
+use protocol::item::{HostnameItem, RoutePolicy};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsConnector;
 
@@ -188,6 +188,8 @@ async fn a_call_that_is_not_answered_ends_no_other_of_its_connection() {
             ..Timeouts::default()
         },
         max_body: None,
+        path: None,
+        policy: RoutePolicy::default(),
     };
     let routes = region
         .routes

@@ -6,7 +6,7 @@ use domain::{
     quantity::{Bytes, Span},
     spec::Timeouts,
 };
-use protocol::item::HostnameItem;
+use protocol::item::{HostnameItem, RoutePolicy};
 
 use crate::support::{Region, client, http1_only, raw};
 
@@ -18,6 +18,8 @@ fn hostname(region: &Region, timeouts: Timeouts, max_body: Option<Bytes>) -> Hos
         https_redirect: false,
         timeouts,
         max_body,
+        path: None,
+        policy: RoutePolicy::default(),
     }
 }
 

@@ -101,7 +101,7 @@ mod tests {
     use std::collections::HashSet;
 
     use domain::id::{InstanceId, NodeId};
-    use protocol::item::ServiceItem;
+    use protocol::item::{ServiceItem, ServicePolicy};
 
     use super::*;
     use crate::upstream::{counters::Counters, pool::carry_over};
@@ -113,6 +113,8 @@ mod tests {
             endpoints,
             health_path: None,
             traceparent: None,
+            policy: ServicePolicy::default(),
+            splits: Vec::new(),
         }
     }
 

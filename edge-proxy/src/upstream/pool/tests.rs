@@ -9,6 +9,8 @@ fn pool(count: u16) -> ServicePool {
         endpoints,
         health_path: None,
         traceparent: None,
+        policy: ServicePolicy::default(),
+        splits: Vec::new(),
     };
     let pool = carry_over(&item, None, &Counters::default(), Instant::now());
     for endpoint in pool.endpoints() {
@@ -36,6 +38,8 @@ fn changed_to(endpoint: item::Endpoint, before: &Arc<ServicePool>, now: Instant)
         endpoints: vec![endpoint],
         health_path: None,
         traceparent: None,
+        policy: ServicePolicy::default(),
+        splits: Vec::new(),
     };
     carry_over(&item, Some(before), &Counters::default(), now)
 }

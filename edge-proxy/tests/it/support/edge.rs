@@ -20,7 +20,10 @@ use edge_proxy::{
 use link::{follow::State, identity::Identity, writing::Writing};
 use protocol::{
     feed::{Commit, FeedName, SecretFrame},
-    item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
+    item::{
+        EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, RoutePolicy, ServiceItem,
+        ServicePolicy,
+    },
     join::Role,
 };
 use proxy_protocol::TrustedProxies;
@@ -61,6 +64,8 @@ impl Routes {
             https_redirect: true,
             timeouts: Timeouts::default(),
             max_body: None,
+            path: None,
+            policy: RoutePolicy::default(),
         })
     }
 
@@ -73,6 +78,8 @@ impl Routes {
             https_redirect: false,
             timeouts: Timeouts::default(),
             max_body: None,
+            path: None,
+            policy: RoutePolicy::default(),
         })
     }
 
@@ -108,6 +115,8 @@ impl Routes {
             endpoints: instances.iter().map(|i| i.spec).collect(),
             health_path: health_path.map(str::to_owned),
             traceparent: None,
+            policy: ServicePolicy::default(),
+            splits: Vec::new(),
         }));
         self
     }
