@@ -84,7 +84,7 @@ const fn title(refusal: Refusal) -> &'static str {
         Refusal::TooManyHops => "Loop Detected",
         Refusal::NoInstance => "Service Unavailable",
         Refusal::InstanceFailed => "Bad Gateway",
-        Refusal::FirstByteTimeout => "Gateway Timeout",
+        Refusal::FirstByteTimeout | Refusal::TotalTimeout => "Gateway Timeout",
         Refusal::Internal => "Internal Server Error",
     }
 }
@@ -107,6 +107,9 @@ const fn detail(refusal: Refusal) -> &'static str {
         }
         Refusal::InstanceFailed => "The instance closed the connection before it answered.",
         Refusal::FirstByteTimeout => "The instance did not begin to answer in time.",
+        Refusal::TotalTimeout => {
+            "The answer was not complete in the time that this service allows."
+        }
         Refusal::Internal => "The edge failed. The request's id finds the reason in its log.",
     }
 }

@@ -16,9 +16,14 @@ use crate::{
     listen::io::Connection,
     metrics::{Open, Source},
     observe::Observer,
-    route::table::Route,
+    route::Route,
     traffic::Outcome,
-    upstream::{counters::Counter, endpoint::Endpoint, first_byte::Timer, pool::ServicePool},
+    upstream::{
+        counters::Counter,
+        endpoint::Endpoint,
+        pool::ServicePool,
+        timer::{Limit, Timer},
+    },
 };
 
 /// Where the current attempt goes.
@@ -56,6 +61,8 @@ pub struct RequestCtx {
     pub upstream: Option<RawFd>,
     /// Runs from the end of the request to the first byte of the answer.
     pub timer: Option<Timer>,
+    /// Runs from the connection to the end of the answer.
+    pub total_timer: Option<Timer>,
     /// Bytes of the request's body so far.
     pub received: u64,
     /// An answer of an instance or another region has begun.
@@ -67,6 +74,8 @@ pub struct RequestCtx {
     /// The log's line in the making.
     pub entry: Option<Box<Entry>>,
     begun: Instant,
+    /// The answer must have ended by then.
+    deadline: Option<Instant>,
     running: Option<Running>,
     observer: Arc<Observer>,
     _open: Open,
@@ -110,12 +119,14 @@ impl RequestCtx {
             rests_until: None,
             upstream: None,
             timer: None,
+            total_timer: None,
             received: 0,
             answered: false,
             refusal: None,
             span: tracing::Span::none(),
             entry: None,
             begun: Instant::now(),
+            deadline: None,
             running: None,
             observer,
             _open: open,
@@ -133,6 +144,7 @@ impl RequestCtx {
         };
         self.upstream = None;
         self.timer = None;
+        self.total_timer = None;
         // A repeated body is sent, and counted, from its beginning.
         self.received = 0;
         if let Some(entry) = &mut self.entry {
@@ -145,6 +157,32 @@ impl RequestCtx {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.begun.elapsed()
+    }
+
+    /// From its head on it has so long.
+    pub fn ends_within(&mut self, total: Duration) {
+        self.deadline = self.begun.checked_add(total);
+    }
+
+    /// Of its time, if that has an end.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        let deadline = self.deadline?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.left() == Some(Duration::ZERO)
+    }
+
+    /// The time of the current attempt that is over.
+    #[must_use]
+    pub fn expired(&self) -> Option<Limit> {
+        let timers = [&self.total_timer, &self.timer].into_iter().flatten();
+        let mut expired = timers.filter(|timer| timer.has_expired());
+        expired.next().map(|timer| timer.of)
     }
 
     /// An answer begins.

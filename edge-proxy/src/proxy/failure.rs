@@ -15,7 +15,7 @@ use super::{
 use crate::{
     decide::{Decision, Refusal},
     error_page,
-    upstream::{connect::EXHAUSTED, endpoint::Failure},
+    upstream::{connect::EXHAUSTED, endpoint::Failure, timer::Limit},
 };
 
 /// Attempts that may break after they reached an instance.
@@ -70,25 +70,31 @@ impl Edge {
         if *error.esource() != ErrorSource::Upstream {
             return;
         }
-        let timed_out = ctx
-            .timer
-            .as_ref()
-            .is_some_and(crate::upstream::first_byte::Timer::has_expired);
-        // A kept connection that the instance had closed says nothing about the instance.
-        if !reused || timed_out {
+        let expired = match ctx.is_over() {
+            true => Some(Limit::Total),
+            false => ctx.expired(),
+        };
+        let is_to_blame = match expired {
+            // It is no fault to answer for longer than the service allows.
+            Some(Limit::Total) => !ctx.answered,
+            Some(Limit::FirstByte) => true,
+            // A kept connection that the instance had closed says nothing about the instance.
+            None => !reused,
+        };
+        if is_to_blame {
             self.blame(ctx, Failure::Answer, error);
         }
         if ctx.answered {
             return;
         }
-        ctx.refusal = Some(if timed_out {
-            Refusal::FirstByteTimeout
-        } else {
-            Refusal::InstanceFailed
+        ctx.refusal = Some(match expired {
+            Some(Limit::FirstByte) => Refusal::FirstByteTimeout,
+            Some(Limit::Total) => Refusal::TotalTimeout,
+            None => Refusal::InstanceFailed,
         });
         let repeatable = session.req_header().method.is_idempotent()
             && !session.as_ref().retry_buffer_truncated();
-        if repeatable && !timed_out && ctx.tried.broken < BROKEN_ATTEMPTS {
+        if repeatable && expired.is_none() && ctx.tried.broken < BROKEN_ATTEMPTS {
             ctx.tried.broken += 1;
             error.set_retry(true);
             self.observer.metrics.retry();

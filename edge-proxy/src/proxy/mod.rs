@@ -17,7 +17,7 @@ use pingora::{
 
 use crate::{
     drain::Drain, forward::link::Links, listen::head, observe::Observer, state::State,
-    upstream::first_byte::Sockets,
+    upstream::timer::Sockets,
 };
 
 /// An HTTP/2 connection without a request is closed after this long.

@@ -11,8 +11,6 @@ use crate::{forward, upstream::connect::Dial};
 /// Idle connections to instances are closed before common servers close theirs (gunicorn: 2 s,
 /// Node.js: 5 s), so that a request never meets a connection that is being closed.
 const IDLE_UPSTREAM: Duration = Duration::from_millis(1500);
-/// A WebSocket may be silent for this long.
-const WEB_SOCKET_IDLE: Duration = Duration::from_secs(3600);
 /// Requests of gRPC that share one connection.
 const H2_STREAMS: usize = 100;
 
@@ -28,11 +26,13 @@ pub enum Exchange {
 }
 
 impl Edge {
+    /// With `left` until the answer must have ended.
     pub(super) fn peer(
         &self,
         target: &Target,
         timeouts: &Timeouts,
         exchange: Exchange,
+        left: Option<Duration>,
     ) -> HttpPeer {
         let mut peer = match target {
             Target::Instance { endpoint, .. } => {
@@ -55,14 +55,17 @@ impl Edge {
             }
         };
         let idle = match exchange {
-            Exchange::WebSocket => Some(WEB_SOCKET_IDLE),
+            Exchange::WebSocket => limit(timeouts.web_socket_idle),
             Exchange::Http | Exchange::Grpc => limit(timeouts.idle),
         };
         // The first byte has a timer of its own, which may be longer than silence later on.
-        peer.options.read_timeout = idle.map(|idle| idle.max(timeouts.first_byte.duration()));
+        let silence = idle.map(|idle| idle.max(timeouts.first_byte.duration()));
+        peer.options.read_timeout = silence;
         peer.options.write_timeout = idle;
         peer.options.idle_timeout = Some(IDLE_UPSTREAM);
         if exchange == Exchange::Grpc {
+            // No timer may end what several requests share.
+            peer.options.read_timeout = silence.into_iter().chain(left).min();
             peer.options.set_http_version(2, 2);
             peer.options.max_h2_streams = H2_STREAMS;
         }

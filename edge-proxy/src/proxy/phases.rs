@@ -1,6 +1,10 @@
 //! The hooks that Pingora calls, in the order of a request's life.
 
-use std::{os::fd::RawFd, sync::Arc, time::Instant};
+use std::{
+    os::fd::RawFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,7 +30,7 @@ use crate::{
     error_page,
     listen::{head, io::Connection},
     route::hostname,
-    upstream::first_byte::Timer,
+    upstream::timer::{Limit, Timer},
 };
 
 #[async_trait]
@@ -47,6 +51,12 @@ impl ProxyHttp for Edge {
         self.begin(session, ctx, &connection);
         let decision = self.decide(session, ctx, &connection);
         ctx.connection = Some(connection);
+        if let Decision::Serve(route) = &decision
+            && exchange_of(session) != Exchange::WebSocket
+            && let Some(total) = limit(route.timeouts.total)
+        {
+            ctx.ends_within(total);
+        }
         self.carry_out(session, ctx, decision).await
     }
 
@@ -66,7 +76,8 @@ impl ProxyHttp for Edge {
         let Some(route) = &ctx.route else {
             return Error::e_explain(ErrorType::InternalError, "a request without a route");
         };
-        let peer = self.peer(&target, &route.timeouts, exchange_of(session));
+        let exchange = exchange_of(session);
+        let peer = self.peer(&target, &route.timeouts, exchange, ctx.left());
         ctx.refusal = None;
         ctx.aim(target, Instant::now());
         Ok(Box::new(peer))
@@ -74,7 +85,7 @@ impl ProxyHttp for Edge {
 
     async fn connected_to_upstream(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _reused: bool,
         _peer: &HttpPeer,
         fd: RawFd,
@@ -82,6 +93,11 @@ impl ProxyHttp for Edge {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         ctx.upstream = Some(fd);
+        if exchange_of(session) == Exchange::Http
+            && let Some(left) = ctx.left()
+        {
+            ctx.total_timer = self.timer(ctx, Limit::Total, left);
+        }
         Ok(())
     }
 
@@ -130,7 +146,9 @@ impl ProxyHttp for Edge {
         }
         // The timer ends a connection; those of gRPC carry other calls too, and each has its limit of silence.
         if end_of_stream && !ctx.answered && exchange_of(session) != Exchange::Grpc {
-            self.start_timer(ctx);
+            let route = ctx.route.as_ref();
+            let first_byte = route.and_then(|route| limit(route.timeouts.first_byte));
+            ctx.timer = first_byte.and_then(|time| self.timer(ctx, Limit::FirstByte, time));
         }
         Ok(())
     }
@@ -158,6 +176,20 @@ impl ProxyHttp for Edge {
             response.remove_header(error_page::HEADER);
         }
         Ok(())
+    }
+
+    /// For connections that several requests share, which no timer may end.
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestCtx,
+    ) -> Result<Option<Duration>> {
+        if ctx.is_over() {
+            return Err(Error::new_up(ErrorType::ReadTimedout));
+        }
+        Ok(None)
     }
 
     async fn response_filter(
@@ -320,15 +352,10 @@ impl Edge {
         decide(&head, &connection.info, &self.state.routes.load())
     }
 
-    fn start_timer(&self, ctx: &mut RequestCtx) {
-        let limit = ctx
-            .route
-            .as_ref()
-            .and_then(|route| limit(route.timeouts.first_byte));
-        let socket = ctx.upstream.and_then(|fd| self.sockets.get(fd));
-        if let (Some(limit), Some(socket)) = (limit, socket) {
-            ctx.timer = Some(Timer::start(socket, limit));
-        }
+    /// None where the connection has no socket of its own: the edge at its other end keeps the time.
+    fn timer(&self, ctx: &RequestCtx, of: Limit, time: Duration) -> Option<Timer> {
+        let socket = ctx.upstream.and_then(|fd| self.sockets.get(fd))?;
+        Some(Timer::start(of, socket, time))
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     decide::{MAX_HOPS, Refusal},
-    route::table::Route,
+    route::Route,
     upstream::endpoint::{Confirmed, Endpoint},
 };
 
@@ -34,6 +34,9 @@ impl Edge {
             tokio::time::sleep_until(rested.into()).await;
         }
         loop {
+            if ctx.is_over() {
+                return Err(Refusal::TotalTimeout);
+            }
             if let Some(target) = self.here(&route, ctx) {
                 return Ok(target);
             }

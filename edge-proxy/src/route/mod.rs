@@ -1,7 +1,9 @@
 //! Which host name belongs to which service, and where its instances are: immutable tables that
 //! a request holds for as long as it lasts.
 
+mod entry;
 pub mod hostname;
 pub mod table;
 
+pub use entry::Route;
 pub use table::RouteTable;

@@ -3,36 +3,18 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
 
-use domain::{
-    id::{NodeId, ServiceId},
-    name::Name,
-    spec::Timeouts,
-};
+use domain::id::{NodeId, ServiceId};
 use protocol::item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem};
 
-use super::hostname::{self, Pattern};
+use super::{
+    Route,
+    hostname::{self, Pattern},
+};
 use crate::upstream::{
     counters::Counters,
     endpoint::Endpoint,
     pool::{ServicePool, carry_over},
 };
-
-/// A host name's service and limits.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Route {
-    /// As routed, `*.` in front for a wildcard.
-    pub hostname: String,
-    /// Where its requests go.
-    pub service_id: ServiceId,
-    /// Regions with instances.
-    pub regions: Vec<Name>,
-    /// Plain HTTP is answered by a redirect.
-    pub https_redirect: bool,
-    /// Limits of time.
-    pub timeouts: Timeouts,
-    /// Largest body in bytes.
-    pub max_body: Option<u64>,
-}
 
 /// Everything a request needs to find its instance. Immutable; endpoints carry their own state.
 #[derive(Debug, Default)]
@@ -99,14 +81,7 @@ impl RouteTable {
     }
 
     fn add_hostname(&mut self, item: &HostnameItem) {
-        let route = Arc::new(Route {
-            hostname: item.hostname.clone(),
-            service_id: item.service_id,
-            regions: item.regions.clone(),
-            https_redirect: item.https_redirect,
-            timeouts: item.timeouts,
-            max_body: item.max_body.map(|bytes| bytes.0),
-        });
+        let route = Arc::new(Route::of(item));
         match hostname::pattern(&item.hostname) {
             Some(Pattern::Exact(host)) => self.exact.insert(host, route),
             Some(Pattern::Wildcard(parent)) => self.wildcard.insert(parent, route),

@@ -1,6 +1,6 @@
-//! The time that an instance has for the first byte of its answer. Pingora has one read timeout
-//! for head and body; an idle stream may be silent far longer than a first answer may take. So a
-//! timer shuts the upstream socket down, through a second handle on it.
+//! The time that an instance has for the first byte of its answer, and for the whole of it. Pingora has one read
+//! timeout for head and body, from byte to byte; an idle stream may be silent far longer than a first answer may take.
+//! So a timer shuts the upstream socket down, through a second handle on it.
 
 use std::{
     collections::HashMap,
@@ -59,9 +59,20 @@ impl Sockets {
     }
 }
 
+/// Which of a request's times is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// To the first byte of the answer.
+    FirstByte,
+    /// To the end of the answer.
+    Total,
+}
+
 /// A running timer; dropping it disarms it.
 #[derive(Debug)]
 pub struct Timer {
+    /// What it stands for.
+    pub of: Limit,
     expired: Arc<AtomicBool>,
     task: AbortHandle,
 }
@@ -69,7 +80,7 @@ pub struct Timer {
 impl Timer {
     /// Shuts the socket down after `limit`.
     #[must_use]
-    pub fn start(socket: Arc<Handle>, limit: Duration) -> Self {
+    pub fn start(of: Limit, socket: Arc<Handle>, limit: Duration) -> Self {
         let expired = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&expired);
         let task = tokio::spawn(async move {
@@ -80,6 +91,7 @@ impl Timer {
             }
         });
         Self {
+            of,
             expired,
             task: task.abort_handle(),
         }
@@ -118,7 +130,8 @@ mod tests {
         let (mut client, _silent) = pair().await;
         let sockets = Sockets::default();
         let fd = sockets.insert(&client).unwrap();
-        let timer = Timer::start(sockets.get(fd).unwrap(), Duration::from_millis(20));
+        let limit = Duration::from_millis(20);
+        let timer = Timer::start(Limit::FirstByte, sockets.get(fd).unwrap(), limit);
         assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
         assert!(timer.has_expired());
     }

@@ -1,0 +1,36 @@
+//! What is done with the requests of a host name: where they go, and within which limits.
+
+use domain::{id::ServiceId, name::Name, spec::Timeouts};
+use protocol::item::HostnameItem;
+
+/// A host name's service and limits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// As routed, `*.` in front for a wildcard.
+    pub hostname: String,
+    /// Where its requests go.
+    pub service_id: ServiceId,
+    /// Regions with instances.
+    pub regions: Vec<Name>,
+    /// Plain HTTP is answered by a redirect.
+    pub https_redirect: bool,
+    /// Limits of time.
+    pub timeouts: Timeouts,
+    /// Largest body in bytes.
+    pub max_body: Option<u64>,
+}
+
+impl Route {
+    /// As an item says.
+    #[must_use]
+    pub fn of(item: &HostnameItem) -> Self {
+        Self {
+            hostname: item.hostname.clone(),
+            service_id: item.service_id,
+            regions: item.regions.clone(),
+            https_redirect: item.https_redirect,
+            timeouts: item.policy.timeouts(item.timeouts),
+            max_body: item.max_body.map(|bytes| bytes.0),
+        }
+    }
+}
