@@ -54,6 +54,7 @@ pub struct Metrics {
     refused_connections: IntCounterVec,
     upstream_failures: IntCounterVec,
     retries: IntCounter,
+    retries_refused: IntCounter,
     log_dropped: IntCounter,
     items_refused: IntCounterVec,
     generation: IntGaugeVec,
@@ -159,6 +160,10 @@ impl Metrics {
                 "railhead_edge_retries_total",
                 "Requests that were tried again.",
             )?,
+            retries_refused: to.counter(
+                "railhead_edge_retries_refused_total",
+                "Requests that were not tried again because a fifth of their service's was.",
+            )?,
             log_dropped: to.counter(
                 "railhead_edge_access_log_dropped_total",
                 "Lines dropped because the log was slower than the traffic.",
@@ -248,6 +253,11 @@ impl Metrics {
     /// A request is tried again.
     pub fn retry(&self) {
         self.retries.inc();
+    }
+
+    /// A request is not tried again: too many of its service are.
+    pub fn retry_refused(&self) {
+        self.retries_refused.inc();
     }
 
     /// For the access log's writer.

@@ -135,6 +135,9 @@ impl RequestCtx {
 
     /// The next attempt goes here.
     pub fn aim(&mut self, target: Target, now: Instant) {
+        if let (None, Target::Instance { pool, .. }) = (&self.target, &target) {
+            pool.shared.retries.request(now);
+        }
         self.running = match &target {
             Target::Instance { endpoint, .. } => {
                 endpoint.begin(now);
@@ -180,9 +183,8 @@ impl RequestCtx {
     /// The time of the current attempt that is over.
     #[must_use]
     pub fn expired(&self) -> Option<Limit> {
-        let timers = [&self.total_timer, &self.timer].into_iter().flatten();
-        let mut expired = timers.filter(|timer| timer.has_expired());
-        expired.next().map(|timer| timer.of)
+        let mut timers = [&self.total_timer, &self.timer].into_iter().flatten();
+        timers.find_map(Timer::expired)
     }
 
     /// An answer begins.

@@ -18,9 +18,6 @@ use crate::{
     upstream::{connect::EXHAUSTED, endpoint::Failure, timer::Limit},
 };
 
-/// Attempts that may break after they reached an instance.
-const BROKEN_ATTEMPTS: u32 = 2;
-
 /// Where connections hang instead of being refused, each attempt takes seconds: no further one begins after this.
 const CONNECTING_FOR: Duration = Duration::from_secs(60);
 
@@ -77,7 +74,7 @@ impl Edge {
         let is_to_blame = match expired {
             // It is no fault to answer for longer than the service allows.
             Some(Limit::Total) => !ctx.answered,
-            Some(Limit::FirstByte) => true,
+            Some(Limit::PerTry | Limit::FirstByte) => true,
             // A kept connection that the instance had closed says nothing about the instance.
             None => !reused,
         };
@@ -88,17 +85,12 @@ impl Edge {
             return;
         }
         ctx.refusal = Some(match expired {
-            Some(Limit::FirstByte) => Refusal::FirstByteTimeout,
+            Some(Limit::PerTry | Limit::FirstByte) => Refusal::FirstByteTimeout,
             Some(Limit::Total) => Refusal::TotalTimeout,
             None => Refusal::InstanceFailed,
         });
-        let repeatable = session.req_header().method.is_idempotent()
-            && !session.as_ref().retry_buffer_truncated();
-        if repeatable && expired.is_none() && ctx.tried.broken < BROKEN_ATTEMPTS {
-            ctx.tried.broken += 1;
-            error.set_retry(true);
-            self.observer.metrics.retry();
-        }
+        let again = self.tries_again(session, ctx, expired, reused);
+        error.set_retry(again);
     }
 
     /// Another region's edge found no instance either, so nothing has begun: the next one is asked.

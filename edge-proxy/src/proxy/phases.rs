@@ -30,7 +30,7 @@ use crate::{
     error_page,
     listen::{head, io::Connection},
     route::hostname,
-    upstream::timer::{Limit, Timer},
+    upstream::timer::{Limit, Step, Timer},
 };
 
 #[async_trait]
@@ -96,7 +96,9 @@ impl ProxyHttp for Edge {
         if exchange_of(session) == Exchange::Http
             && let Some(left) = ctx.left()
         {
-            ctx.total_timer = self.timer(ctx, Limit::Total, left);
+            let end = vec![Step::always(Limit::Total, left)];
+            let socket = self.sockets.get(fd);
+            ctx.total_timer = socket.map(|socket| Timer::start(socket, end));
         }
         Ok(())
     }
@@ -146,9 +148,7 @@ impl ProxyHttp for Edge {
         }
         // The timer ends a connection; those of gRPC carry other calls too, and each has its limit of silence.
         if end_of_stream && !ctx.answered && exchange_of(session) != Exchange::Grpc {
-            let route = ctx.route.as_ref();
-            let first_byte = route.and_then(|route| limit(route.timeouts.first_byte));
-            ctx.timer = first_byte.and_then(|time| self.timer(ctx, Limit::FirstByte, time));
+            ctx.timer = self.answer_timer(session, ctx);
         }
         Ok(())
     }
@@ -350,12 +350,6 @@ impl Edge {
             hops: ctx.hops,
         };
         decide(&head, &connection.info, &self.state.routes.load())
-    }
-
-    /// None where the connection has no socket of its own: the edge at its other end keeps the time.
-    fn timer(&self, ctx: &RequestCtx, of: Limit, time: Duration) -> Option<Timer> {
-        let socket = ctx.upstream.and_then(|fd| self.sockets.get(fd))?;
-        Some(Timer::start(of, socket, time))
     }
 }
 

@@ -1,6 +1,10 @@
 //! What is done with the requests of a host name: where they go, and within which limits.
 
-use domain::{id::ServiceId, name::Name, spec::Timeouts};
+use domain::{
+    id::ServiceId,
+    name::Name,
+    spec::{Retries, Timeouts},
+};
 use protocol::item::HostnameItem;
 
 /// A host name's service and limits.
@@ -16,6 +20,8 @@ pub struct Route {
     pub https_redirect: bool,
     /// Limits of time.
     pub timeouts: Timeouts,
+    /// What is tried again.
+    pub retries: Retries,
     /// Largest body in bytes.
     pub max_body: Option<u64>,
 }
@@ -29,6 +35,7 @@ impl Route {
             service_id: item.service_id,
             regions: item.regions.clone(),
             https_redirect: item.https_redirect,
+            retries: item.policy.retries.unwrap_or_default(),
             timeouts: item.policy.timeouts(item.timeouts),
             max_body: item.max_body.map(|bytes| bytes.0),
         }

@@ -1,6 +1,7 @@
 //! Instances of this region: which may be used (confirmed by their agent, healthy, not ejected),
 //! which one a request gets, and how it is connected.
 
+pub mod budget;
 pub mod confirm;
 pub mod connect;
 pub mod counters;

@@ -1,6 +1,7 @@
 //! The endpoints of one service in this region, and the choice among them.
 
 mod kept;
+mod shared;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,6 +19,7 @@ use super::{
 };
 
 pub use kept::Kept;
+pub use shared::Shared;
 
 /// How long an endpoint that left the table may still serve when no new one can.
 const LEAVING_FOR: Duration = Duration::from_secs(60);
@@ -35,6 +37,8 @@ pub struct ServicePool {
     pub health_path: Option<String>,
     /// Requests of that deployment through this edge.
     pub counter: Arc<Counter>,
+    /// What is known whichever endpoints there are.
+    pub shared: Arc<Shared>,
     endpoints: Vec<Arc<Endpoint>>,
     leaving: Vec<(Arc<Endpoint>, Instant)>,
     /// What agents named themselves while the feed's were all dead.
@@ -72,6 +76,7 @@ pub fn carry_over(
         deployment_id: item.deployment_id,
         health_path: item.health_path.clone(),
         counter: counters.of(item.deployment_id),
+        shared: before.map_or_else(Arc::default, |before| Arc::clone(&before.shared)),
         endpoints,
         leaving,
         discovered: ArcSwapOption::new(before.and_then(|before| before.discovered.load_full())),

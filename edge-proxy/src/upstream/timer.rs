@@ -8,12 +8,16 @@ use std::{
     os::fd::{AsFd, AsRawFd, RawFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     time::Duration,
 };
 
-use tokio::{net::TcpStream, task::AbortHandle};
+use tokio::{
+    net::TcpStream,
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
 
 /// Second handles on open upstream sockets, by descriptor. A handle goes before its socket is
 /// closed (else the instance would see no FIN), so a number never means an older socket.
@@ -61,46 +65,86 @@ impl Sockets {
 
 /// Which of a request's times is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Limit {
+    /// To the first byte of the answer, for an attempt that another one follows.
+    PerTry = 1,
     /// To the first byte of the answer.
     FirstByte,
     /// To the end of the answer.
     Total,
 }
 
+impl Limit {
+    const fn of(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::PerTry),
+            2 => Some(Self::FirstByte),
+            3 => Some(Self::Total),
+            _ => None,
+        }
+    }
+}
+
+/// One time after which a connection is ended.
+pub struct Step {
+    /// What it stands for.
+    pub limit: Limit,
+    /// As of the timer's start.
+    pub after: Duration,
+    /// Asked then: it goes on when this says no.
+    pub may_end: Box<dyn FnOnce() -> bool + Send>,
+}
+
+impl Step {
+    /// Whatever else there is.
+    #[must_use]
+    pub fn always(limit: Limit, after: Duration) -> Self {
+        Self {
+            limit,
+            after,
+            may_end: Box::new(|| true),
+        }
+    }
+}
+
 /// A running timer; dropping it disarms it.
 #[derive(Debug)]
 pub struct Timer {
-    /// What it stands for.
-    pub of: Limit,
-    expired: Arc<AtomicBool>,
+    expired: Arc<AtomicU8>,
     task: AbortHandle,
 }
 
 impl Timer {
-    /// Shuts the socket down after `limit`.
+    /// Shuts the socket down at the first of these steps, which come in the order of time, that may.
     #[must_use]
-    pub fn start(of: Limit, socket: Arc<Handle>, limit: Duration) -> Self {
-        let expired = Arc::new(AtomicBool::new(false));
+    pub fn start(socket: Arc<Handle>, steps: Vec<Step>) -> Self {
+        let expired = Arc::new(AtomicU8::new(0));
         let flag = Arc::clone(&expired);
+        let begun = Instant::now();
         let task = tokio::spawn(async move {
-            tokio::time::sleep(limit).await;
-            flag.store(true, Ordering::Release);
-            if let Err(error) = socket.shutdown(Shutdown::Both) {
-                tracing::debug!(%error, "shutting an upstream connection down that is closed already");
+            for step in steps {
+                sleep(step.after.saturating_sub(begun.elapsed())).await;
+                if !(step.may_end)() {
+                    continue;
+                }
+                flag.store(step.limit as u8, Ordering::Release);
+                if let Err(error) = socket.shutdown(Shutdown::Both) {
+                    tracing::debug!(%error, "shutting an upstream connection down that is closed already");
+                }
+                return;
             }
         });
         Self {
-            of,
             expired,
             task: task.abort_handle(),
         }
     }
 
-    /// Whether it ended the connection.
+    /// Why it ended the connection, if it did.
     #[must_use]
-    pub fn has_expired(&self) -> bool {
-        self.expired.load(Ordering::Acquire)
+    pub fn expired(&self) -> Option<Limit> {
+        Limit::of(self.expired.load(Ordering::Acquire))
     }
 }
 
@@ -130,10 +174,28 @@ mod tests {
         let (mut client, _silent) = pair().await;
         let sockets = Sockets::default();
         let fd = sockets.insert(&client).unwrap();
-        let limit = Duration::from_millis(20);
-        let timer = Timer::start(Limit::FirstByte, sockets.get(fd).unwrap(), limit);
+        let step = Step::always(Limit::FirstByte, Duration::from_millis(20));
+        let timer = Timer::start(sockets.get(fd).unwrap(), vec![step]);
         assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
-        assert!(timer.has_expired());
+        assert_eq!(timer.expired(), Some(Limit::FirstByte));
+    }
+
+    #[tokio::test]
+    async fn a_step_that_may_not_end_it_is_passed() {
+        for (may_end, limit) in [(true, Limit::PerTry), (false, Limit::FirstByte)] {
+            let (mut client, _silent) = pair().await;
+            let sockets = Sockets::default();
+            let fd = sockets.insert(&client).unwrap();
+            let early = Step {
+                limit: Limit::PerTry,
+                after: Duration::from_millis(10),
+                may_end: Box::new(move || may_end),
+            };
+            let last = Step::always(Limit::FirstByte, Duration::from_millis(20));
+            let timer = Timer::start(sockets.get(fd).unwrap(), vec![early, last]);
+            assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+            assert_eq!(timer.expired(), Some(limit));
+        }
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ mod poison;
 mod process;
 mod proxy_protocol;
 mod refused;
+mod retry;
 mod smuggling;
 mod support;
 mod terminate;

@@ -74,6 +74,7 @@ impl ServicePool {
             deployment_id: kept.deployment_id,
             health_path: None,
             counter: Arc::default(),
+            shared: Arc::default(),
             endpoints,
             leaving,
             discovered: ArcSwapOption::new(discovered),

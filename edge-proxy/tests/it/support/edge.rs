@@ -83,6 +83,20 @@ impl Routes {
         })
     }
 
+    /// With what the service has set.
+    pub fn hostname_by(self, hostname: &str, service_id: ServiceId, policy: RoutePolicy) -> Self {
+        self.hostname_with(HostnameItem {
+            hostname: hostname.into(),
+            service_id,
+            regions: vec!["us-east".parse().unwrap()],
+            https_redirect: true,
+            timeouts: Timeouts::default(),
+            max_body: None,
+            path: None,
+            policy,
+        })
+    }
+
     pub fn hostname_with(mut self, item: HostnameItem) -> Self {
         self.global.push(GlobalRouteItem::Hostname(item));
         self

@@ -23,7 +23,7 @@ use axum::{
 };
 use domain::id::{InstanceId, NodeId};
 use protocol::item;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{io::AsyncReadExt, net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_stream::StreamExt;
 
 /// What an instance does with its health path.
@@ -204,5 +204,39 @@ impl MortalSocket {
 
     pub fn cut(&self) {
         self.cut.send_replace(true);
+    }
+}
+
+/// What an instance does with requests that it does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rude {
+    /// The connection ends.
+    HangsUp,
+    /// The connection stays.
+    IsSilent,
+}
+
+impl Rude {
+    /// An instance that takes connections, so that it passes for a healthy one.
+    pub async fn start(self, node_id: NodeId) -> Instance {
+        let mut instance = Instance::start("never heard", node_id).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        instance.spec.address = listener.local_addr().unwrap();
+        let requests = instance.app.requests.clone();
+        tokio::spawn(async move {
+            while let Ok((mut connection, _)) = listener.accept().await {
+                let requests = requests.clone();
+                tokio::spawn(async move {
+                    let mut head = [0; 4096];
+                    if connection.read(&mut head).await.is_ok_and(|read| read > 0) {
+                        requests.fetch_add(1, Ordering::Relaxed);
+                        if self == Self::IsSilent {
+                            std::future::pending::<()>().await;
+                        }
+                    }
+                });
+            }
+        });
+        instance
     }
 }
