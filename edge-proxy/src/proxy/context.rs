@@ -35,6 +35,8 @@ pub enum Target {
         pool: Arc<ServicePool>,
         /// The instance.
         endpoint: Arc<Endpoint>,
+        /// It is ejected, and this request tries it.
+        is_trial: bool,
     },
     /// An edge of another region.
     Edge(EdgeItem),
@@ -55,6 +57,8 @@ pub struct RequestCtx {
     pub tried: Tried,
     /// All its waits for a target end then; none before the first.
     pub waits_until: Option<Instant>,
+    /// The attempt that comes next costs nobody an answer when it fails: another one may follow it.
+    pub may_follow: bool,
     /// No attempt begins before: this edge was exhausted.
     pub rests_until: Option<Instant>,
     /// The descriptor of the upstream connection.
@@ -116,6 +120,7 @@ impl RequestCtx {
             target: None,
             tried: Tried::default(),
             waits_until: None,
+            may_follow: false,
             rests_until: None,
             upstream: None,
             timer: None,
@@ -140,7 +145,7 @@ impl RequestCtx {
         }
         self.running = match &target {
             Target::Instance { endpoint, .. } => {
-                endpoint.begin(now);
+                endpoint.begin();
                 Some(Running(Arc::clone(endpoint)))
             }
             Target::Edge(_) => None,
@@ -226,7 +231,7 @@ impl RequestCtx {
     fn describe_target(&self, entry: &mut Entry) {
         entry.service_id = self.route.as_ref().map(|route| route.service_id);
         match &self.target {
-            Some(Target::Instance { pool, endpoint }) => {
+            Some(Target::Instance { pool, endpoint, .. }) => {
                 entry.deployment_id = Some(pool.deployment_id);
                 entry.instance_id = Some(endpoint.spec.instance_id);
             }

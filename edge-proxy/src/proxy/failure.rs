@@ -114,14 +114,18 @@ impl Edge {
 
     fn blame(&self, ctx: &mut RequestCtx, failure: Failure, error: &Error) {
         match &ctx.target {
-            Some(Target::Instance { pool, endpoint }) => {
+            Some(Target::Instance {
+                pool,
+                endpoint,
+                is_trial,
+            }) => {
                 self.observer.metrics.upstream_failure(match failure {
                     Failure::Connect | Failure::Silence => "connect",
-                    Failure::Answer => "answer",
+                    Failure::Answer | Failure::Status => "answer",
                 });
                 tracing::warn!(instance = %endpoint.spec.instance_id, address = %endpoint.spec.address,
                     request_id = ctx.request_id(), %error, "an instance failed a request");
-                pool.record_failure(endpoint, failure, Instant::now());
+                pool.record_failure(endpoint, failure, *is_trial, Instant::now());
                 if failure == Failure::Connect {
                     ctx.tried.refused.push(endpoint.spec.instance_id);
                     self.state.endpoints_changed();

@@ -23,6 +23,7 @@ use super::{
     context::{RequestCtx, Target},
     headers::{self, Origin},
     peer::{Exchange, limit},
+    retry,
 };
 use crate::{
     access_log::cut,
@@ -30,7 +31,10 @@ use crate::{
     error_page,
     listen::{head, io::Connection},
     route::hostname,
-    upstream::timer::{Limit, Step, Timer},
+    upstream::{
+        endpoint::Failure,
+        timer::{Limit, Step, Timer},
+    },
 };
 
 #[async_trait]
@@ -65,6 +69,7 @@ impl ProxyHttp for Edge {
         session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<Box<HttpPeer>> {
+        ctx.may_follow = retry::costs_nobody(session, ctx);
         let target = match self.next_target(ctx).await {
             Ok(target) => target,
             Err(refusal) => {
@@ -170,8 +175,19 @@ impl ProxyHttp for Edge {
             return Err(error);
         }
         ctx.answer_begins();
-        if let Some(Target::Instance { endpoint, .. }) = &ctx.target {
-            endpoint.request_succeeded();
+        if let Some(Target::Instance {
+            pool,
+            endpoint,
+            is_trial,
+        }) = &ctx.target
+        {
+            match pool.breaker.server_errors && response.status.is_server_error() {
+                true => {
+                    let now = Instant::now();
+                    pool.record_failure(endpoint, Failure::Status, *is_trial, now);
+                }
+                false => endpoint.request_succeeded(*is_trial),
+            }
             // Only an edge may say that an edge answered.
             response.remove_header(error_page::HEADER);
         }

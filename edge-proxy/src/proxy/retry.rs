@@ -48,6 +48,7 @@ impl Edge {
             (Some(Limit::FirstByte | Limit::Total), _) => return false,
             // The connection ended between two requests: nobody had more to do.
             (None, _) if reused => true,
+            (None, Some(Target::Instance { is_trial: true, .. })) => true,
             (None, Some(Target::Instance { pool, .. })) => pool.shared.retries.take(Instant::now()),
             (None, _) => true,
         };
@@ -69,15 +70,28 @@ fn may_follow(session: &Session, ctx: &RequestCtx) -> bool {
         && attempts.is_some_and(|attempts| ctx.tried.broken < attempts)
 }
 
+/// Whether the request may be sent once more for certain, before anything of it is sent.
+pub(super) fn costs_nobody(session: &mut Session, ctx: &RequestCtx) -> bool {
+    // A body may turn out to be too long to be kept.
+    may_follow(session, ctx) && session.as_mut().is_body_empty()
+}
+
 fn early(ctx: &RequestCtx, after: Duration) -> Option<Step> {
-    let Some(Target::Instance { pool, endpoint }) = &ctx.target else {
+    let Some(Target::Instance {
+        pool,
+        endpoint,
+        is_trial,
+    }) = &ctx.target
+    else {
         return None;
     };
+    let is_trial = *is_trial;
     let (pool, mut tried) = (Arc::clone(pool), ctx.tried.instances.clone());
     tried.push(endpoint.spec.instance_id);
     let may_end = move || {
         let now = Instant::now();
-        pool.choose(&tried, now).is_some() && pool.shared.retries.take(now)
+        let has_other = pool.choose(&tried, now).is_some();
+        has_other && (is_trial || pool.shared.retries.take(now))
     };
     Some(Step {
         limit: Limit::PerTry,

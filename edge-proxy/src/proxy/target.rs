@@ -1,7 +1,10 @@
 //! Where an attempt goes: an instance of this region, else the nearest edge of another region that
 //! has some, else an instance that is confirmed but does not look healthy.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use domain::id::ServiceId;
 
@@ -59,15 +62,18 @@ impl Edge {
 
     /// An instance of this region that looks healthy.
     fn here(&self, route: &Route, ctx: &RequestCtx) -> Option<Target> {
-        let routes = self.state.routes.load();
+        let (routes, now) = (self.state.routes.load(), Instant::now());
         let pool = routes.service(route.service_id)?;
-        let Some(endpoint) = pool.choose(&ctx.tried.instances, Instant::now()) else {
+        let trial = pool.take_trial(&ctx.tried.instances, ctx.may_follow, now);
+        let is_trial = trial.is_some();
+        let endpoint = trial.or_else(|| pool.choose(&ctx.tried.instances, now));
+        if endpoint.is_none() {
             self.state.discover(route.service_id);
-            return None;
-        };
-        Some(Target::Instance {
-            pool: pool.clone(),
+        }
+        endpoint.map(|endpoint| Target::Instance {
+            pool: Arc::clone(pool),
             endpoint,
+            is_trial,
         })
     }
 
@@ -114,7 +120,8 @@ impl Edge {
                 && !ctx.tried.refused.contains(&endpoint.spec.instance_id)
         })?;
         Some(Target::Instance {
-            pool: pool.clone(),
+            pool: Arc::clone(pool),
+            is_trial: endpoint.is_ejected(),
             endpoint,
         })
     }

@@ -223,7 +223,7 @@ mod tests {
         let state: Vec<_> = pool
             .all(now)
             .iter()
-            .map(|e| (e.spec.address.port(), e.is_usable(now)))
+            .map(|e| (e.spec.address.port(), e.is_usable()))
             .collect();
         assert_eq!(state, [(2, true), (3, false), (1, true)]);
     }

@@ -2,6 +2,7 @@
 //! which one a request gets, and how it is connected.
 
 pub mod budget;
+mod circuit;
 pub mod confirm;
 pub mod connect;
 pub mod counters;

@@ -10,7 +10,10 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use domain::id::{DeploymentId, InstanceId, NodeId, ServiceId};
+use domain::{
+    id::{DeploymentId, InstanceId, NodeId, ServiceId},
+    spec::Breaker,
+};
 use protocol::item::{self, ServiceItem};
 
 use super::{
@@ -23,8 +26,6 @@ pub use shared::Shared;
 
 /// How long an endpoint that left the table may still serve when no new one can.
 const LEAVING_FOR: Duration = Duration::from_secs(60);
-/// At most this share of a service's endpoints is ejected.
-const MAX_EJECTED_PERCENT: usize = 50;
 
 /// A service's endpoints, of one generation of the table.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct ServicePool {
     pub counter: Arc<Counter>,
     /// What is known whichever endpoints there are.
     pub shared: Arc<Shared>,
+    /// When endpoints are ejected.
+    pub breaker: Breaker,
     endpoints: Vec<Arc<Endpoint>>,
     leaving: Vec<(Arc<Endpoint>, Instant)>,
     /// What agents named themselves while the feed's were all dead.
@@ -71,16 +74,19 @@ pub fn carry_over(
         Some(before) if !endpoints.is_empty() => before.leaving_into(&known, now),
         _ => Vec::new(),
     };
-    ServicePool {
+    let pool = ServicePool {
         service_id: item.service_id,
         deployment_id: item.deployment_id,
         health_path: item.health_path.clone(),
         counter: counters.of(item.deployment_id),
+        breaker: item.policy.breaker.unwrap_or_default(),
         shared: before.map_or_else(Arc::default, |before| Arc::clone(&before.shared)),
         endpoints,
         leaving,
         discovered: ArcSwapOption::new(before.and_then(|before| before.discovered.load_full())),
-    }
+    };
+    pool.keep_share_of_ejected();
+    pool
 }
 
 impl ServicePool {
@@ -125,8 +131,8 @@ impl ServicePool {
     fn needs_leaving(&self, now: Instant) -> bool {
         let mut new = self.endpoints.iter();
         new.any(|e| e.awaits_answer())
-            && !self.endpoints.iter().any(|e| e.is_usable(now))
-            && self.leaving(now).any(|e| e.is_usable(now))
+            && !self.endpoints.iter().any(|e| e.is_usable())
+            && self.leaving(now).any(|e| e.is_usable())
     }
 
     /// Shows those that are confirmed and probed: of the feed, those that agents named, and of those that are leaving
@@ -181,7 +187,7 @@ impl ServicePool {
     /// feed, else one that agents named, else one that is leaving.
     #[must_use]
     pub fn choose(&self, tried: &[InstanceId], now: Instant) -> Option<Arc<Endpoint>> {
-        let fit = |e: &&Arc<Endpoint>| e.is_usable(now) && !tried.contains(&e.spec.instance_id);
+        let fit = |e: &&Arc<Endpoint>| e.is_usable() && !tried.contains(&e.spec.instance_id);
         least_loaded(self.endpoints.iter().filter(fit))
             .or_else(|| least_loaded(self.discovered().iter().filter(fit)))
             .or_else(|| least_loaded(self.leaving(now).filter(fit)))
@@ -200,11 +206,57 @@ impl ServicePool {
         self.choose(&[], now).is_some()
     }
 
-    /// Counts a failed request on its endpoint, within the limit of ejections.
-    pub fn record_failure(&self, endpoint: &Endpoint, failure: Failure, now: Instant) {
-        let ejected = self.endpoints.iter().filter(|e| e.is_ejected(now)).count();
-        let may_eject = (ejected + 1) * 100 <= self.endpoints.len() * MAX_EJECTED_PERCENT;
-        endpoint.request_failed(failure, may_eject, now);
+    /// An endpoint that is ejected and that a request shall try now, which is `free` or not ([`Endpoint::take_trial`]).
+    #[must_use]
+    pub fn take_trial(
+        &self,
+        tried: &[InstanceId],
+        free: bool,
+        now: Instant,
+    ) -> Option<Arc<Endpoint>> {
+        let untried = |e: &&Arc<Endpoint>| !tried.contains(&e.spec.instance_id);
+        let mut untried = self.endpoints.iter().filter(untried);
+        untried
+            .find(|e| e.take_trial(&self.breaker, free, now))
+            .cloned()
+    }
+
+    /// Counts a failed request on its endpoint, which is ejected when it has failed too often and others are left.
+    pub fn record_failure(
+        &self,
+        endpoint: &Endpoint,
+        failure: Failure,
+        is_trial: bool,
+        now: Instant,
+    ) {
+        if !endpoint.request_failed(failure, &self.breaker, is_trial, now) {
+            return;
+        }
+        let _alone = self.shared.ejects_alone();
+        if self.may_be_ejected(self.ejected().count() + 1) {
+            endpoint.eject(now);
+        }
+    }
+
+    fn ejected(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.iter().filter(|e| e.is_ejected())
+    }
+
+    fn may_be_ejected(&self, count: usize) -> bool {
+        count * 100 <= self.endpoints.len() * self.breaker.max_ejected_percent as usize
+    }
+
+    /// Of those that are ejected, takes back as many as there may not be: there are fewer endpoints, or a smaller share may
+    /// be, than when they were.
+    fn keep_share_of_ejected(&self) {
+        let mut count = self.ejected().count();
+        for endpoint in self.ejected() {
+            if self.may_be_ejected(count) {
+                break;
+            }
+            endpoint.readmit();
+            count -= 1;
+        }
     }
 }
 

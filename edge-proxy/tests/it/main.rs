@@ -1,5 +1,6 @@
 //! The edge as users and other nodes meet it: real TCP and TLS, real instances, real agents' answers.
 
+mod breaker;
 mod deploy;
 mod exhausted;
 mod forward;

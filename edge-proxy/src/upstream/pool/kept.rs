@@ -8,7 +8,10 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use domain::id::{DeploymentId, ServiceId};
+use domain::{
+    id::{DeploymentId, ServiceId},
+    spec::Breaker,
+};
 use protocol::item;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +78,7 @@ impl ServicePool {
             health_path: None,
             counter: Arc::default(),
             shared: Arc::default(),
+            breaker: Breaker::default(),
             endpoints,
             leaving,
             discovered: ArcSwapOption::new(discovered),
@@ -105,7 +109,7 @@ mod tests {
     use protocol::item::{ServiceItem, ServicePolicy};
 
     use super::*;
-    use crate::upstream::{counters::Counters, pool::carry_over};
+    use crate::upstream::{counters::Counters, endpoint::Failure, pool::carry_over};
 
     fn item(endpoints: Vec<item::Endpoint>) -> ServiceItem {
         ServiceItem {
@@ -141,11 +145,7 @@ mod tests {
         before.set_discovered(HashSet::from([at(4)]), &[], now);
         item.endpoints[2] = at(5);
         let after = carry_over(&item, Some(&Arc::new(before)), &Counters::default(), now);
-        after.endpoints()[1].request_failed(
-            crate::upstream::endpoint::Failure::Connect,
-            false,
-            now,
-        );
+        after.endpoints()[1].request_failed(Failure::Connect, &Breaker::default(), false, now);
         (item, after)
     }
 

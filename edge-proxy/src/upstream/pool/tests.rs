@@ -24,6 +24,11 @@ fn comes_up(endpoint: &Endpoint) {
     endpoint.probe_succeeded(endpoint.verdict());
 }
 
+/// Its connection is refused.
+fn fails(endpoint: &Endpoint, now: Instant) {
+    endpoint.request_failed(Failure::Connect, &Breaker::default(), false, now);
+}
+
 fn watched(pool: &ServicePool) -> Vec<item::Endpoint> {
     let mut watched = Vec::new();
     pool.each_watched(|endpoint| watched.push(endpoint.spec));
@@ -58,9 +63,9 @@ fn the_least_loaded_untried_endpoint_is_chosen() {
     let [a, b, c] = pool.endpoints() else {
         panic!()
     };
-    a.begin(now);
-    b.begin(now);
-    b.begin(now);
+    a.begin();
+    b.begin();
+    b.begin();
     let tried = |list: &[&Arc<Endpoint>]| -> Vec<InstanceId> {
         list.iter().map(|e| e.spec.instance_id).collect()
     };
@@ -71,23 +76,74 @@ fn the_least_loaded_untried_endpoint_is_chosen() {
     assert_eq!(chosen(&[a, b, c]), None);
 }
 
+fn ejected(pool: &ServicePool) -> usize {
+    pool.endpoints().iter().filter(|e| e.is_ejected()).count()
+}
+
+fn all_fail(pool: &ServicePool, now: Instant) {
+    for endpoint in pool.endpoints() {
+        for _ in 0..5 {
+            pool.record_failure(endpoint, Failure::Answer, false, now);
+        }
+    }
+}
+
 #[test]
 fn at_most_half_are_ejected_and_a_single_one_never() {
     let now = Instant::now();
     for (count, expected) in [(1_u16, 0), (2, 1), (3, 1), (4, 2)] {
         let pool = pool(count);
-        for endpoint in pool.endpoints() {
-            for _ in 0..5 {
-                pool.record_failure(endpoint, Failure::Answer, now);
-            }
-        }
-        let ejected = pool
-            .endpoints()
-            .iter()
-            .filter(|e| e.is_ejected(now))
-            .count();
-        assert_eq!(ejected, expected, "of {count}");
+        all_fail(&pool, now);
+        assert_eq!(ejected(&pool), expected, "of {count}");
     }
+}
+
+#[test]
+fn however_many_fail_at_once_half_are_ejected() {
+    let now = Instant::now();
+    for _ in 0..50 {
+        let pool = &pool(5);
+        std::thread::scope(|scope| {
+            for endpoint in pool.endpoints() {
+                let fail = move |_| pool.record_failure(endpoint, Failure::Answer, false, now);
+                scope.spawn(move || (0..5).for_each(fail));
+            }
+        });
+        assert_eq!(ejected(pool), 2);
+    }
+}
+
+#[test]
+fn of_fewer_endpoints_fewer_stay_ejected() {
+    let (before, now) = (Arc::new(pool(4)), Instant::now());
+    all_fail(&before, now);
+    let stay = before.endpoints().iter().take(2).map(|e| e.spec);
+    let item = ServiceItem {
+        service_id: before.service_id,
+        deployment_id: before.deployment_id,
+        endpoints: stay.collect(),
+        health_path: None,
+        traceparent: None,
+        policy: ServicePolicy::default(),
+        splits: Vec::new(),
+    };
+    assert_eq!(ejected(&before), 2);
+    let after = carry_over(&item, Some(&before), &Counters::default(), now);
+    assert_eq!(ejected(&after), 1);
+}
+
+#[test]
+fn an_ejected_endpoint_is_tried_when_its_turn_comes_and_not_twice_by_one_request() {
+    let (pool, now) = (pool(2), Instant::now());
+    all_fail(&pool, now);
+    let bad = Arc::clone(pool.endpoints().iter().find(|e| e.is_ejected()).unwrap());
+    let trial = |tried: &[InstanceId], now| pool.take_trial(tried, true, now).map(|e| e.spec);
+    assert_eq!(trial(&[], now), None);
+    let later = now + pool.breaker.ejection.duration();
+    assert_eq!(trial(&[bad.spec.instance_id], later), None);
+    assert_eq!(trial(&[], later), Some(bad.spec));
+    assert_eq!(trial(&[], later), None, "half-open");
+    assert_ne!(pool.choose(&[], later).map(|e| e.spec), Some(bad.spec));
 }
 
 #[test]
@@ -141,7 +197,7 @@ fn a_leaving_endpoint_is_watched_only_while_it_is_not_known_whether_it_may_be_us
     let after = changed_to(new, &before, now);
     assert_eq!(watched(&after), [new]);
 
-    old.request_failed(Failure::Connect, false, now);
+    fails(&old, now);
     assert_eq!(watched(&after), [new, old.spec]);
     assert!(!after.has_usable(now));
     comes_up(&old);
@@ -150,7 +206,7 @@ fn a_leaving_endpoint_is_watched_only_while_it_is_not_known_whether_it_may_be_us
     assert!(after.has_usable(now));
     assert_eq!(watched(&after), [new]);
 
-    old.request_failed(Failure::Connect, false, now);
+    fails(&old, now);
     old.confirm(false);
     assert_eq!(watched(&after), [new], "it is gone");
 }
@@ -163,7 +219,7 @@ fn a_refusal_is_not_forgotten_when_agents_or_the_feed_name_the_same_one_again() 
     assert_eq!(found, 1, "what is routed is not named again");
     let discovered = before.all(now).pop().unwrap();
     comes_up(&discovered);
-    discovered.request_failed(Failure::Connect, false, now);
+    fails(&discovered, now);
     before.set_discovered(HashSet::from([named]), &[], now);
     let routed = Arc::new(changed_to(named, &before, now));
     let has_left = changed_to(at(8), &routed, now);

@@ -116,6 +116,20 @@ impl Routes {
         self.deployed(service_id, DeploymentId::new(), instances, None)
     }
 
+    /// With what the service has set.
+    pub fn service_by(
+        mut self,
+        service_id: ServiceId,
+        instances: &[&Instance],
+        policy: ServicePolicy,
+    ) -> Self {
+        self = self.service(service_id, instances);
+        if let Some(RegionRouteItem::Service(item)) = self.region.last_mut() {
+            item.policy = policy;
+        }
+        self
+    }
+
     pub fn deployed(
         mut self,
         service_id: ServiceId,
@@ -304,11 +318,10 @@ impl TestEdge {
             let Some(pool) = routes.service(service) else {
                 return false;
             };
-            let now = std::time::Instant::now();
             let mut usable: Vec<_> = pool
                 .endpoints()
                 .iter()
-                .filter(|e| e.is_usable(now))
+                .filter(|e| e.is_usable())
                 .map(|e| e.spec.address)
                 .collect();
             let mut wanted: Vec<_> = expected.iter().map(|i| i.address()).collect();

@@ -23,7 +23,12 @@ use axum::{
 };
 use domain::id::{InstanceId, NodeId};
 use protocol::item;
-use tokio::{io::AsyncReadExt, net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
 use tokio_stream::StreamExt;
 
 /// What an instance does with its health path.
@@ -207,36 +212,49 @@ impl MortalSocket {
     }
 }
 
-/// What an instance does with requests that it does not answer.
+/// What an instance does with requests until it behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rude {
     /// The connection ends.
     HangsUp,
     /// The connection stays.
     IsSilent,
+    /// The answer's status is 500.
+    Fails,
 }
 
 impl Rude {
-    /// An instance that takes connections, so that it passes for a healthy one.
+    /// An instance that takes connections, so that it passes for a healthy one. It behaves when told so.
     pub async fn start(self, node_id: NodeId) -> Instance {
-        let mut instance = Instance::start("never heard", node_id).await;
+        let mut instance = Instance::start("unused", node_id).await;
+        instance.behave(Behaviour::Unhealthy);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         instance.spec.address = listener.local_addr().unwrap();
-        let requests = instance.app.requests.clone();
-        tokio::spawn(async move {
-            while let Ok((mut connection, _)) = listener.accept().await {
-                let requests = requests.clone();
-                tokio::spawn(async move {
-                    let mut head = [0; 4096];
-                    if connection.read(&mut head).await.is_ok_and(|read| read > 0) {
-                        requests.fetch_add(1, Ordering::Relaxed);
-                        if self == Self::IsSilent {
-                            std::future::pending::<()>().await;
-                        }
-                    }
-                });
+        let app = instance.app.clone();
+        instance.task.abort();
+        instance.task = tokio::spawn(async move {
+            loop {
+                let (connection, _) = listener.accept().await.unwrap();
+                tokio::spawn(self.treat(connection, app.clone()));
             }
         });
         instance
+    }
+
+    async fn treat(self, mut connection: TcpStream, app: App) {
+        let mut head = [0; 4096];
+        if !connection.read(&mut head).await.is_ok_and(|read| read > 0) {
+            return;
+        }
+        app.requests.fetch_add(1, Ordering::Relaxed);
+        let behaviour = *app.behaviour.borrow();
+        let status = match (behaviour, self) {
+            (Behaviour::Healthy, _) => "200 OK",
+            (Behaviour::Unhealthy, Self::Fails) => "500 Internal Server Error",
+            (Behaviour::Unhealthy, Self::HangsUp) => return,
+            (Behaviour::Unhealthy, Self::IsSilent) => std::future::pending().await,
+        };
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let _ = connection.write_all(answer.as_bytes()).await;
     }
 }
