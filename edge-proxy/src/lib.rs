@@ -12,6 +12,7 @@
 
 pub mod access_log;
 pub mod config;
+mod cookie;
 pub mod decide;
 pub mod drain;
 pub mod error_page;

@@ -57,6 +57,8 @@ pub struct RequestCtx {
     pub tried: Tried,
     /// All its waits for a target end then; none before the first.
     pub waits_until: Option<Instant>,
+    /// From 0 to 99: among the deployments of the service it decides where all attempts go.
+    pub draw: u8,
     /// The attempt that comes next costs nobody an answer when it fails: another one may follow it.
     pub may_follow: bool,
     /// No attempt begins before: this edge was exhausted.
@@ -120,6 +122,7 @@ impl RequestCtx {
             target: None,
             tried: Tried::default(),
             waits_until: None,
+            draw: rand::random_range(0..100),
             may_follow: false,
             rests_until: None,
             upstream: None,

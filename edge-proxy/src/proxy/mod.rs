@@ -6,6 +6,7 @@ mod headers;
 mod peer;
 mod phases;
 mod retry;
+mod sticky;
 mod target;
 
 use std::sync::Arc;

@@ -40,7 +40,7 @@ impl Edge {
                 let mut peer = HttpPeer::new(endpoint.spec.address, false, String::new());
                 // The instance is part of the pool's key: an address that changed hands can't
                 // bring one tenant's connection to another's request.
-                peer.group_key = low_bits(endpoint.spec.instance_id.uuid().as_u128());
+                peer.group_key = endpoint.tag();
                 peer.options.tracer = Some(Tracer(Box::new(dial.clone())));
                 peer.options.custom_l4 = Some(Arc::new(dial));
                 peer
@@ -76,10 +76,4 @@ impl Edge {
 /// `0s` means none.
 pub fn limit(span: Span) -> Option<Duration> {
     (span.as_millis() > 0).then(|| span.duration())
-}
-
-/// Of a UUIDv7 these are the random ones.
-fn low_bits(id: u128) -> u64 {
-    let [.., a, b, c, d, e, f, g, h] = id.to_be_bytes();
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }

@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use domain::spec::Sticky;
 use http::{HeaderName, StatusCode, Version, header};
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
@@ -23,11 +24,11 @@ use super::{
     context::{RequestCtx, Target},
     headers::{self, Origin},
     peer::{Exchange, limit},
-    retry,
+    retry, sticky,
 };
 use crate::{
     access_log::cut,
-    decide::{Decision, Refusal, RequestHead, decide},
+    decide::{ConnInfo, Decision, Refusal, RequestHead, decide},
     error_page,
     listen::{head, io::Connection},
     route::hostname,
@@ -70,7 +71,8 @@ impl ProxyHttp for Edge {
         ctx: &mut RequestCtx,
     ) -> Result<Box<HttpPeer>> {
         ctx.may_follow = retry::costs_nobody(session, ctx);
-        let target = match self.next_target(ctx).await {
+        let headers = &session.req_header().headers;
+        let target = match self.next_target(headers, ctx).await {
             Ok(target) => target,
             Err(refusal) => {
                 ctx.target = None;
@@ -223,6 +225,7 @@ impl ProxyHttp for Edge {
             // The client is told before it sends its next request here.
             session.set_keepalive(None);
         }
+        stay(session, response, ctx)?;
         response.insert_header(headers::REQUEST_ID, ctx.request_id())
     }
 
@@ -367,6 +370,30 @@ impl Edge {
         };
         decide(&head, &connection.info, &self.state.routes.load())
     }
+}
+
+/// The user's next request shall go to the instance that answers now.
+fn stay(session: &Session, response: &mut ResponseHeader, ctx: &RequestCtx) -> Result<()> {
+    let (Some(route), Some(Target::Instance { endpoint, .. })) = (&ctx.route, &ctx.target) else {
+        return Ok(());
+    };
+    let (request, tag) = (session.req_header(), endpoint.tag());
+    if route.sticky == Sticky::Off
+        || response.status.is_informational()
+        || sticky::wanted(&request.headers).next() == Some(tag)
+    {
+        return Ok(());
+    }
+    let info = ctx.connection.as_ref().map(|connection| &connection.info);
+    let https = info.is_some_and(|info| is_https(info, request));
+    response.append_header(header::SET_COOKIE, sticky::set_cookie(tag, https))?;
+    Ok(())
+}
+
+/// Whether the user speaks HTTPS, with this edge or with the one that forwarded the request.
+fn is_https(info: &ConnInfo, request: &RequestHeader) -> bool {
+    let forwarded = || headers::text(&request.headers, &headers::FORWARDED_PROTO);
+    info.tls.is_some() || (info.via.is_some() && forwarded() == Some("https"))
 }
 
 fn set_origin_headers(

@@ -6,16 +6,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::id::ServiceId;
+use domain::{id::ServiceId, spec::Sticky};
+use http::HeaderMap;
 
 use super::{
     Edge,
     context::{RequestCtx, Target},
+    sticky,
 };
 use crate::{
     decide::{MAX_HOPS, Refusal},
     route::Route,
-    upstream::endpoint::{Confirmed, Endpoint},
+    upstream::{
+        endpoint::{Confirmed, Endpoint},
+        pool::ServicePool,
+    },
 };
 
 /// How long a request waits in all for endpoints that nobody has judged yet (after a start, or a change), and for
@@ -31,7 +36,11 @@ const LOOK: Duration = Duration::from_millis(20);
 impl Edge {
     /// The next target. Waits a little while endpoints are being confirmed and probed. Nothing of the request has
     /// been sent to an instance that refused the connection, so whatever it is, it may be sent there later.
-    pub(super) async fn next_target(&self, ctx: &mut RequestCtx) -> Result<Target, Refusal> {
+    pub(super) async fn next_target(
+        &self,
+        headers: &HeaderMap,
+        ctx: &mut RequestCtx,
+    ) -> Result<Target, Refusal> {
         let route = ctx.route.clone().ok_or(Refusal::Internal)?;
         if let Some(rested) = ctx.rests_until.take() {
             tokio::time::sleep_until(rested.into()).await;
@@ -40,7 +49,7 @@ impl Edge {
             if ctx.is_over() {
                 return Err(Refusal::TotalTimeout);
             }
-            if let Some(target) = self.here(&route, ctx) {
+            if let Some(target) = self.here(&route, headers, ctx) {
                 return Ok(target);
             }
             let probed_soon = ctx.elapsed() < FIRST_PROBE
@@ -60,21 +69,20 @@ impl Edge {
             .ok_or(Refusal::NoInstance)
     }
 
-    /// An instance of this region that looks healthy.
-    fn here(&self, route: &Route, ctx: &RequestCtx) -> Option<Target> {
-        let (routes, now) = (self.state.routes.load(), Instant::now());
-        let pool = routes.service(route.service_id)?;
-        let trial = pool.take_trial(&ctx.tried.instances, ctx.may_follow, now);
-        let is_trial = trial.is_some();
-        let endpoint = trial.or_else(|| pool.choose(&ctx.tried.instances, now));
-        if endpoint.is_none() {
+    /// An instance of this region that looks healthy: the one that the user was with, else one of the deployment that the
+    /// request is for, else one of the service's own.
+    fn here(&self, route: &Route, headers: &HeaderMap, ctx: &RequestCtx) -> Option<Target> {
+        let routes = self.state.routes.load();
+        let service = routes.service(route.service_id)?;
+        let part = service.part(headers, ctx.draw);
+        let own = (!Arc::ptr_eq(part, service)).then_some(service);
+        let target = stays(route, service, headers, ctx)
+            .or_else(|| of_part(part, ctx))
+            .or_else(|| of_part(own?, ctx));
+        if target.is_none() {
             self.state.discover(route.service_id);
         }
-        endpoint.map(|endpoint| Target::Instance {
-            pool: Arc::clone(pool),
-            endpoint,
-            is_trial,
-        })
+        target
     }
 
     /// The nearest edge of another region.
@@ -105,24 +113,66 @@ impl Edge {
         let routes = self.state.routes.load();
         let mut found = false;
         if let Some(pool) = routes.service(service) {
-            pool.each_watched(|endpoint| found |= is_one(endpoint));
+            for part in pool.parts() {
+                part.each_watched(|endpoint| found |= is_one(endpoint));
+            }
         }
         found
     }
 
     /// Nothing healthy anywhere: an instance that fails its probes may still answer.
     fn last_resort(&self, service: ServiceId, ctx: &RequestCtx) -> Option<Target> {
-        let routes = self.state.routes.load();
-        let pool = routes.service(service)?;
-        let endpoint = pool.all(Instant::now()).into_iter().find(|endpoint| {
+        let (routes, now) = (self.state.routes.load(), Instant::now());
+        let untried = |endpoint: &Arc<Endpoint>| {
+            let instance = &endpoint.spec.instance_id;
             endpoint.confirmed() == Confirmed::Yes
-                && !ctx.tried.instances.contains(&endpoint.spec.instance_id)
-                && !ctx.tried.refused.contains(&endpoint.spec.instance_id)
-        })?;
-        Some(Target::Instance {
-            pool: Arc::clone(pool),
-            is_trial: endpoint.is_ejected(),
-            endpoint,
+                && !ctx.tried.instances.contains(instance)
+                && !ctx.tried.refused.contains(instance)
+        };
+        let mut parts = routes.service(service)?.parts();
+        parts.find_map(|part| {
+            let endpoint = part.all(now).into_iter().find(|e| untried(e))?;
+            Some(Target::Instance {
+                pool: Arc::clone(part),
+                is_trial: endpoint.is_ejected(),
+                endpoint,
+            })
         })
     }
+}
+
+/// The instance that the request's cookie names.
+fn stays(
+    route: &Route,
+    service: &Arc<ServicePool>,
+    headers: &HeaderMap,
+    ctx: &RequestCtx,
+) -> Option<Target> {
+    if route.sticky == Sticky::Off {
+        return None;
+    }
+    let tried = &ctx.tried.instances;
+    let of_tag = |tag| {
+        let mut parts = service.parts();
+        parts.find_map(|part| Some((part, part.usable_by_tag(tag, tried)?)))
+    };
+    let (part, endpoint) = sticky::wanted(headers).find_map(of_tag)?;
+    Some(Target::Instance {
+        pool: Arc::clone(part),
+        endpoint,
+        is_trial: false,
+    })
+}
+
+/// One that can be used, or one whose turn to be tried has come.
+fn of_part(part: &Arc<ServicePool>, ctx: &RequestCtx) -> Option<Target> {
+    let (tried, now) = (&ctx.tried.instances, Instant::now());
+    let trial = part.take_trial(tried, ctx.may_follow, now);
+    let is_trial = trial.is_some();
+    let endpoint = trial.or_else(|| part.choose(tried, now))?;
+    Some(Target::Instance {
+        pool: Arc::clone(part),
+        endpoint,
+        is_trial,
+    })
 }

@@ -3,7 +3,7 @@
 use domain::{
     id::ServiceId,
     name::Name,
-    spec::{Retries, Timeouts},
+    spec::{Retries, Sticky, Timeouts},
 };
 use protocol::item::HostnameItem;
 
@@ -18,6 +18,8 @@ pub struct Route {
     pub regions: Vec<Name>,
     /// Plain HTTP is answered by a redirect.
     pub https_redirect: bool,
+    /// Whether a user's requests stay with one instance.
+    pub sticky: Sticky,
     /// Limits of time.
     pub timeouts: Timeouts,
     /// What is tried again.
@@ -35,6 +37,7 @@ impl Route {
             service_id: item.service_id,
             regions: item.regions.clone(),
             https_redirect: item.https_redirect,
+            sticky: item.policy.sticky.unwrap_or_default(),
             retries: item.policy.retries.unwrap_or_default(),
             timeouts: item.policy.timeouts(item.timeouts),
             max_body: item.max_body.map(|bytes| bytes.0),

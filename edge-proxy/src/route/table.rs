@@ -130,10 +130,10 @@ impl RouteTable {
         mut wanted: impl FnMut(&Endpoint) -> bool,
     ) -> Vec<(Arc<ServicePool>, Arc<Endpoint>)> {
         let mut picked = Vec::new();
-        for pool in self.services.values() {
-            pool.each_watched(|endpoint| {
+        for part in self.services.values().flat_map(ServicePool::parts) {
+            part.each_watched(|endpoint| {
                 if wanted(endpoint) {
-                    picked.push((Arc::clone(pool), Arc::clone(endpoint)));
+                    picked.push((Arc::clone(part), Arc::clone(endpoint)));
                 }
             });
         }
@@ -143,8 +143,8 @@ impl RouteTable {
     /// How many endpoints the feed has.
     #[must_use]
     pub fn endpoints(&self) -> usize {
-        let of_pool = |pool: &Arc<ServicePool>| pool.endpoints().len();
-        self.services.values().map(of_pool).sum()
+        let parts = self.services.values().flat_map(ServicePool::parts);
+        parts.map(|part| part.endpoints().len()).sum()
     }
 
     /// The platform's edges.

@@ -68,6 +68,13 @@ impl Endpoint {
         }
     }
 
+    /// Names it to users, and to Pingora's pool of connections: what is random of its id.
+    #[must_use]
+    pub const fn tag(&self) -> u64 {
+        let (_, random) = self.spec.instance_id.uuid().as_u64_pair();
+        random
+    }
+
     /// True when it is not being probed and was not within `interval`; the caller probes it now.
     pub fn take_probe(&self, interval: Duration, now: Instant) -> bool {
         self.probing.take(interval, now)

@@ -1,7 +1,9 @@
-//! The endpoints of one service in this region, and the choice among them.
+//! The endpoints of one service in this region: those of the feed, those that leave it, and those that agents named.
 
+mod choose;
 mod kept;
 mod shared;
+mod split;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,6 +16,7 @@ use domain::{
     id::{DeploymentId, InstanceId, NodeId, ServiceId},
     spec::Breaker,
 };
+use http::HeaderMap;
 use protocol::item::{self, ServiceItem};
 
 use super::{
@@ -23,6 +26,7 @@ use super::{
 
 pub use kept::Kept;
 pub use shared::Shared;
+pub use split::Split;
 
 /// How long an endpoint that left the table may still serve when no new one can.
 const LEAVING_FOR: Duration = Duration::from_secs(60);
@@ -46,7 +50,12 @@ pub struct ServicePool {
     leaving: Vec<(Arc<Endpoint>, Instant)>,
     /// What agents named themselves while the feed's were all dead.
     discovered: ArcSwapOption<Vec<Arc<Endpoint>>>,
+    /// Deployments beside this one; none at one of them.
+    splits: Vec<Split>,
 }
+
+/// The endpoints that there were, as far as nobody has taken them over yet.
+type Known = HashMap<item::Endpoint, Arc<Endpoint>>;
 
 /// The pool for an item; endpoints that were there before keep their state, and those that are
 /// gone stay in reserve until a new one can be used. One address of one instance is one endpoint, whoever names it:
@@ -58,23 +67,12 @@ pub fn carry_over(
     counters: &Counters,
     now: Instant,
 ) -> ServicePool {
-    let mut known: HashMap<item::Endpoint, Arc<Endpoint>> = before
-        .map(|pool| pool.all(now).into_iter().map(|e| (e.spec, e)).collect())
+    let before_now = before.map(|pool| pool.of_all_parts(now));
+    let mut known: Known = before_now
+        .map(|all| all.into_iter().map(|e| (e.spec, e)).collect())
         .unwrap_or_default();
-    let endpoints: Vec<_> = item
-        .endpoints
-        .iter()
-        .map(|spec| {
-            known
-                .remove(spec)
-                .unwrap_or_else(|| Arc::new(Endpoint::known_since(*spec, now)))
-        })
-        .collect();
-    let leaving = match before {
-        Some(before) if !endpoints.is_empty() => before.leaving_into(&known, now),
-        _ => Vec::new(),
-    };
-    let pool = ServicePool {
+    let endpoints = endpoints_of(&item.endpoints, &mut known, now);
+    let mut pool = ServicePool {
         service_id: item.service_id,
         deployment_id: item.deployment_id,
         health_path: item.health_path.clone(),
@@ -82,22 +80,36 @@ pub fn carry_over(
         breaker: item.policy.breaker.unwrap_or_default(),
         shared: before.map_or_else(Arc::default, |before| Arc::clone(&before.shared)),
         endpoints,
-        leaving,
+        leaving: Vec::new(),
         discovered: ArcSwapOption::new(before.and_then(|before| before.discovered.load_full())),
+        splits: Vec::new(),
     };
+    let splits = item.splits.iter();
+    pool.splits = splits
+        .map(|split| Split::of(split, item, &pool, &mut known, counters, now))
+        .collect();
+    if let Some(before) = before
+        && !pool.endpoints.is_empty()
+    {
+        pool.leaving = before.leaving_into(&known, now);
+    }
     pool.keep_share_of_ejected();
     pool
 }
 
+fn endpoints_of(specs: &[item::Endpoint], known: &mut Known, now: Instant) -> Vec<Arc<Endpoint>> {
+    let new = |spec| Arc::new(Endpoint::known_since(spec, now));
+    let specs = specs.iter();
+    specs
+        .map(|spec| known.remove(spec).unwrap_or_else(|| new(*spec)))
+        .collect()
+}
+
 impl ServicePool {
     /// `gone` has what of [`Self::all`] does not stay.
-    fn leaving_into(
-        &self,
-        gone: &HashMap<item::Endpoint, Arc<Endpoint>>,
-        now: Instant,
-    ) -> Vec<(Arc<Endpoint>, Instant)> {
+    fn leaving_into(&self, gone: &Known, now: Instant) -> Vec<(Arc<Endpoint>, Instant)> {
         let gone = |e: &Endpoint| gone.contains_key(&e.spec);
-        let first_time = self.endpoints.iter().map(|e| (e, now));
+        let first_time = self.routed().map(|e| (e, now));
         let earlier = self.leaving.iter().map(|(e, since)| (e, *since));
         first_time
             .chain(earlier)
@@ -110,6 +122,24 @@ impl ServicePool {
     #[must_use]
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
+    }
+
+    /// Those of the feed, of this deployment and of those beside it.
+    pub fn routed(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let beside = self.splits.iter().flat_map(|split| &split.pool.endpoints);
+        self.endpoints.iter().chain(beside)
+    }
+
+    /// This deployment, and those beside it.
+    pub fn parts(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        let beside = self.splits.iter().map(|split| &split.pool);
+        std::iter::once(self).chain(beside)
+    }
+
+    /// The deployment that a request is for; `draw` is from 0 to 99 and one for all attempts.
+    #[must_use]
+    pub fn part(self: &Arc<Self>, headers: &HeaderMap, draw: u8) -> &Arc<Self> {
+        split::choose(&self.splits, headers, draw).map_or(self, |split| &split.pool)
     }
 
     /// Where a probe asks for an endpoint's health. Those of another version may have another path, or none: it counts
@@ -125,7 +155,7 @@ impl ServicePool {
     /// can serve, because an agent is slow to answer for those of the feed.
     #[must_use]
     pub fn is_settled(&self, patience: Duration, now: Instant) -> bool {
-        self.endpoints.iter().all(|e| e.is_judged(patience, now)) && !self.needs_leaving(now)
+        self.routed().all(|e| e.is_judged(patience, now)) && !self.needs_leaving(now)
     }
 
     fn needs_leaving(&self, now: Instant) -> bool {
@@ -153,6 +183,11 @@ impl ServicePool {
         given.cloned().chain(self.discovered()).collect()
     }
 
+    fn of_all_parts(&self, now: Instant) -> Vec<Arc<Endpoint>> {
+        let beside = self.splits.iter().flat_map(|split| &split.pool.endpoints);
+        self.all(now).into_iter().chain(beside.cloned()).collect()
+    }
+
     fn discovered(&self) -> Vec<Arc<Endpoint>> {
         let discovered = self.discovered.load();
         discovered
@@ -167,8 +202,8 @@ impl ServicePool {
         silent: &[NodeId],
         now: Instant,
     ) -> usize {
-        let (known, before) = (self.all(now), self.discovered());
-        let is_routed = |spec: &item::Endpoint| self.endpoints.iter().any(|e| e.spec == *spec);
+        let (known, before) = (self.of_all_parts(now), self.discovered());
+        let is_routed = |spec: &item::Endpoint| self.routed().any(|e| e.spec == *spec);
         let named = named.into_iter().filter(|spec| !is_routed(spec));
         let named = named.map(|spec| {
             let same = known.iter().find(|e| e.spec == spec);
@@ -183,42 +218,11 @@ impl ServicePool {
         count
     }
 
-    /// The usable endpoint with the fewest requests in flight that was not tried yet: one of the
-    /// feed, else one that agents named, else one that is leaving.
-    #[must_use]
-    pub fn choose(&self, tried: &[InstanceId], now: Instant) -> Option<Arc<Endpoint>> {
-        let fit = |e: &&Arc<Endpoint>| e.is_usable() && !tried.contains(&e.spec.instance_id);
-        least_loaded(self.endpoints.iter().filter(fit))
-            .or_else(|| least_loaded(self.discovered().iter().filter(fit)))
-            .or_else(|| least_loaded(self.leaving(now).filter(fit)))
-    }
-
-    fn leaving(&self, now: Instant) -> impl Iterator<Item = &Arc<Endpoint>> {
+    fn leaving(&self, now: Instant) -> impl Iterator<Item = &Arc<Endpoint>> + Clone {
         self.leaving
             .iter()
             .filter(move |(_, since)| now.duration_since(*since) < LEAVING_FOR)
             .map(|(endpoint, _)| endpoint)
-    }
-
-    /// Whether any endpoint can be used now.
-    #[must_use]
-    pub fn has_usable(&self, now: Instant) -> bool {
-        self.choose(&[], now).is_some()
-    }
-
-    /// An endpoint that is ejected and that a request shall try now, which is `free` or not ([`Endpoint::take_trial`]).
-    #[must_use]
-    pub fn take_trial(
-        &self,
-        tried: &[InstanceId],
-        free: bool,
-        now: Instant,
-    ) -> Option<Arc<Endpoint>> {
-        let untried = |e: &&Arc<Endpoint>| !tried.contains(&e.spec.instance_id);
-        let mut untried = self.endpoints.iter().filter(untried);
-        untried
-            .find(|e| e.take_trial(&self.breaker, free, now))
-            .cloned()
     }
 
     /// Counts a failed request on its endpoint, which is ejected when it has failed too often and others are left.
@@ -265,14 +269,6 @@ fn named_now(spec: item::Endpoint, now: Instant) -> Endpoint {
     let endpoint = Endpoint::known_since(spec, now);
     endpoint.confirm(true);
     endpoint
-}
-
-fn least_loaded<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Option<Arc<Endpoint>> {
-    let offset = usize::from(rand::random::<u8>());
-    endpoints
-        .enumerate()
-        .min_by_key(|(i, e)| (e.in_flight(), i.wrapping_add(offset) % 8))
-        .map(|(_, e)| Arc::clone(e))
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ mod proxy_protocol;
 mod refused;
 mod retry;
 mod smuggling;
+mod split;
+mod sticky;
 mod support;
 mod terminate;
 mod tunnel;

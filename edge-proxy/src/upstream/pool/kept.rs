@@ -48,11 +48,11 @@ impl ServicePool {
         let kept = Kept {
             service_id: self.service_id,
             deployment_id: self.deployment_id,
-            endpoints: confirmed(&self.endpoints),
+            endpoints: confirmed(self.routed()),
             leaving: leaving
                 .filter(|(_, left)| *left < LEAVING_FOR.as_secs())
                 .collect(),
-            discovered: confirmed(&self.discovered()),
+            discovered: confirmed(self.discovered().iter()),
         };
         (!kept.is_empty()).then_some(kept)
     }
@@ -82,6 +82,7 @@ impl ServicePool {
             endpoints,
             leaving,
             discovered: ArcSwapOption::new(discovered),
+            splits: Vec::new(),
         }
     }
 }
@@ -90,8 +91,8 @@ fn is_confirmed(endpoint: &Endpoint) -> bool {
     endpoint.confirmed() == Confirmed::Yes
 }
 
-fn confirmed(all: &[Arc<Endpoint>]) -> Vec<item::Endpoint> {
-    let confirmed = all.iter().filter(|endpoint| is_confirmed(endpoint));
+fn confirmed<'a>(all: impl Iterator<Item = &'a Arc<Endpoint>>) -> Vec<item::Endpoint> {
+    let confirmed = all.filter(|endpoint| is_confirmed(endpoint));
     confirmed.map(|endpoint| endpoint.spec).collect()
 }
 

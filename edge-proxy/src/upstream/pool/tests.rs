@@ -1,9 +1,10 @@
+use protocol::item::ServicePolicy;
+
 use super::*;
 use crate::upstream::endpoint::Confirmed;
 
-fn pool(count: u16) -> ServicePool {
-    let endpoints = (1..=count).map(at).collect();
-    let item = ServiceItem {
+pub(super) fn item(endpoints: Vec<item::Endpoint>) -> ServiceItem {
+    ServiceItem {
         service_id: ServiceId::new(),
         deployment_id: DeploymentId::new(),
         endpoints,
@@ -11,7 +12,12 @@ fn pool(count: u16) -> ServicePool {
         traceparent: None,
         policy: ServicePolicy::default(),
         splits: Vec::new(),
-    };
+    }
+}
+
+/// All can be used.
+pub(super) fn pool(count: u16) -> ServicePool {
+    let item = item((1..=count).map(at).collect());
     let pool = carry_over(&item, None, &Counters::default(), Instant::now());
     for endpoint in pool.endpoints() {
         comes_up(endpoint);
@@ -39,12 +45,7 @@ fn watched(pool: &ServicePool) -> Vec<item::Endpoint> {
 fn changed_to(endpoint: item::Endpoint, before: &Arc<ServicePool>, now: Instant) -> ServicePool {
     let item = ServiceItem {
         service_id: before.service_id,
-        deployment_id: DeploymentId::new(),
-        endpoints: vec![endpoint],
-        health_path: None,
-        traceparent: None,
-        policy: ServicePolicy::default(),
-        splits: Vec::new(),
+        ..item(vec![endpoint])
     };
     carry_over(&item, Some(before), &Counters::default(), now)
 }
@@ -58,7 +59,7 @@ fn at(port: u16) -> item::Endpoint {
 }
 
 #[test]
-fn the_least_loaded_untried_endpoint_is_chosen() {
+fn the_one_of_two_that_has_less_to_do_and_was_not_tried_is_chosen() {
     let (pool, now) = (pool(3), Instant::now());
     let [a, b, c] = pool.endpoints() else {
         panic!()
@@ -70,7 +71,7 @@ fn the_least_loaded_untried_endpoint_is_chosen() {
         list.iter().map(|e| e.spec.instance_id).collect()
     };
     let chosen = |list: &[&Arc<Endpoint>]| pool.choose(&tried(list), now).map(|e| e.spec);
-    assert_eq!(chosen(&[]), Some(c.spec));
+    assert!((0..50).all(|_| chosen(&[]) != Some(b.spec)));
     assert_eq!(chosen(&[c]), Some(a.spec));
     assert_eq!(chosen(&[c, a]), Some(b.spec));
     assert_eq!(chosen(&[a, b, c]), None);
@@ -118,15 +119,7 @@ fn of_fewer_endpoints_fewer_stay_ejected() {
     let (before, now) = (Arc::new(pool(4)), Instant::now());
     all_fail(&before, now);
     let stay = before.endpoints().iter().take(2).map(|e| e.spec);
-    let item = ServiceItem {
-        service_id: before.service_id,
-        deployment_id: before.deployment_id,
-        endpoints: stay.collect(),
-        health_path: None,
-        traceparent: None,
-        policy: ServicePolicy::default(),
-        splits: Vec::new(),
-    };
+    let item = item(stay.collect());
     assert_eq!(ejected(&before), 2);
     let after = carry_over(&item, Some(&before), &Counters::default(), now);
     assert_eq!(ejected(&after), 1);
@@ -242,4 +235,77 @@ fn what_an_agent_named_stands_while_it_is_silent() {
         1
     );
     assert_eq!(watched(&pool), [stays]);
+}
+
+/// A service's own endpoints, and those of another deployment beside it.
+fn side_by_side(own: &[item::Endpoint], beside: &[item::Endpoint]) -> ServiceItem {
+    let split = item::Split {
+        deployment_id: DeploymentId::new(),
+        endpoints: beside.to_vec(),
+        weight: 10,
+        matches: Vec::new(),
+        health_path: Some("/new".to_owned()),
+    };
+    ServiceItem {
+        splits: vec![split],
+        ..item(own.to_vec())
+    }
+}
+
+fn ports(endpoints: &[Arc<Endpoint>]) -> Vec<u16> {
+    endpoints.iter().map(|e| e.spec.address.port()).collect()
+}
+
+#[test]
+fn a_deployment_beside_the_own_has_its_own_endpoints_counter_and_health_path() {
+    let (counters, now) = (Counters::default(), Instant::now());
+    let item = side_by_side(&[at(1)], &[at(2)]);
+    let pool = Arc::new(carry_over(&item, None, &counters, now));
+    let parts: Vec<_> = pool.parts().collect();
+    let [own, beside] = parts[..] else { panic!() };
+    assert_eq!(
+        (ports(own.endpoints()), ports(beside.endpoints())),
+        (vec![1], vec![2])
+    );
+    assert_eq!(own.health_path_of(&item.endpoints[0]), None);
+    assert_eq!(
+        beside.health_path_of(&item.splits[0].endpoints[0]),
+        Some("/new")
+    );
+    beside.counter.record(true);
+    assert_eq!(counters.snapshot()[&item.splits[0].deployment_id].failed, 1);
+    assert_eq!(pool.routed().count(), 2);
+    assert!(
+        !pool.is_settled(Duration::from_secs(5), now),
+        "nobody is judged"
+    );
+    let headers = HeaderMap::new();
+    assert!(Arc::ptr_eq(pool.part(&headers, 99), own));
+    assert!(Arc::ptr_eq(pool.part(&headers, 9), beside));
+    assert!(beside.choose(&[], now).is_none());
+    comes_up(&beside.endpoints()[0]);
+    assert!(beside.choose(&[], now).is_some() && own.choose(&[], now).is_none());
+}
+
+#[test]
+fn who_is_promoted_keeps_its_state_and_who_made_way_is_leaving() {
+    let (counters, now) = (Counters::default(), Instant::now());
+    let (old, new) = (at(1), at(2));
+    let before = carry_over(&side_by_side(&[old], &[new]), None, &counters, now);
+    before.routed().for_each(|endpoint| comes_up(endpoint));
+    let after = carry_over(&item(vec![new]), Some(&Arc::new(before)), &counters, now);
+    assert!(after.endpoints()[0].is_usable());
+    let leaving: Vec<_> = after
+        .leaving(now)
+        .map(|e| (e.spec, e.is_usable()))
+        .collect();
+    assert_eq!(leaving, [(old, true)]);
+}
+
+#[test]
+fn what_is_routed_beside_the_own_deployment_is_not_named_again() {
+    let (item, now) = (side_by_side(&[at(1)], &[at(2)]), Instant::now());
+    let pool = carry_over(&item, None, &Counters::default(), now);
+    let named = HashSet::from([item.splits[0].endpoints[0]]);
+    assert_eq!(pool.set_discovered(named, &[], now), 0);
 }

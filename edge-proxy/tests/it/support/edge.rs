@@ -130,6 +130,14 @@ impl Routes {
         self
     }
 
+    /// A deployment beside the one of the newest service.
+    pub fn beside(mut self, split: Split) -> Self {
+        if let Some(RegionRouteItem::Service(item)) = self.region.last_mut() {
+            item.splits.push(split);
+        }
+        self
+    }
+
     pub fn deployed(
         mut self,
         service_id: ServiceId,
