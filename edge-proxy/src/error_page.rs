@@ -82,7 +82,7 @@ const fn title(refusal: Refusal) -> &'static str {
         Refusal::Misdirected => "Misdirected Request",
         Refusal::UnknownHost => "Not Found",
         Refusal::TooManyHops => "Loop Detected",
-        Refusal::NoInstance => "Service Unavailable",
+        Refusal::NoInstance | Refusal::OverCapacity => "Service Unavailable",
         Refusal::InstanceFailed => "Bad Gateway",
         Refusal::FirstByteTimeout | Refusal::TotalTimeout => "Gateway Timeout",
         Refusal::Internal => "Internal Server Error",
@@ -104,6 +104,9 @@ const fn detail(refusal: Refusal) -> &'static str {
         Refusal::TooManyHops => "The request passed too many edges without finding an instance.",
         Refusal::NoInstance => {
             "No instance of this service answers in any region. Its logs and deployments say why."
+        }
+        Refusal::OverCapacity => {
+            "This service has as many requests as it takes at a time. Come back in a moment."
         }
         Refusal::InstanceFailed => "The instance closed the connection before it answered.",
         Refusal::FirstByteTimeout => "The instance did not begin to answer in time.",

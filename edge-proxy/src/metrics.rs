@@ -50,6 +50,7 @@ pub struct Metrics {
     services: Mutex<HashMap<ServiceId, String>>,
     refusals: IntCounterVec,
     in_flight: IntGauge,
+    waiting: IntGauge,
     connections: IntGauge,
     refused_connections: IntCounterVec,
     upstream_failures: IntCounterVec,
@@ -145,6 +146,10 @@ impl Metrics {
                 &["code"],
             )?,
             in_flight: to.gauge("railhead_edge_requests_in_flight", "Requests that run now.")?,
+            waiting: to.gauge(
+                "railhead_edge_requests_waiting",
+                "Requests that wait for room at their service's instances.",
+            )?,
             connections: to.gauge("railhead_edge_connections", "Open client connections.")?,
             refused_connections: to.counters(
                 "railhead_edge_connections_refused_total",
@@ -226,6 +231,12 @@ impl Metrics {
     #[must_use]
     pub fn begin_request(&self) -> Open {
         Open::new(&self.in_flight)
+    }
+
+    /// A request waits for room.
+    #[must_use]
+    pub fn wait(&self) -> Open {
+        Open::new(&self.waiting)
     }
 
     /// Requests that run now.

@@ -19,6 +19,8 @@ pub enum Refusal {
     TooManyHops,
     /// No region has an instance that answers.
     NoInstance,
+    /// Every instance has as much to do as its service allows, and as many requests wait as may.
+    OverCapacity,
     /// An instance (or another region) was there and broke off before it answered.
     InstanceFailed,
     /// An instance took the request and did not answer in time.
@@ -31,7 +33,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::HeaderTimeout,
         Self::HeaderTooLarge,
@@ -40,6 +42,7 @@ impl Refusal {
         Self::UnknownHost,
         Self::TooManyHops,
         Self::NoInstance,
+        Self::OverCapacity,
         Self::InstanceFailed,
         Self::FirstByteTimeout,
         Self::TotalTimeout,
@@ -57,7 +60,7 @@ impl Refusal {
             Self::Misdirected => 421,
             Self::UnknownHost => 404,
             Self::TooManyHops => 508,
-            Self::NoInstance => 503,
+            Self::NoInstance | Self::OverCapacity => 503,
             Self::InstanceFailed => 502,
             Self::FirstByteTimeout | Self::TotalTimeout => 504,
             Self::Internal => 500,
@@ -76,10 +79,23 @@ impl Refusal {
             Self::UnknownHost => "unknown_host",
             Self::TooManyHops => "too_many_hops",
             Self::NoInstance => "no_instance",
+            Self::OverCapacity => "over_capacity",
             Self::InstanceFailed => "instance_failed",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::TotalTimeout => "total_timeout",
             Self::Internal => "internal",
+        }
+    }
+}
+
+impl Refusal {
+    /// Seconds after which it is worth to come back, for those that end by themselves.
+    #[must_use]
+    pub const fn retry_after(self) -> Option<&'static str> {
+        match self {
+            Self::NoInstance => Some("5"),
+            Self::OverCapacity => Some("1"),
+            _ => None,
         }
     }
 }

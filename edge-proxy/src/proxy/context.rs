@@ -21,7 +21,7 @@ use crate::{
     upstream::{
         counters::Counter,
         endpoint::Endpoint,
-        pool::ServicePool,
+        pool::{Running, ServicePool},
         timer::{Limit, Timer},
     },
 };
@@ -42,6 +42,15 @@ pub enum Target {
     Edge(EdgeItem),
 }
 
+/// A target that takes the request.
+#[derive(Debug)]
+pub struct Aim {
+    /// Where it goes.
+    pub target: Target,
+    /// That it runs there; none of another region.
+    pub running: Option<Running>,
+}
+
 /// One request.
 #[derive(Debug)]
 pub struct RequestCtx {
@@ -57,6 +66,10 @@ pub struct RequestCtx {
     pub tried: Tried,
     /// All its waits for a target end then; none before the first.
     pub waits_until: Option<Instant>,
+    /// It may wait for room at this edge: it came from a user, or from an edge that knows nobody else.
+    pub may_wait: bool,
+    /// The edge that it is forwarded to is the last one, and this one has no instances.
+    pub is_last_edge: bool,
     /// From 0 to 99: among the deployments of the service it decides where all attempts go.
     pub draw: u8,
     /// The attempt that comes next costs nobody an answer when it fails: another one may follow it.
@@ -98,16 +111,8 @@ pub struct Tried {
     pub edges: Vec<NodeId>,
     /// Attempts that reached an instance or edge and broke.
     pub broken: u32,
-}
-
-/// A request that runs at an endpoint.
-#[derive(Debug)]
-struct Running(Arc<Endpoint>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.end();
-    }
+    /// A region has instances, and none of them has room.
+    pub full: bool,
 }
 
 impl RequestCtx {
@@ -122,6 +127,8 @@ impl RequestCtx {
             target: None,
             tried: Tried::default(),
             waits_until: None,
+            may_wait: true,
+            is_last_edge: false,
             draw: rand::random_range(0..100),
             may_follow: false,
             rests_until: None,
@@ -141,18 +148,18 @@ impl RequestCtx {
         }
     }
 
+    /// The attempt is over: another request may have its place.
+    pub fn leave(&mut self) {
+        self.running = None;
+    }
+
     /// The next attempt goes here.
-    pub fn aim(&mut self, target: Target, now: Instant) {
+    pub fn aim(&mut self, aim: Aim, now: Instant) {
+        let Aim { target, running } = aim;
         if let (None, Target::Instance { pool, .. }) = (&self.target, &target) {
             pool.shared.retries.request(now);
         }
-        self.running = match &target {
-            Target::Instance { endpoint, .. } => {
-                endpoint.begin();
-                Some(Running(Arc::clone(endpoint)))
-            }
-            Target::Edge(_) => None,
-        };
+        self.running = running;
         self.upstream = None;
         self.timer = None;
         self.total_timer = None;
@@ -265,6 +272,8 @@ impl RequestCtx {
     fn outcome(&self, cut: bool) -> Outcome {
         match self.refusal {
             Some(Refusal::UnknownHost | Refusal::Misdirected) => Outcome::Unrouted,
+            // Its service wants it so.
+            Some(Refusal::OverCapacity) => Outcome::Answered,
             _ if self.has_failed(cut) => Outcome::Failed,
             _ => Outcome::Answered,
         }

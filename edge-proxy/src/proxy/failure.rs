@@ -93,7 +93,7 @@ impl Edge {
         error.set_retry(again);
     }
 
-    /// Another region's edge found no instance either, so nothing has begun: the next one is asked.
+    /// Another region's edge found no instance either, or none with room, so nothing has begun: the next one is asked.
     pub(super) fn reached_nobody(
         &self,
         session: &Session,
@@ -104,10 +104,13 @@ impl Edge {
             return false;
         };
         let code = response.headers.get(error_page::HEADER);
-        let nobody = code.is_some_and(|code| code == Refusal::NoInstance.code());
+        let says = |refusal: Refusal| code.is_some_and(|code| code == refusal.code());
+        let is_full = says(Refusal::OverCapacity);
+        let nobody = is_full || says(Refusal::NoInstance);
         if !nobody || session.as_ref().retry_buffer_truncated() {
             return false;
         }
+        ctx.tried.full |= is_full;
         ctx.tried.edges.push(edge.node_id);
         true
     }
@@ -176,8 +179,8 @@ impl Edge {
         let mut head = ResponseHeader::build(refusal.status(), Some(8))?;
         head.insert_header(header::CONTENT_TYPE, page.content_type)?;
         head.insert_header(HeaderName::from_static(error_page::HEADER), refusal.code())?;
-        if refusal == Refusal::NoInstance {
-            head.insert_header(header::RETRY_AFTER, HeaderValue::from_static("5"))?;
+        if let Some(seconds) = refusal.retry_after() {
+            head.insert_header(header::RETRY_AFTER, HeaderValue::from_static(seconds))?;
         }
         self.answer(session, ctx, head, page.body).await
     }

@@ -11,6 +11,8 @@ use pingora::{Result, http::RequestHeader};
 
 /// Counts edges; believed from edges only, never sent to instances.
 pub const HOP: HeaderName = HeaderName::from_static("x-railhead-hop");
+/// The edge that sends it knows no other one to ask; believed from edges only, never sent to instances.
+pub const LAST: HeaderName = HeaderName::from_static("x-railhead-last");
 /// The request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// W3C trace context.
@@ -27,7 +29,7 @@ const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 const FORWARDED: HeaderName = header::FORWARDED;
 
 /// What an application may believe because the edge says it.
-const OURS: [HeaderName; 9] = [
+const OURS: [HeaderName; 10] = [
     FORWARDED_FOR,
     FORWARDED_PROTO,
     FORWARDED_HOST,
@@ -36,6 +38,7 @@ const OURS: [HeaderName; 9] = [
     REQUEST_ID,
     REQUEST_START,
     HOP,
+    LAST,
     TRACEPARENT,
 ];
 
@@ -59,7 +62,7 @@ pub struct Origin<'a> {
 /// # Errors
 /// When a value is no header value.
 pub fn set_origin(request: &mut RequestHeader, origin: &Origin<'_>) -> Result<()> {
-    for name in [FORWARDED, TRACESTATE, HOP] {
+    for name in [FORWARDED, TRACESTATE, HOP, LAST] {
         request.remove_header(&name);
     }
     remove_look_alikes(request);
@@ -144,6 +147,7 @@ mod tests {
             ("x-forwarded-for", "1.1.1.1"),
             ("x-real-ip", "1.1.1.1"),
             ("x-railhead-hop", "0"),
+            ("x-railhead-last", "1"),
             ("forwarded", "for=1.1.1.1"),
             ("x-request-id", "mine"),
             ("x-forwarded-proto", "https"),

@@ -70,10 +70,11 @@ impl ProxyHttp for Edge {
         session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<Box<HttpPeer>> {
+        ctx.leave();
         ctx.may_follow = retry::costs_nobody(session, ctx);
         let headers = &session.req_header().headers;
-        let target = match self.next_target(headers, ctx).await {
-            Ok(target) => target,
+        let aim = match self.next_target(headers, ctx).await {
+            Ok(aim) => aim,
             Err(refusal) => {
                 ctx.target = None;
                 ctx.refusal = ctx.refusal.or(Some(refusal));
@@ -84,9 +85,9 @@ impl ProxyHttp for Edge {
             return Error::e_explain(ErrorType::InternalError, "a request without a route");
         };
         let exchange = exchange_of(session);
-        let peer = self.peer(&target, &route.timeouts, exchange, ctx.left());
+        let peer = self.peer(&aim.target, &route.timeouts, exchange, ctx.left());
         ctx.refusal = None;
-        ctx.aim(target, Instant::now());
+        ctx.aim(aim, Instant::now());
         Ok(Box::new(peer))
     }
 
@@ -125,9 +126,13 @@ impl ProxyHttp for Edge {
         if let Some(traceparent) = ctx.entry.as_ref().and_then(|e| e.traceparent.as_ref()) {
             request.insert_header(headers::TRACEPARENT, traceparent)?;
         }
+        request.remove_header(&headers::LAST);
         match &ctx.target {
             Some(Target::Edge(_)) => {
                 request.insert_header(headers::HOP, (ctx.hops + 1).to_string())?;
+                if ctx.is_last_edge {
+                    request.insert_header(headers::LAST, "1")?;
+                }
                 if exchange_of(session) == Exchange::Http {
                     // A stream of a tunnel carries one request.
                     request.insert_header(header::CONNECTION, "close")?;
@@ -322,6 +327,7 @@ impl Edge {
         entry.path = cut(request.uri.path());
         entry.protocol = protocol_of(request.version);
         entry.user_agent = headers::text(&request.headers, &header::USER_AGENT).map(cut);
+        ctx.may_wait = !trusted || request.headers.contains_key(headers::LAST);
         ctx.hops = if trusted {
             headers::hops(&request.headers)
         } else {

@@ -316,6 +316,18 @@ impl Endpoint {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A request goes there, unless as many run there as may.
+    #[must_use]
+    pub fn begin_below(&self, max: Option<u32>) -> bool {
+        let Some(max) = max else {
+            self.begin();
+            return true;
+        };
+        let begin = |count| (count < max as usize).then_some(count + 1);
+        let (write, read) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.in_flight.fetch_update(write, read, begin).is_ok()
+    }
+
     /// A request that was begun has ended.
     pub fn end(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 mod choose;
 mod kept;
+mod room;
 mod shared;
 mod split;
 
@@ -14,7 +15,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use domain::{
     id::{DeploymentId, InstanceId, NodeId, ServiceId},
-    spec::Breaker,
+    spec::{Breaker, Limits},
 };
 use http::HeaderMap;
 use protocol::item::{self, ServiceItem};
@@ -25,6 +26,7 @@ use super::{
 };
 
 pub use kept::Kept;
+pub use room::{Running, Waiting};
 pub use shared::Shared;
 pub use split::Split;
 
@@ -46,6 +48,8 @@ pub struct ServicePool {
     pub shared: Arc<Shared>,
     /// When endpoints are ejected.
     pub breaker: Breaker,
+    /// How much they get at a time.
+    pub limits: Limits,
     endpoints: Vec<Arc<Endpoint>>,
     leaving: Vec<(Arc<Endpoint>, Instant)>,
     /// What agents named themselves while the feed's were all dead.
@@ -78,6 +82,7 @@ pub fn carry_over(
         health_path: item.health_path.clone(),
         counter: counters.of(item.deployment_id),
         breaker: item.policy.breaker.unwrap_or_default(),
+        limits: item.policy.limits.unwrap_or_default(),
         shared: before.map_or_else(Arc::default, |before| Arc::clone(&before.shared)),
         endpoints,
         leaving: Vec::new(),

@@ -9,6 +9,7 @@ mod grpc;
 mod hand_over;
 mod health;
 mod http;
+mod limits;
 mod poison;
 mod process;
 mod proxy_protocol;

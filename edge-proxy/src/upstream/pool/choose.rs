@@ -8,28 +8,55 @@ use super::ServicePool;
 use crate::upstream::endpoint::Endpoint;
 
 impl ServicePool {
-    /// A usable endpoint that was not tried yet, of two the one with fewer requests in flight: one of the feed, else one
-    /// that agents named, else one that is leaving.
+    /// A usable endpoint with room that was not tried yet: one below the soft limit, if there is one, and of two the one with
+    /// fewer requests in flight.
     #[must_use]
     pub fn choose(&self, tried: &[InstanceId], now: Instant) -> Option<Arc<Endpoint>> {
-        let fit = |e: &&Arc<Endpoint>| e.is_usable() && !tried.contains(&e.spec.instance_id);
-        lighter_of_two(self.endpoints.iter().filter(fit))
-            .or_else(|| lighter_of_two(self.discovered().iter().filter(fit)))
-            .or_else(|| lighter_of_two(self.leaving(now).filter(fit)))
+        self.choice(tried, now).flatten()
+    }
+
+    /// Whether there are endpoints that a request could go to, and none has room.
+    #[must_use]
+    pub fn is_full(&self, tried: &[InstanceId], now: Instant) -> bool {
+        matches!(self.choice(tried, now), Some(None))
     }
 
     /// Whether any endpoint can be used now.
     #[must_use]
     pub fn has_usable(&self, now: Instant) -> bool {
-        self.choose(&[], now).is_some()
+        self.choice(&[], now).is_some()
     }
 
-    /// The endpoint of this deployment with this tag, if it can be used.
+    /// Among the endpoints of the feed, if any of them can be used, else among those that agents named, else among those that
+    /// are leaving. Some(None) when none of these has room.
+    fn choice(&self, tried: &[InstanceId], now: Instant) -> Option<Option<Arc<Endpoint>>> {
+        self.among(self.endpoints.iter(), tried)
+            .or_else(|| self.among(self.discovered().iter(), tried))
+            .or_else(|| self.among(self.leaving(now), tried))
+    }
+
+    fn among<'a>(
+        &self,
+        endpoints: impl Iterator<Item = &'a Arc<Endpoint>> + Clone,
+        tried: &[InstanceId],
+    ) -> Option<Option<Arc<Endpoint>>> {
+        let mut fit = endpoints.filter(|e| is_fit(e, tried)).peekable();
+        fit.peek()?;
+        let roomy = fit.filter(|e| self.has_room(e));
+        if self.limits.soft.is_none() {
+            return Some(lighter_of_two(roomy));
+        }
+        let preferred = roomy.clone().filter(|e| self.is_preferred(e));
+        Some(lighter_of_two(preferred).or_else(|| lighter_of_two(roomy)))
+    }
+
+    /// The endpoint of this deployment with this tag, if it can be used and has room.
     #[must_use]
     pub fn usable_by_tag(&self, tag: u64, tried: &[InstanceId]) -> Option<Arc<Endpoint>> {
-        let untried = |e: &&Arc<Endpoint>| !tried.contains(&e.spec.instance_id);
         let mut tagged = self.endpoints.iter().filter(|e| e.tag() == tag);
-        tagged.find(|e| e.is_usable() && untried(e)).cloned()
+        tagged
+            .find(|e| is_fit(e, tried) && self.has_room(e))
+            .cloned()
     }
 
     /// An endpoint that is ejected and that a request shall try now, which is `free` or not ([`Endpoint::take_trial`]).
@@ -43,9 +70,13 @@ impl ServicePool {
         let untried = |e: &&Arc<Endpoint>| !tried.contains(&e.spec.instance_id);
         let mut untried = self.endpoints.iter().filter(untried);
         untried
-            .find(|e| e.take_trial(&self.breaker, free, now))
+            .find(|e| self.has_room(e) && e.take_trial(&self.breaker, free, now))
             .cloned()
     }
+}
+
+fn is_fit(endpoint: &Endpoint, tried: &[InstanceId]) -> bool {
+    endpoint.is_usable() && !tried.contains(&endpoint.spec.instance_id)
 }
 
 /// Two are picked at random: edges that see the same would all go to the same one otherwise, and with two the busiest ones

@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use domain::{
     id::{DeploymentId, ServiceId},
-    spec::Breaker,
+    spec::{Breaker, Limits},
 };
 use protocol::item;
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,7 @@ impl ServicePool {
             counter: Arc::default(),
             shared: Arc::default(),
             breaker: Breaker::default(),
+            limits: Limits::default(),
             endpoints,
             leaving,
             discovered: ArcSwapOption::new(discovered),

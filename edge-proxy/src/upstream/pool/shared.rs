@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::room::Queue;
 use crate::upstream::budget::RetryBudget;
 
 /// Of one service, at this edge.
@@ -10,6 +11,7 @@ pub struct Shared {
     /// How many requests may be tried again.
     pub retries: RetryBudget,
     ejecting: Mutex<()>,
+    pub(super) queue: Queue,
 }
 
 impl Shared {

@@ -34,6 +34,7 @@ impl Split {
             counter: counters.of(split.deployment_id),
             shared: Arc::clone(&beside.shared),
             breaker: beside.breaker,
+            limits: beside.limits,
             endpoints: endpoints_of(&split.endpoints, known, now),
             leaving: Vec::new(),
             discovered: Default::default(),
