@@ -11,6 +11,7 @@
 )]
 
 pub mod access_log;
+pub mod compress;
 pub mod config;
 mod cookie;
 pub mod decide;

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::{Error, ErrorSource, ErrorType, Result, http::ResponseHeader, proxy::Session};
 
 use super::{
-    Edge,
+    Edge, answer,
     context::{RequestCtx, Target},
     headers,
     target::WAIT,
@@ -207,6 +207,7 @@ impl Edge {
         head.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
         head.insert_header(header::CACHE_CONTROL, "no-store")?;
         head.insert_header(headers::REQUEST_ID, ctx.request_id())?;
+        answer::strict_transport(&mut head, ctx)?;
         let bodyless = body.is_empty() || session.req_header().method == http::Method::HEAD;
         session
             .write_response_header(Box::new(head), bodyless)

@@ -1,5 +1,7 @@
 //! Pingora's phases: each is a thin step around a decision made elsewhere.
 
+mod answer;
+mod begin;
 pub mod context;
 mod failure;
 mod headers;

@@ -3,9 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{quantity::Span, spec::Timeouts};
-use pingora::upstreams::peer::{HttpPeer, Tracer};
+use pingora::{
+    proxy::Session,
+    upstreams::peer::{HttpPeer, Tracer},
+};
 
-use super::{Edge, context::Target};
+use super::{Edge, context::Target, headers};
 use crate::{forward, upstream::connect::Dial};
 
 /// Idle connections to instances are closed before common servers close theirs (gunicorn: 2 s,
@@ -76,4 +79,15 @@ impl Edge {
 /// `0s` means none.
 pub fn limit(span: Span) -> Option<Duration> {
     (span.as_millis() > 0).then(|| span.duration())
+}
+
+/// What kind of exchange a request begins.
+pub fn exchange_of(session: &Session) -> Exchange {
+    if session.is_upgrade_req() {
+        Exchange::WebSocket
+    } else if headers::is_grpc(&session.req_header().headers) {
+        Exchange::Grpc
+    } else {
+        Exchange::Http
+    }
 }

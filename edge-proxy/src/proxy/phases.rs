@@ -8,8 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use domain::spec::Sticky;
-use http::{HeaderName, StatusCode, Version, header};
+use http::{StatusCode, header};
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -20,18 +19,18 @@ use pingora::{
 };
 
 use super::{
-    Edge,
+    Edge, answer,
+    begin::connection_of,
     context::{RequestCtx, Target},
     headers::{self, Origin},
-    peer::{Exchange, limit},
-    retry, sticky,
+    peer::{Exchange, exchange_of, limit},
+    retry,
 };
 use crate::{
-    access_log::cut,
-    decide::{ConnInfo, Decision, Refusal, RequestHead, decide},
+    compress,
+    decide::{Decision, Refusal},
     error_page,
-    listen::{head, io::Connection},
-    route::hostname,
+    listen::io::Connection,
     upstream::{
         endpoint::Failure,
         timer::{Limit, Step, Timer},
@@ -46,8 +45,9 @@ impl ProxyHttp for Edge {
         RequestCtx::new(Arc::clone(&self.observer))
     }
 
-    /// Compression is the service's own choice; no module is needed.
-    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(Box::new(compress::Builder::default()));
+    }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         let Some(connection) = connection_of(session) else {
@@ -56,11 +56,12 @@ impl ProxyHttp for Edge {
         self.begin(session, ctx, &connection);
         let decision = self.decide(session, ctx, &connection);
         ctx.connection = Some(connection);
-        if let Decision::Serve(route) = &decision
-            && exchange_of(session) != Exchange::WebSocket
-            && let Some(total) = limit(route.timeouts.total)
-        {
-            ctx.ends_within(total);
+        if let Decision::Serve(route) = &decision {
+            answer::compress(session, route);
+            let total = limit(route.timeouts.total);
+            if let Some(total) = total.filter(|_| exchange_of(session) != Exchange::WebSocket) {
+                ctx.ends_within(total);
+            }
         }
         self.carry_out(session, ctx, decision).await
     }
@@ -230,7 +231,8 @@ impl ProxyHttp for Edge {
             // The client is told before it sends its next request here.
             session.set_keepalive(None);
         }
-        stay(session, response, ctx)?;
+        answer::stay(session.req_header(), response, ctx)?;
+        answer::strict_transport(response, ctx)?;
         response.insert_header(headers::REQUEST_ID, ctx.request_id())
     }
 
@@ -311,97 +313,6 @@ impl ProxyHttp for Edge {
     }
 }
 
-impl Edge {
-    /// Names the request and opens its log line and its span.
-    fn begin(&self, session: &Session, ctx: &mut RequestCtx, connection: &Connection) {
-        let request = session.req_header();
-        let mut entry = self.observer.entry(&connection.info);
-        let trusted = connection.info.via.is_some();
-        let given = |name: HeaderName| headers::text(&request.headers, &name).filter(|_| trusted);
-        entry.request_id = given(headers::REQUEST_ID)
-            .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
-        if let Some(client) = headers::real_ip(&request.headers).filter(|_| trusted) {
-            entry.client = client;
-        }
-        entry.method = cut(request.method.as_str());
-        entry.path = cut(request.uri.path());
-        entry.protocol = protocol_of(request.version);
-        entry.user_agent = headers::text(&request.headers, &header::USER_AGENT).map(cut);
-        ctx.may_wait = !trusted || request.headers.contains_key(headers::LAST);
-        ctx.hops = if trusted {
-            headers::hops(&request.headers)
-        } else {
-            0
-        };
-        ctx.span = tracing::info_span!(
-            "request",
-            otel.kind = "server",
-            request_id = %entry.request_id,
-            http.request.method = %entry.method,
-            url.path = %entry.path,
-            server.address = tracing::field::Empty,
-            http.response.status_code = tracing::field::Empty,
-        );
-        let parent = given(headers::TRACEPARENT);
-        if let Some(parent) = parent {
-            telemetry::context::set_parent(&ctx.span, parent);
-        }
-        let current = ctx.span.in_scope(telemetry::context::current_traceparent);
-        entry.traceparent = current
-            .or_else(|| parent.map(str::to_owned))
-            .or_else(|| Some(headers::new_traceparent()));
-        ctx.entry = Some(entry);
-    }
-
-    fn decide(&self, session: &Session, ctx: &mut RequestCtx, connection: &Connection) -> Decision {
-        let request = session.req_header();
-        let path_and_query = request
-            .uri
-            .path_and_query()
-            .map_or("/", http::uri::PathAndQuery::as_str);
-        if request.headers.len() > head::MAX_FIELDS {
-            return Decision::Refuse(Refusal::HeaderTooLarge);
-        }
-        let authority = authority_of(request);
-        if let (Some(entry), Some(authority)) = (&mut ctx.entry, authority) {
-            entry.host = hostname::of_authority(authority).map(std::borrow::Cow::into_owned);
-            ctx.span.record("server.address", entry.host.as_deref());
-        }
-        let head = RequestHead {
-            authority,
-            path_and_query,
-            content_length: headers::text(&request.headers, &header::CONTENT_LENGTH)
-                .and_then(|text| text.parse().ok()),
-            hops: ctx.hops,
-        };
-        decide(&head, &connection.info, &self.state.routes.load())
-    }
-}
-
-/// The user's next request shall go to the instance that answers now.
-fn stay(session: &Session, response: &mut ResponseHeader, ctx: &RequestCtx) -> Result<()> {
-    let (Some(route), Some(Target::Instance { endpoint, .. })) = (&ctx.route, &ctx.target) else {
-        return Ok(());
-    };
-    let (request, tag) = (session.req_header(), endpoint.tag());
-    if route.sticky == Sticky::Off
-        || response.status.is_informational()
-        || sticky::wanted(&request.headers).next() == Some(tag)
-    {
-        return Ok(());
-    }
-    let info = ctx.connection.as_ref().map(|connection| &connection.info);
-    let https = info.is_some_and(|info| is_https(info, request));
-    response.append_header(header::SET_COOKIE, sticky::set_cookie(tag, https))?;
-    Ok(())
-}
-
-/// Whether the user speaks HTTPS, with this edge or with the one that forwarded the request.
-fn is_https(info: &ConnInfo, request: &RequestHeader) -> bool {
-    let forwarded = || headers::text(&request.headers, &headers::FORWARDED_PROTO);
-    info.tls.is_some() || (info.via.is_some() && forwarded() == Some("https"))
-}
-
 fn set_origin_headers(
     request: &mut RequestHeader,
     connection: &Connection,
@@ -419,36 +330,4 @@ fn set_origin_headers(
         request_id: &entry.request_id,
     };
     headers::set_origin(request, &origin)
-}
-
-fn connection_of(session: &Session) -> Option<Arc<Connection>> {
-    let digest = session.digest()?.proxy_digest.as_ref()?;
-    let connection = digest.user_data.as_ref()?;
-    connection.downcast_ref::<Arc<Connection>>().cloned()
-}
-
-fn authority_of(request: &RequestHeader) -> Option<&str> {
-    request
-        .uri
-        .authority()
-        .map(http::uri::Authority::as_str)
-        .or_else(|| headers::text(&request.headers, &header::HOST))
-}
-
-fn exchange_of(session: &Session) -> Exchange {
-    if session.is_upgrade_req() {
-        Exchange::WebSocket
-    } else if headers::is_grpc(&session.req_header().headers) {
-        Exchange::Grpc
-    } else {
-        Exchange::Http
-    }
-}
-
-const fn protocol_of(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_2 => "HTTP/2",
-        Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
-    }
 }

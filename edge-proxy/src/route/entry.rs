@@ -3,8 +3,10 @@
 use domain::{
     id::ServiceId,
     name::Name,
+    quantity::Span,
     spec::{Retries, Sticky, Timeouts},
 };
+use http::HeaderValue;
 use protocol::item::HostnameItem;
 
 /// A host name's service and limits.
@@ -26,6 +28,10 @@ pub struct Route {
     pub retries: Retries,
     /// Largest body in bytes.
     pub max_body: Option<u64>,
+    /// Answers are compressed for clients that take it.
+    pub compression: bool,
+    /// `Strict-Transport-Security`.
+    pub hsts: Option<HeaderValue>,
 }
 
 impl Route {
@@ -41,6 +47,12 @@ impl Route {
             retries: item.policy.retries.unwrap_or_default(),
             timeouts: item.policy.timeouts(item.timeouts),
             max_body: item.max_body.map(|bytes| bytes.0),
+            compression: item.policy.compression.unwrap_or(true),
+            hsts: item.policy.hsts.and_then(hsts),
         }
     }
+}
+
+fn hsts(time: Span) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("max-age={}", time.as_millis() / 1000)).ok()
 }

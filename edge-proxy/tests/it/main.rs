@@ -1,6 +1,7 @@
 //! The edge as users and other nodes meet it: real TCP and TLS, real instances, real agents' answers.
 
 mod breaker;
+mod compress;
 mod deploy;
 mod exhausted;
 mod forward;

@@ -109,6 +109,7 @@ fn router(app: App) -> Router {
         )
         .route("/headers", any(headers))
         .route("/stream", get(stream))
+        .route("/page", get(page))
         .route("/slow", get(slow))
         .route(
             "/error",
@@ -152,13 +153,40 @@ async fn headers(uri: Uri, headers: HeaderMap) -> axum::Json<serde_json::Value> 
 struct Pace {
     pieces: u32,
     every_ms: u64,
+    /// `Content-Type`, if it has one.
+    kind: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+struct Page {
+    kind: String,
+    bytes: usize,
+    /// `Cache-Control`.
+    control: Option<String>,
+}
+
+/// The same letter again and again.
+async fn page(Query(page): Query<Page>) -> Response {
+    let mut response = Response::new(Body::from("a".repeat(page.bytes)));
+    let headers = response.headers_mut();
+    headers.insert("content-type", page.kind.parse().unwrap());
+    headers.insert("etag", "\"1\"".parse().unwrap());
+    if let Some(control) = page.control {
+        headers.insert("cache-control", control.parse().unwrap());
+    }
+    response
 }
 
 async fn stream(Query(pace): Query<Pace>) -> Response {
     let ticks = tokio_stream::iter(0..pace.pieces)
         .throttle(Duration::from_millis(pace.every_ms))
         .map(|n| Ok::<_, Infallible>(format!("{n}\n")));
-    Response::new(Body::from_stream(ticks))
+    let mut response = Response::new(Body::from_stream(ticks));
+    if let Some(kind) = pace.kind {
+        let kind = kind.parse().unwrap();
+        response.headers_mut().insert("content-type", kind);
+    }
+    response
 }
 
 async fn slow(Query(pace): Query<Pace>) -> &'static str {
