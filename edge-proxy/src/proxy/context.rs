@@ -10,6 +10,7 @@ use std::{
 use domain::id::{InstanceId, NodeId};
 use protocol::item::EdgeItem;
 
+use super::peer::Exchange;
 use crate::{
     access_log::Entry,
     decide::Refusal,
@@ -58,6 +59,8 @@ pub struct RequestCtx {
     pub connection: Option<Arc<Connection>>,
     /// The route, once decided.
     pub route: Option<Arc<Route>>,
+    /// What kind it is, once decided.
+    pub exchange: Exchange,
     /// Edges it came through.
     pub hops: u8,
     /// Where the current attempt goes.
@@ -123,6 +126,7 @@ impl RequestCtx {
         Self {
             connection: None,
             route: None,
+            exchange: Exchange::default(),
             hops: 0,
             target: None,
             tried: Tried::default(),

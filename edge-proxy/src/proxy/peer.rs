@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{quantity::Span, spec::Timeouts};
+use domain::{
+    quantity::Span,
+    spec::{Protocol, Timeouts},
+};
 use pingora::{
     proxy::Session,
     upstreams::peer::{HttpPeer, Tracer},
@@ -14,16 +17,17 @@ use crate::{forward, upstream::connect::Dial};
 /// Idle connections to instances are closed before common servers close theirs (gunicorn: 2 s,
 /// Node.js: 5 s), so that a request never meets a connection that is being closed.
 const IDLE_UPSTREAM: Duration = Duration::from_millis(1500);
-/// Requests of gRPC that share one connection.
+/// Requests that share one connection of HTTP/2.
 const H2_STREAMS: usize = 100;
 
 /// What kind of exchange it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Exchange {
     /// A request and an answer.
+    #[default]
     Http,
-    /// HTTP/2 up to the instance, with trailers.
-    Grpc,
+    /// Likewise, by HTTP/2 up to the instance, with trailers, and beside others on one connection.
+    Http2,
     /// A connection that is upgraded.
     WebSocket,
 }
@@ -59,14 +63,14 @@ impl Edge {
         };
         let idle = match exchange {
             Exchange::WebSocket => limit(timeouts.web_socket_idle),
-            Exchange::Http | Exchange::Grpc => limit(timeouts.idle),
+            Exchange::Http | Exchange::Http2 => limit(timeouts.idle),
         };
         // The first byte has a timer of its own, which may be longer than silence later on.
         let silence = idle.map(|idle| idle.max(timeouts.first_byte.duration()));
         peer.options.read_timeout = silence;
         peer.options.write_timeout = idle;
         peer.options.idle_timeout = Some(IDLE_UPSTREAM);
-        if exchange == Exchange::Grpc {
+        if exchange == Exchange::Http2 {
             // No timer may end what several requests share.
             peer.options.read_timeout = silence.into_iter().chain(left).min();
             peer.options.set_http_version(2, 2);
@@ -81,12 +85,13 @@ pub fn limit(span: Span) -> Option<Duration> {
     (span.as_millis() > 0).then(|| span.duration())
 }
 
-/// What kind of exchange a request begins.
-pub fn exchange_of(session: &Session) -> Exchange {
+/// What kind of exchange a request begins with instances that speak this. WebSockets are an upgrade of HTTP/1.1, and gRPC
+/// is HTTP/2, whatever they speak.
+pub fn exchange_of(session: &Session, protocol: Protocol) -> Exchange {
     if session.is_upgrade_req() {
         Exchange::WebSocket
-    } else if headers::is_grpc(&session.req_header().headers) {
-        Exchange::Grpc
+    } else if protocol == Protocol::H2c || headers::is_grpc(&session.req_header().headers) {
+        Exchange::Http2
     } else {
         Exchange::Http
     }

@@ -58,8 +58,9 @@ impl ProxyHttp for Edge {
         ctx.connection = Some(connection);
         if let Decision::Serve(route) = &decision {
             answer::compress(session, route);
+            ctx.exchange = exchange_of(session, route.protocol);
             let total = limit(route.timeouts.total);
-            if let Some(total) = total.filter(|_| exchange_of(session) != Exchange::WebSocket) {
+            if let Some(total) = total.filter(|_| ctx.exchange != Exchange::WebSocket) {
                 ctx.ends_within(total);
             }
         }
@@ -85,8 +86,7 @@ impl ProxyHttp for Edge {
         let Some(route) = &ctx.route else {
             return Error::e_explain(ErrorType::InternalError, "a request without a route");
         };
-        let exchange = exchange_of(session);
-        let peer = self.peer(&aim.target, &route.timeouts, exchange, ctx.left());
+        let peer = self.peer(&aim.target, &route.timeouts, ctx.exchange, ctx.left());
         ctx.refusal = None;
         ctx.aim(aim, Instant::now());
         Ok(Box::new(peer))
@@ -94,7 +94,7 @@ impl ProxyHttp for Edge {
 
     async fn connected_to_upstream(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         _reused: bool,
         _peer: &HttpPeer,
         fd: RawFd,
@@ -102,7 +102,7 @@ impl ProxyHttp for Edge {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         ctx.upstream = Some(fd);
-        if exchange_of(session) == Exchange::Http
+        if ctx.exchange == Exchange::Http
             && let Some(left) = ctx.left()
         {
             let end = vec![Step::always(Limit::Total, left)];
@@ -114,7 +114,7 @@ impl ProxyHttp for Edge {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
@@ -134,7 +134,7 @@ impl ProxyHttp for Edge {
                 if ctx.is_last_edge {
                     request.insert_header(headers::LAST, "1")?;
                 }
-                if exchange_of(session) == Exchange::Http {
+                if ctx.exchange == Exchange::Http {
                     // A stream of a tunnel carries one request.
                     request.insert_header(header::CONNECTION, "close")?;
                 }
@@ -159,8 +159,8 @@ impl ProxyHttp for Edge {
             ctx.refusal = Some(Refusal::BodyTooLarge);
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
         }
-        // The timer ends a connection; those of gRPC carry other calls too, and each has its limit of silence.
-        if end_of_stream && !ctx.answered && exchange_of(session) != Exchange::Grpc {
+        // The timer ends a connection; those of HTTP/2 carry other requests too, and each has its limit of silence.
+        if end_of_stream && !ctx.answered && ctx.exchange != Exchange::Http2 {
             ctx.timer = self.answer_timer(session, ctx);
         }
         Ok(())

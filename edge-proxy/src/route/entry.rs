@@ -4,7 +4,7 @@ use domain::{
     id::ServiceId,
     name::Name,
     quantity::Span,
-    spec::{Retries, Sticky, Timeouts},
+    spec::{Protocol, Retries, Sticky, Timeouts},
 };
 use http::HeaderValue;
 use protocol::item::HostnameItem;
@@ -22,6 +22,8 @@ pub struct Route {
     pub https_redirect: bool,
     /// Whether a user's requests stay with one instance.
     pub sticky: Sticky,
+    /// What its instances speak.
+    pub protocol: Protocol,
     /// Limits of time.
     pub timeouts: Timeouts,
     /// What is tried again.
@@ -43,6 +45,7 @@ impl Route {
             service_id: item.service_id,
             regions: item.regions.clone(),
             https_redirect: item.https_redirect,
+            protocol: item.policy.protocol.unwrap_or_default(),
             sticky: item.policy.sticky.unwrap_or_default(),
             retries: item.policy.retries.unwrap_or_default(),
             timeouts: item.policy.timeouts(item.timeouts),

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Speaks HTTP/2 only, and answers each call with its size and `grpc-status` in the trailers.
-async fn grpc_instance(node: domain::id::NodeId) -> Instance {
+pub async fn grpc_instance(node: domain::id::NodeId) -> Instance {
     mortal_grpc_instance(node).await.0
 }
 
@@ -74,9 +74,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<StreamBody<Frames
     Ok(response)
 }
 
-type Caller = SendRequest<Full<Bytes>>;
+pub type Caller = SendRequest<Full<Bytes>>;
 
-async fn connect(ca: &Ca, edge: SocketAddr, host: &'static str) -> Caller {
+pub async fn connect(ca: &Ca, edge: SocketAddr, host: &'static str) -> Caller {
     let tcp = tokio::net::TcpStream::connect(edge).await.unwrap();
     let name = rustls_pki_types::ServerName::try_from(host).unwrap();
     let tls = TlsConnector::from(tls_config(ca, &["h2"]))
@@ -99,7 +99,7 @@ fn request(url: &str, size: usize) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-async fn ends_well(response: Response<Incoming>, size: usize) {
+pub async fn ends_well(response: Response<Incoming>, size: usize) {
     assert_eq!(response.status(), 200);
     let collected = response.into_body().collect().await.unwrap();
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");

@@ -7,6 +7,7 @@ mod exhausted;
 mod forward;
 mod front;
 mod grpc;
+mod h2c;
 mod hand_over;
 mod health;
 mod http;
