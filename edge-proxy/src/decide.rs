@@ -88,8 +88,15 @@ pub fn decide(head: &RequestHead<'_>, connection: &ConnInfo, routes: &RouteTable
     {
         return Decision::Refuse(Refusal::Misdirected);
     }
-    let Some(route) = routes.route(&host) else {
-        return Decision::Refuse(Refusal::UnknownHost);
+    let (path, _query) = head
+        .path_and_query
+        .split_once('?')
+        .unwrap_or((head.path_and_query, ""));
+    let Some(route) = routes.route(&host, path) else {
+        return Decision::Refuse(match routes.has_host(&host) {
+            true => Refusal::UnknownPath,
+            false => Refusal::UnknownHost,
+        });
     };
     if connection.tls.is_none() && connection.via.is_none() && route.https_redirect {
         return Decision::Redirect {
@@ -185,6 +192,52 @@ mod tests {
             let decision = decide(&head(authority), &wildcard, &routes(true));
             assert!(matches!(decision, Decision::Serve(_)), "{authority}");
         }
+    }
+
+    #[test]
+    fn a_part_of_the_paths_goes_to_another_service() {
+        let item = |path: Option<&str>, hostname: &str| {
+            GlobalRouteItem::Hostname(HostnameItem {
+                hostname: hostname.into(),
+                path: path.map(str::to_owned),
+                service_id: domain::id::ServiceId::new(),
+                regions: vec![],
+                https_redirect: false,
+                timeouts: domain::spec::Timeouts::default(),
+                max_body: None,
+                policy: RoutePolicy::default(),
+            })
+        };
+        let (api, rest) = (item(Some("/api"), "a.b.test"), item(None, "*.b.test"));
+        let alone = item(Some("/only"), "c.test");
+        let items = [&api, &rest, &alone];
+        let (before, counters) = (RouteTable::default(), Counters::default());
+        let routes = RouteTable::build(&items, &[], &before, &counters);
+        let decided = |authority, path_and_query| {
+            let head = RequestHead {
+                path_and_query,
+                ..head(authority)
+            };
+            match decide(&head, &plain(), &routes) {
+                Decision::Serve(route) => Ok((route.hostname.clone(), route.path.clone())),
+                decision => Err(refusal(decision)),
+            }
+        };
+        let part =
+            |hostname: &str, path: Option<&str>| Ok((hostname.to_owned(), path.map(str::to_owned)));
+        for path in ["/api", "/api?x=/y", "/api/v2?x"] {
+            assert_eq!(
+                decided("a.b.test", path),
+                part("a.b.test", Some("/api")),
+                "{path}"
+            );
+        }
+        for path in ["/", "/?/api", "/apis"] {
+            assert_eq!(decided("a.b.test", path), part("*.b.test", None), "{path}");
+        }
+        assert_eq!(decided("c.test", "/only"), part("c.test", Some("/only")));
+        assert_eq!(decided("c.test", "/"), Err(Some(Refusal::UnknownPath)));
+        assert_eq!(decided("d.test", "/"), Err(Some(Refusal::UnknownHost)));
     }
 
     #[test]

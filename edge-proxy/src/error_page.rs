@@ -80,7 +80,7 @@ const fn title(refusal: Refusal) -> &'static str {
         Refusal::HeaderTooLarge => "Request Header Fields Too Large",
         Refusal::BodyTooLarge => "Content Too Large",
         Refusal::Misdirected => "Misdirected Request",
-        Refusal::UnknownHost => "Not Found",
+        Refusal::UnknownHost | Refusal::UnknownPath => "Not Found",
         Refusal::TooManyHops => "Loop Detected",
         Refusal::NoInstance | Refusal::OverCapacity => "Service Unavailable",
         Refusal::InstanceFailed => "Bad Gateway",
@@ -101,6 +101,7 @@ const fn detail(refusal: Refusal) -> &'static str {
             "This connection's certificate is not good for the host asked for: open a new one."
         }
         Refusal::UnknownHost => "No service has this host name. Add it with `railhead domain add`.",
+        Refusal::UnknownPath => "No service has this path of the host name.",
         Refusal::TooManyHops => "The request passed too many edges without finding an instance.",
         Refusal::NoInstance => {
             "No instance of this service answers in any region. Its logs and deployments say why."

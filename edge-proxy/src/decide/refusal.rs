@@ -15,6 +15,8 @@ pub enum Refusal {
     Misdirected,
     /// No service has this host name.
     UnknownHost,
+    /// No service has this path of the host.
+    UnknownPath,
     /// It passed too many edges.
     TooManyHops,
     /// No region has an instance that answers.
@@ -33,13 +35,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::BadRequest,
         Self::HeaderTimeout,
         Self::HeaderTooLarge,
         Self::BodyTooLarge,
         Self::Misdirected,
         Self::UnknownHost,
+        Self::UnknownPath,
         Self::TooManyHops,
         Self::NoInstance,
         Self::OverCapacity,
@@ -58,7 +61,7 @@ impl Refusal {
             Self::HeaderTooLarge => 431,
             Self::BodyTooLarge => 413,
             Self::Misdirected => 421,
-            Self::UnknownHost => 404,
+            Self::UnknownHost | Self::UnknownPath => 404,
             Self::TooManyHops => 508,
             Self::NoInstance | Self::OverCapacity => 503,
             Self::InstanceFailed => 502,
@@ -77,6 +80,7 @@ impl Refusal {
             Self::BodyTooLarge => "body_too_large",
             Self::Misdirected => "misdirected_request",
             Self::UnknownHost => "unknown_host",
+            Self::UnknownPath => "unknown_path",
             Self::TooManyHops => "too_many_hops",
             Self::NoInstance => "no_instance",
             Self::OverCapacity => "over_capacity",

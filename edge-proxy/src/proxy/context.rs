@@ -275,7 +275,9 @@ impl RequestCtx {
 
     fn outcome(&self, cut: bool) -> Outcome {
         match self.refusal {
-            Some(Refusal::UnknownHost | Refusal::Misdirected) => Outcome::Unrouted,
+            Some(Refusal::UnknownHost | Refusal::UnknownPath | Refusal::Misdirected) => {
+                Outcome::Unrouted
+            }
             // Its service wants it so.
             Some(Refusal::OverCapacity) => Outcome::Answered,
             _ if self.has_failed(cut) => Outcome::Failed,

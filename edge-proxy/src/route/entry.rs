@@ -14,6 +14,8 @@ use protocol::item::HostnameItem;
 pub struct Route {
     /// As routed, `*.` in front for a wildcard.
     pub hostname: String,
+    /// Of its paths, this one and those below it; none: those that no other route has.
+    pub path: Option<String>,
     /// Where its requests go.
     pub service_id: ServiceId,
     /// Regions with instances.
@@ -42,6 +44,7 @@ impl Route {
     pub fn of(item: &HostnameItem) -> Self {
         Self {
             hostname: item.hostname.clone(),
+            path: item.path.clone(),
             service_id: item.service_id,
             regions: item.regions.clone(),
             https_redirect: item.https_redirect,

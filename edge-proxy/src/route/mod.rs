@@ -3,6 +3,7 @@
 
 mod entry;
 pub mod hostname;
+mod paths;
 pub mod table;
 
 pub use entry::Route;

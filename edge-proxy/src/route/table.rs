@@ -9,6 +9,7 @@ use protocol::item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, S
 use super::{
     Route,
     hostname::{self, Pattern},
+    paths::Paths,
 };
 use crate::upstream::{
     counters::Counters,
@@ -19,8 +20,8 @@ use crate::upstream::{
 /// Everything a request needs to find its instance. Immutable; endpoints carry their own state.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    exact: HashMap<String, Arc<Route>>,
-    wildcard: HashMap<String, Arc<Route>>,
+    exact: HashMap<String, Paths>,
+    wildcard: HashMap<String, Paths>,
     services: HashMap<ServiceId, Arc<ServicePool>>,
     edges: Vec<EdgeItem>,
     agents: HashMap<NodeId, SocketAddr>,
@@ -81,12 +82,12 @@ impl RouteTable {
     }
 
     fn add_hostname(&mut self, item: &HostnameItem) {
-        let route = Arc::new(Route::of(item));
-        match hostname::pattern(&item.hostname) {
-            Some(Pattern::Exact(host)) => self.exact.insert(host, route),
-            Some(Pattern::Wildcard(parent)) => self.wildcard.insert(parent, route),
-            None => None,
+        let paths = match hostname::pattern(&item.hostname) {
+            Some(Pattern::Exact(host)) => self.exact.entry(host),
+            Some(Pattern::Wildcard(parent)) => self.wildcard.entry(parent),
+            None => return,
         };
+        paths.or_default().insert(Route::of(item));
     }
 
     fn add_service(
@@ -103,12 +104,23 @@ impl RouteTable {
         );
     }
 
-    /// The route of a normalized host: exact first, then wildcard.
+    /// The route of a path (without its query) at a normalized host: exact first, then wildcard.
     #[must_use]
-    pub fn route(&self, host: &str) -> Option<&Arc<Route>> {
-        self.exact
-            .get(host)
-            .or_else(|| self.wildcard.get(hostname::parent_of(host)?))
+    pub fn route(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        let mut of_host = self.of_host(host);
+        of_host.find_map(|paths| paths.find(path))
+    }
+
+    /// Whether any path is routed at a normalized host.
+    #[must_use]
+    pub fn has_host(&self, host: &str) -> bool {
+        self.of_host(host).next().is_some()
+    }
+
+    fn of_host(&self, host: &str) -> impl Iterator<Item = &Paths> {
+        let wildcard = move || self.wildcard.get(hostname::parent_of(host)?);
+        let wildcard = std::iter::once_with(wildcard).flatten();
+        self.exact.get(host).into_iter().chain(wildcard)
     }
 
     /// The instances of a service in this region.
@@ -164,10 +176,11 @@ impl RouteTable {
         self.agents.iter().map(|(node, address)| (*node, *address))
     }
 
-    /// How many host names are routed.
+    /// How many host names, and parts of them, are routed.
     #[must_use]
     pub fn hostnames(&self) -> usize {
-        self.exact.len() + self.wildcard.len()
+        let all = self.exact.values().chain(self.wildcard.values());
+        all.map(Paths::count).sum()
     }
 }
 

@@ -12,6 +12,7 @@ mod hand_over;
 mod health;
 mod http;
 mod limits;
+mod paths;
 mod poison;
 mod process;
 mod proxy_protocol;

@@ -97,6 +97,20 @@ impl Routes {
         })
     }
 
+    /// Of its paths, this one and those below.
+    pub fn path(self, hostname: &str, path: &str, service_id: ServiceId) -> Self {
+        self.hostname_with(HostnameItem {
+            hostname: hostname.into(),
+            service_id,
+            regions: vec!["us-east".parse().unwrap()],
+            https_redirect: true,
+            timeouts: Timeouts::default(),
+            max_body: None,
+            path: Some(path.into()),
+            policy: RoutePolicy::default(),
+        })
+    }
+
     pub fn hostname_with(mut self, item: HostnameItem) -> Self {
         self.global.push(GlobalRouteItem::Hostname(item));
         self
@@ -213,7 +227,7 @@ impl Routes {
 
 fn global_id(item: &GlobalRouteItem) -> String {
     match item {
-        GlobalRouteItem::Hostname(h) => format!("hostname/{}", h.hostname),
+        GlobalRouteItem::Hostname(h) => h.id(),
         GlobalRouteItem::Certificate(c) => format!("certificate/{}", c.id),
         GlobalRouteItem::Edge(e) => format!("edge/{}", e.node_id),
         GlobalRouteItem::Denied(d) => format!("denied/{}", d.node_id),
