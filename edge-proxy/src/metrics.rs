@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use domain::id::ServiceId;
+use domain::{id::ServiceId, name::Name};
 use prometheus::{
-    Error, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, core::Collector,
 };
 
@@ -60,6 +61,8 @@ pub struct Metrics {
     items_refused: IntCounterVec,
     generation: IntGaugeVec,
     routes: IntGaugeVec,
+    round_trip: GaugeVec,
+    replays: IntCounter,
     /// The whole of it, for the report.
     pub traffic: Traffic,
 }
@@ -184,6 +187,17 @@ impl Metrics {
                 &["feed"],
             )?,
             routes: to.gauges("railhead_edge_routes", "What is routed.", &["kind"])?,
+            round_trip: to.add(GaugeVec::new(
+                Opts::new(
+                    "railhead_edge_round_trip_seconds",
+                    "To the edge of another region that answered last.",
+                ),
+                &["region"],
+            )?)?,
+            replays: to.counter(
+                "railhead_edge_replays_total",
+                "Requests that an instance gave back to be answered elsewhere.",
+            )?,
             traffic: Traffic::default(),
         })
     }
@@ -280,6 +294,18 @@ impl Metrics {
     /// An item can't be used. `feed` is `routes/global` or `routes/region`.
     pub fn item_refused(&self, feed: &'static str) {
         self.items_refused.with_label_values(&[feed]).inc();
+    }
+
+    /// An edge of that region takes so long to answer.
+    pub fn round_trip(&self, region: &Name, time: Duration) {
+        self.round_trip
+            .with_label_values(&[region.as_str()])
+            .set(time.as_secs_f64());
+    }
+
+    /// A request is answered elsewhere, as an instance wants it.
+    pub fn replay(&self) {
+        self.replays.inc();
     }
 
     /// A commit was applied.

@@ -29,6 +29,7 @@ impl Edge {
         entry.path = cut(request.uri.path());
         entry.protocol = protocol_of(request.version);
         entry.user_agent = headers::text(&request.headers, &header::USER_AGENT).map(cut);
+        ctx.wanted = given(headers::WANTED).and_then(|id| id.parse().ok());
         ctx.may_wait = !trusted || request.headers.contains_key(headers::LAST);
         ctx.hops = if trusted {
             headers::hops(&request.headers)

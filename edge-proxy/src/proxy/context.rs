@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::id::{InstanceId, NodeId};
+use domain::{
+    id::{InstanceId, NodeId},
+    name::Name,
+};
 use protocol::item::EdgeItem;
 
 use super::peer::Exchange;
@@ -73,6 +76,12 @@ pub struct RequestCtx {
     pub may_wait: bool,
     /// The edge that it is forwarded to is the last one, and this one has no instances.
     pub is_last_edge: bool,
+    /// The region where an instance wants it to be answered: it gave the request back.
+    pub replay: Option<Name>,
+    /// What the one who answers then learns of it.
+    pub replay_source: Option<String>,
+    /// The instance that shall answer, if it can be used.
+    pub wanted: Option<InstanceId>,
     /// From 0 to 99: among the deployments of the service it decides where all attempts go.
     pub draw: u8,
     /// The attempt that comes next costs nobody an answer when it fails: another one may follow it.
@@ -133,6 +142,9 @@ impl RequestCtx {
             waits_until: None,
             may_wait: true,
             is_last_edge: false,
+            replay: None,
+            replay_source: None,
+            wanted: None,
             draw: rand::random_range(0..100),
             may_follow: false,
             rests_until: None,

@@ -110,6 +110,9 @@ impl Edge {
         if !nobody || session.as_ref().retry_buffer_truncated() {
             return false;
         }
+        if let Some(route) = &ctx.route {
+            self.links.lacks(edge.node_id, route.service_id);
+        }
         ctx.tried.full |= is_full;
         ctx.tried.edges.push(edge.node_id);
         true

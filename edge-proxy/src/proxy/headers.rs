@@ -13,6 +13,10 @@ use pingora::{Result, http::RequestHeader};
 pub const HOP: HeaderName = HeaderName::from_static("x-railhead-hop");
 /// The edge that sends it knows no other one to ask; believed from edges only, never sent to instances.
 pub const LAST: HeaderName = HeaderName::from_static("x-railhead-last");
+/// The instance that shall answer; believed from edges only, never sent to instances.
+pub const WANTED: HeaderName = HeaderName::from_static("x-railhead-instance");
+/// Where an instance gave the request back ([`super::replay`]).
+pub const REPLAY_SOURCE: HeaderName = HeaderName::from_static("fly-replay-src");
 /// The request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// W3C trace context.
@@ -29,7 +33,7 @@ const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 const FORWARDED: HeaderName = header::FORWARDED;
 
 /// What an application may believe because the edge says it.
-const OURS: [HeaderName; 10] = [
+const OURS: [HeaderName; 12] = [
     FORWARDED_FOR,
     FORWARDED_PROTO,
     FORWARDED_HOST,
@@ -39,6 +43,8 @@ const OURS: [HeaderName; 10] = [
     REQUEST_START,
     HOP,
     LAST,
+    WANTED,
+    REPLAY_SOURCE,
     TRACEPARENT,
 ];
 
@@ -62,7 +68,7 @@ pub struct Origin<'a> {
 /// # Errors
 /// When a value is no header value.
 pub fn set_origin(request: &mut RequestHeader, origin: &Origin<'_>) -> Result<()> {
-    for name in [FORWARDED, TRACESTATE, HOP, LAST] {
+    for name in [FORWARDED, TRACESTATE, HOP, LAST, WANTED, REPLAY_SOURCE] {
         request.remove_header(&name);
     }
     remove_look_alikes(request);
@@ -148,6 +154,8 @@ mod tests {
             ("x-real-ip", "1.1.1.1"),
             ("x-railhead-hop", "0"),
             ("x-railhead-last", "1"),
+            ("x-railhead-instance", "ins_1"),
+            ("fly-replay-src", "region=mars"),
             ("forwarded", "for=1.1.1.1"),
             ("x-request-id", "mine"),
             ("x-forwarded-proto", "https"),

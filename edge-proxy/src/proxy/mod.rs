@@ -7,6 +7,7 @@ mod failure;
 mod headers;
 mod peer;
 mod phases;
+mod replay;
 mod retry;
 mod sticky;
 mod target;

@@ -127,12 +127,19 @@ impl ProxyHttp for Edge {
         if let Some(traceparent) = ctx.entry.as_ref().and_then(|e| e.traceparent.as_ref()) {
             request.insert_header(headers::TRACEPARENT, traceparent)?;
         }
+        if let Some(source) = &ctx.replay_source {
+            request.insert_header(headers::REPLAY_SOURCE, source)?;
+        }
         request.remove_header(&headers::LAST);
+        request.remove_header(&headers::WANTED);
         match &ctx.target {
             Some(Target::Edge(_)) => {
                 request.insert_header(headers::HOP, (ctx.hops + 1).to_string())?;
                 if ctx.is_last_edge {
                     request.insert_header(headers::LAST, "1")?;
+                }
+                if let Some(wanted) = ctx.wanted {
+                    request.insert_header(headers::WANTED, wanted.to_string())?;
                 }
                 if ctx.exchange == Exchange::Http {
                     // A stream of a tunnel carries one request.
@@ -177,7 +184,8 @@ impl ProxyHttp for Edge {
         if informational || ctx.answered {
             return Ok(());
         }
-        if self.reached_nobody(session, ctx, response) {
+        if self.reached_nobody(session, ctx, response) || self.is_given_back(session, ctx, response)
+        {
             let mut error = Error::new_up(ErrorType::ConnectNoRoute);
             error.set_retry(true);
             return Err(error);

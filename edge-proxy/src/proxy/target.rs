@@ -20,7 +20,7 @@ use crate::{
     metrics::Open,
     route::Route,
     upstream::{
-        endpoint::{Confirmed, Endpoint},
+        endpoint::{Confirmed, Endpoint, tag_of},
         pool::{ServicePool, Waiting},
     },
 };
@@ -61,6 +61,9 @@ impl Edge {
         let route = ctx.route.clone().ok_or(Refusal::Internal)?;
         if let Some(rested) = ctx.rests_until.take() {
             tokio::time::sleep_until(rested.into()).await;
+        }
+        if let Some(aim) = self.replayed(&route, ctx) {
+            return aim;
         }
         let mut queued: Option<Queued> = None;
         loop {
@@ -168,9 +171,13 @@ impl Edge {
         let passed: Vec<_> = std::iter::once(&self.state.region)
             .chain(via.map(|via| &via.region))
             .collect();
-        let candidates =
-            self.links
-                .candidates(routes.edges(), &route.regions, &passed, &ctx.tried.edges);
+        let candidates = self.links.candidates(
+            route.service_id,
+            routes.edges(),
+            &route.regions,
+            &passed,
+            &ctx.tried.edges,
+        );
         ctx.is_last_edge = candidates.len() == 1 && !has_instances;
         let nearest = candidates.into_iter().next()?;
         Some(Aim {
@@ -228,22 +235,24 @@ impl Queued {
     }
 }
 
-/// The instance that the request's cookie names.
+/// The instance that another one, or else the request's cookie, names.
 fn stays(
     route: &Route,
     service: &Arc<ServicePool>,
     headers: &HeaderMap,
     ctx: &RequestCtx,
 ) -> Option<Aim> {
-    if route.sticky == Sticky::Off {
-        return None;
-    }
     let tried = &ctx.tried.instances;
     let of_tag = |tag| {
         let mut parts = service.parts();
         parts.find_map(|part| at(part, part.usable_by_tag(tag, tried)?, false))
     };
-    sticky::wanted(headers).find_map(of_tag)
+    let named = ctx.wanted.map(tag_of);
+    let cookies = (route.sticky == Sticky::Cookie).then(|| sticky::wanted(headers));
+    named
+        .into_iter()
+        .chain(cookies.into_iter().flatten())
+        .find_map(of_tag)
 }
 
 /// One that can be used, or one whose turn to be tried has come.

@@ -187,7 +187,7 @@ impl RouteTable {
 #[cfg(test)]
 mod tests {
     use domain::id::{DeploymentId, InstanceId};
-    use protocol::item;
+    use protocol::item::{self, ServicePolicy};
 
     use super::*;
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::spec::Breaker;
+use domain::{id::InstanceId, spec::Breaker};
 use protocol::item;
 
 use super::{
@@ -43,6 +43,13 @@ pub struct Endpoint {
     refused_since: AtomicU64,
 }
 
+/// [`Endpoint::tag`].
+#[must_use]
+pub const fn tag_of(instance: InstanceId) -> u64 {
+    let (_, random) = instance.uuid().as_u64_pair();
+    random
+}
+
 impl Endpoint {
     /// Nothing is known of it yet.
     #[must_use]
@@ -71,8 +78,7 @@ impl Endpoint {
     /// Names it to users, and to Pingora's pool of connections: what is random of its id.
     #[must_use]
     pub const fn tag(&self) -> u64 {
-        let (_, random) = self.spec.instance_id.uuid().as_u64_pair();
-        random
+        tag_of(self.spec.instance_id)
     }
 
     /// True when it is not being probed and was not within `interval`; the caller probes it now.

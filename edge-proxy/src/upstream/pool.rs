@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use domain::{
-    id::{DeploymentId, InstanceId, NodeId, ServiceId},
+    id::{DeploymentId, NodeId, ServiceId},
     spec::{Breaker, Limits},
 };
 use http::HeaderMap;
@@ -136,14 +136,14 @@ impl ServicePool {
     }
 
     /// This deployment, and those beside it.
-    pub fn parts(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+    pub fn parts<'a>(self: &'a Arc<Self>) -> impl Iterator<Item = &'a Arc<Self>> {
         let beside = self.splits.iter().map(|split| &split.pool);
         std::iter::once(self).chain(beside)
     }
 
     /// The deployment that a request is for; `draw` is from 0 to 99 and one for all attempts.
     #[must_use]
-    pub fn part(self: &Arc<Self>, headers: &HeaderMap, draw: u8) -> &Arc<Self> {
+    pub fn part<'a>(self: &'a Arc<Self>, headers: &HeaderMap, draw: u8) -> &'a Arc<Self> {
         split::choose(&self.splits, headers, draw).map_or(self, |split| &split.pool)
     }
 

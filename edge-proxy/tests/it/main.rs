@@ -17,6 +17,7 @@ mod poison;
 mod process;
 mod proxy_protocol;
 mod refused;
+mod regions;
 mod retry;
 mod smuggling;
 mod split;

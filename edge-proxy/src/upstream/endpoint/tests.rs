@@ -1,4 +1,4 @@
-use domain::id::{InstanceId, NodeId};
+use domain::id::NodeId;
 
 use super::*;
 

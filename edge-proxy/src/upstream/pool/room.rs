@@ -14,7 +14,7 @@ use super::{ServicePool, Shared};
 use crate::upstream::endpoint::Endpoint;
 
 /// Room also comes without anybody leaving (a new instance, one that is healthy again): so often it is looked for.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A request that runs at an endpoint. It has ended when this is dropped, and somebody who waits has its place.
 #[derive(Debug)]

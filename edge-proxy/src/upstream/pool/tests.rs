@@ -1,3 +1,4 @@
+use domain::id::InstanceId;
 use protocol::item::ServicePolicy;
 
 use super::*;

@@ -116,8 +116,12 @@ impl Routes {
         self
     }
 
-    pub fn edge(mut self, edge: &TestEdge) -> Self {
-        self.global.push(GlobalRouteItem::Edge(edge.item()));
+    pub fn edge(self, edge: &TestEdge) -> Self {
+        self.edge_item(edge.item())
+    }
+
+    pub fn edge_item(mut self, edge: EdgeItem) -> Self {
+        self.global.push(GlobalRouteItem::Edge(edge));
         self
     }
 

@@ -110,6 +110,7 @@ fn router(app: App) -> Router {
         .route("/headers", any(headers))
         .route("/stream", get(stream))
         .route("/page", get(page))
+        .route("/give-back", any(give_back))
         .route("/slow", get(slow))
         .route(
             "/error",
@@ -155,6 +156,30 @@ struct Pace {
     every_ms: u64,
     /// `Content-Type`, if it has one.
     kind: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+struct Elsewhere {
+    to: String,
+}
+
+/// Gives the request back unless somebody has; says who answers, where the request was, and how long its body is.
+async fn give_back(
+    State(app): State<App>,
+    Query(elsewhere): Query<Elsewhere>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Some(source) = headers.get("fly-replay-src") {
+        let source = source.to_str().unwrap();
+        let said = format!("{} {} {source}", app.name, body.len());
+        return Response::new(Body::from(said));
+    }
+    let mut response = Response::new(Body::from("not here"));
+    *response.status_mut() = StatusCode::CONFLICT;
+    let to = elsewhere.to.parse().unwrap();
+    response.headers_mut().insert("fly-replay", to);
+    response
 }
 
 #[derive(serde::Deserialize)]
