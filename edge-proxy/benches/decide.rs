@@ -28,7 +28,10 @@ use edge_proxy::{
 };
 use link::writing::Writing;
 use prometheus::Registry;
-use protocol::item::{Endpoint, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem};
+use protocol::item::{
+    Endpoint, GlobalRouteItem, HostnameItem, RegionRouteItem, RoutePolicy, ServiceItem,
+    ServicePolicy,
+};
 
 const HOSTNAMES: usize = 100_000;
 const ROUNDS: usize = 7;
@@ -61,6 +64,8 @@ fn items() -> (Vec<GlobalRouteItem>, Vec<RegionRouteItem>) {
             https_redirect: true,
             timeouts: Timeouts::default(),
             max_body: None,
+            path: None,
+            policy: RoutePolicy::default(),
         })
     };
     let service = |service_id: &ServiceId| {
@@ -76,6 +81,8 @@ fn items() -> (Vec<GlobalRouteItem>, Vec<RegionRouteItem>) {
                 .collect(),
             health_path: None,
             traceparent: None,
+            policy: ServicePolicy::default(),
+            splits: Vec::new(),
         })
     };
     let global = services.iter().enumerate().map(hostname).collect();

@@ -1,11 +1,15 @@
 //! What shall happen to a request: a pure function of its head, its connection and the routes.
 //! Knows no type of Pingora, so that another front (HTTP/3) can share it.
 
+mod refusal;
+
 use std::{net::IpAddr, sync::Arc};
 
 use domain::{id::NodeId, name::Name};
 
-use crate::route::{RouteTable, hostname, table::Route};
+use crate::route::{Route, RouteTable, hostname};
+
+pub use refusal::Refusal;
 
 /// The parts of a request's head that a decision needs.
 #[derive(Debug, Clone, Copy)]
@@ -73,86 +77,6 @@ pub enum Decision {
     Refuse(Refusal),
 }
 
-/// Why the edge answers itself. Each has a stable code (`X-Railhead-Error`) and a status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// The head is not a request that RFC 9112 allows, or one that servers read in different ways.
-    BadRequest,
-    /// The head did not arrive in time.
-    HeaderTimeout,
-    /// More than 32 KiB or 100 fields.
-    HeaderTooLarge,
-    /// The body is larger than the service allows.
-    BodyTooLarge,
-    /// The connection's certificate is not good for this host.
-    Misdirected,
-    /// No service has this host name.
-    UnknownHost,
-    /// It passed too many edges.
-    TooManyHops,
-    /// No region has an instance that answers.
-    NoInstance,
-    /// An instance (or another region) was there and broke off before it answered.
-    InstanceFailed,
-    /// An instance took the request and did not answer in time.
-    FirstByteTimeout,
-    /// This edge failed.
-    Internal,
-}
-
-impl Refusal {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::BadRequest,
-        Self::HeaderTimeout,
-        Self::HeaderTooLarge,
-        Self::BodyTooLarge,
-        Self::Misdirected,
-        Self::UnknownHost,
-        Self::TooManyHops,
-        Self::NoInstance,
-        Self::InstanceFailed,
-        Self::FirstByteTimeout,
-        Self::Internal,
-    ];
-
-    /// The HTTP status.
-    #[must_use]
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::BadRequest => 400,
-            Self::HeaderTimeout => 408,
-            Self::HeaderTooLarge => 431,
-            Self::BodyTooLarge => 413,
-            Self::Misdirected => 421,
-            Self::UnknownHost => 404,
-            Self::TooManyHops => 508,
-            Self::NoInstance => 503,
-            Self::InstanceFailed => 502,
-            Self::FirstByteTimeout => 504,
-            Self::Internal => 500,
-        }
-    }
-
-    /// The code in `X-Railhead-Error`, in problem documents, logs and metrics.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::HeaderTimeout => "header_timeout",
-            Self::HeaderTooLarge => "header_too_large",
-            Self::BodyTooLarge => "body_too_large",
-            Self::Misdirected => "misdirected_request",
-            Self::UnknownHost => "unknown_host",
-            Self::TooManyHops => "too_many_hops",
-            Self::NoInstance => "no_instance",
-            Self::InstanceFailed => "instance_failed",
-            Self::FirstByteTimeout => "first_byte_timeout",
-            Self::Internal => "internal",
-        }
-    }
-}
-
 /// Decides. Reads the routes once; whoever holds them may go on with the same ones.
 #[must_use]
 pub fn decide(head: &RequestHead<'_>, connection: &ConnInfo, routes: &RouteTable) -> Decision {
@@ -172,8 +96,15 @@ pub fn decide(head: &RequestHead<'_>, connection: &ConnInfo, routes: &RouteTable
     {
         return Decision::Refuse(Refusal::Misdirected);
     }
-    let Some(route) = routes.route(&host) else {
-        return Decision::Refuse(Refusal::UnknownHost);
+    let (path, _query) = head
+        .path_and_query
+        .split_once('?')
+        .unwrap_or((head.path_and_query, ""));
+    let Some(route) = routes.route(&host, path) else {
+        return Decision::Refuse(match routes.has_host(&host) {
+            true => Refusal::UnknownPath,
+            false => Refusal::UnknownHost,
+        });
     };
     if connection.tls.is_none() && connection.via.is_none() && route.https_redirect {
         return Decision::Redirect {
@@ -195,7 +126,7 @@ fn covers(tls: &TlsInfo, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use protocol::item::{ChallengeItem, GlobalRouteItem, HostnameItem};
+    use protocol::item::{ChallengeItem, GlobalRouteItem, HostnameItem, RoutePolicy};
 
     use crate::upstream::counters::Counters;
 
@@ -210,6 +141,8 @@ mod tests {
                 https_redirect,
                 timeouts: domain::spec::Timeouts::default(),
                 max_body: Some(domain::quantity::Bytes(10)),
+                path: None,
+                policy: RoutePolicy::default(),
             })
         };
         let challenge = GlobalRouteItem::Challenge(ChallengeItem {
@@ -272,6 +205,52 @@ mod tests {
             let decision = decide(&head(authority), &wildcard, &routes(true));
             assert!(matches!(decision, Decision::Serve(_)), "{authority}");
         }
+    }
+
+    #[test]
+    fn a_part_of_the_paths_goes_to_another_service() {
+        let item = |path: Option<&str>, hostname: &str| {
+            GlobalRouteItem::Hostname(HostnameItem {
+                hostname: hostname.into(),
+                path: path.map(str::to_owned),
+                service_id: domain::id::ServiceId::new(),
+                regions: vec![],
+                https_redirect: false,
+                timeouts: domain::spec::Timeouts::default(),
+                max_body: None,
+                policy: RoutePolicy::default(),
+            })
+        };
+        let (api, rest) = (item(Some("/api"), "a.b.test"), item(None, "*.b.test"));
+        let alone = item(Some("/only"), "c.test");
+        let items = [&api, &rest, &alone];
+        let (before, counters) = (RouteTable::default(), Counters::default());
+        let routes = RouteTable::build(&items, &[], &before, &counters);
+        let decided = |authority, path_and_query| {
+            let head = RequestHead {
+                path_and_query,
+                ..head(authority)
+            };
+            match decide(&head, &plain(), &routes) {
+                Decision::Serve(route) => Ok((route.hostname.clone(), route.path.clone())),
+                decision => Err(refusal(decision)),
+            }
+        };
+        let part =
+            |hostname: &str, path: Option<&str>| Ok((hostname.to_owned(), path.map(str::to_owned)));
+        for path in ["/api", "/api?x=/y", "/api/v2?x"] {
+            assert_eq!(
+                decided("a.b.test", path),
+                part("a.b.test", Some("/api")),
+                "{path}"
+            );
+        }
+        for path in ["/", "/?/api", "/apis"] {
+            assert_eq!(decided("a.b.test", path), part("*.b.test", None), "{path}");
+        }
+        assert_eq!(decided("c.test", "/only"), part("c.test", Some("/only")));
+        assert_eq!(decided("c.test", "/"), Err(Some(Refusal::UnknownPath)));
+        assert_eq!(decided("d.test", "/"), Err(Some(Refusal::UnknownHost)));
     }
 
     #[test]
@@ -340,13 +319,5 @@ mod tests {
             let decision = decide(&head, &plain(), &routes(false));
             assert_eq!(refusal(decision), Some(expected), "{head:?}");
         }
-    }
-
-    #[test]
-    fn codes_are_unique() {
-        let mut codes: Vec<_> = Refusal::ALL.iter().map(|r| r.code()).collect();
-        codes.sort_unstable();
-        codes.dedup();
-        assert_eq!(codes.len(), Refusal::ALL.len());
     }
 }

@@ -80,11 +80,11 @@ const fn title(refusal: Refusal) -> &'static str {
         Refusal::HeaderTooLarge => "Request Header Fields Too Large",
         Refusal::BodyTooLarge => "Content Too Large",
         Refusal::Misdirected => "Misdirected Request",
-        Refusal::UnknownHost => "Not Found",
+        Refusal::UnknownHost | Refusal::UnknownPath => "Not Found",
         Refusal::TooManyHops => "Loop Detected",
-        Refusal::NoInstance => "Service Unavailable",
+        Refusal::NoInstance | Refusal::OverCapacity => "Service Unavailable",
         Refusal::InstanceFailed => "Bad Gateway",
-        Refusal::FirstByteTimeout => "Gateway Timeout",
+        Refusal::FirstByteTimeout | Refusal::TotalTimeout => "Gateway Timeout",
         Refusal::Internal => "Internal Server Error",
     }
 }
@@ -101,12 +101,19 @@ const fn detail(refusal: Refusal) -> &'static str {
             "This connection's certificate is not good for the host asked for: open a new one."
         }
         Refusal::UnknownHost => "No service has this host name. Add it with `railhead domain add`.",
+        Refusal::UnknownPath => "No service has this path of the host name.",
         Refusal::TooManyHops => "The request passed too many edges without finding an instance.",
         Refusal::NoInstance => {
             "No instance of this service answers in any region. Its logs and deployments say why."
         }
+        Refusal::OverCapacity => {
+            "This service has as many requests as it takes at a time. Come back in a moment."
+        }
         Refusal::InstanceFailed => "The instance closed the connection before it answered.",
         Refusal::FirstByteTimeout => "The instance did not begin to answer in time.",
+        Refusal::TotalTimeout => {
+            "The answer was not complete in the time that this service allows."
+        }
         Refusal::Internal => "The edge failed. The request's id finds the reason in its log.",
     }
 }

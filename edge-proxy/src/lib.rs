@@ -11,7 +11,9 @@
 )]
 
 pub mod access_log;
+pub mod compress;
 pub mod config;
+mod cookie;
 pub mod decide;
 pub mod drain;
 pub mod error_page;

@@ -3,11 +3,12 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use domain::id::ServiceId;
+use domain::{id::ServiceId, name::Name};
 use prometheus::{
-    Error, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Error, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, core::Collector,
 };
 
@@ -50,14 +51,18 @@ pub struct Metrics {
     services: Mutex<HashMap<ServiceId, String>>,
     refusals: IntCounterVec,
     in_flight: IntGauge,
+    waiting: IntGauge,
     connections: IntGauge,
     refused_connections: IntCounterVec,
     upstream_failures: IntCounterVec,
     retries: IntCounter,
+    retries_refused: IntCounter,
     log_dropped: IntCounter,
     items_refused: IntCounterVec,
     generation: IntGaugeVec,
     routes: IntGaugeVec,
+    round_trip: GaugeVec,
+    replays: IntCounter,
     /// The whole of it, for the report.
     pub traffic: Traffic,
 }
@@ -144,6 +149,10 @@ impl Metrics {
                 &["code"],
             )?,
             in_flight: to.gauge("railhead_edge_requests_in_flight", "Requests that run now.")?,
+            waiting: to.gauge(
+                "railhead_edge_requests_waiting",
+                "Requests that wait for room at their service's instances.",
+            )?,
             connections: to.gauge("railhead_edge_connections", "Open client connections.")?,
             refused_connections: to.counters(
                 "railhead_edge_connections_refused_total",
@@ -158,6 +167,10 @@ impl Metrics {
             retries: to.counter(
                 "railhead_edge_retries_total",
                 "Requests that were tried again.",
+            )?,
+            retries_refused: to.counter(
+                "railhead_edge_retries_refused_total",
+                "Requests that were not tried again because a fifth of their service's was.",
             )?,
             log_dropped: to.counter(
                 "railhead_edge_access_log_dropped_total",
@@ -174,6 +187,17 @@ impl Metrics {
                 &["feed"],
             )?,
             routes: to.gauges("railhead_edge_routes", "What is routed.", &["kind"])?,
+            round_trip: to.add(GaugeVec::new(
+                Opts::new(
+                    "railhead_edge_round_trip_seconds",
+                    "To the edge of another region that answered last.",
+                ),
+                &["region"],
+            )?)?,
+            replays: to.counter(
+                "railhead_edge_replays_total",
+                "Requests that an instance gave back to be answered elsewhere.",
+            )?,
             traffic: Traffic::default(),
         })
     }
@@ -223,6 +247,12 @@ impl Metrics {
         Open::new(&self.in_flight)
     }
 
+    /// A request waits for room.
+    #[must_use]
+    pub fn wait(&self) -> Open {
+        Open::new(&self.waiting)
+    }
+
     /// Requests that run now.
     #[must_use]
     pub fn requests_in_flight(&self) -> i64 {
@@ -250,6 +280,11 @@ impl Metrics {
         self.retries.inc();
     }
 
+    /// A request is not tried again: too many of its service are.
+    pub fn retry_refused(&self) {
+        self.retries_refused.inc();
+    }
+
     /// For the access log's writer.
     #[must_use]
     pub fn log_dropped(&self) -> IntCounter {
@@ -259,6 +294,18 @@ impl Metrics {
     /// An item can't be used. `feed` is `routes/global` or `routes/region`.
     pub fn item_refused(&self, feed: &'static str) {
         self.items_refused.with_label_values(&[feed]).inc();
+    }
+
+    /// An edge of that region takes so long to answer.
+    pub fn round_trip(&self, region: &Name, time: Duration) {
+        self.round_trip
+            .with_label_values(&[region.as_str()])
+            .set(time.as_secs_f64());
+    }
+
+    /// A request is answered elsewhere, as an instance wants it.
+    pub fn replay(&self) {
+        self.replays.inc();
     }
 
     /// A commit was applied.

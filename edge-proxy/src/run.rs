@@ -20,6 +20,7 @@ use crate::{
     forward::{
         accept::{self as tunnels, Tunnels},
         link::Links,
+        measure,
     },
     listen::{
         accept::{self, Front},
@@ -115,6 +116,7 @@ pub struct Prepared {
     pub state: Arc<State>,
     applier: Applier,
     front: Arc<Front>,
+    links: Arc<Links>,
     tunnels: Arc<Tunnels>,
     tunnel_acceptor: TlsAcceptor,
     agents: Arc<Agents>,
@@ -138,7 +140,8 @@ pub fn prepare(parts: Parts) -> Result<Prepared, Error> {
         metrics,
         region: identity.region(),
     });
-    let server = server(&state, observer, identity);
+    let links = Arc::new(Links::new(identity.clone()));
+    let server = server(&state, observer, Arc::clone(&links));
     let tunnels = Arc::new(Tunnels {
         server: server.clone(),
         state: Arc::clone(&state),
@@ -154,6 +157,7 @@ pub fn prepare(parts: Parts) -> Result<Prepared, Error> {
         state,
         applier,
         front,
+        links,
         tunnels,
         tunnel_acceptor: tunnels::acceptor(identity)?,
         agents: Arc::new(Agents::new(identity.clone())),
@@ -175,6 +179,7 @@ impl Prepared {
         tasks.spawn(confirm::run(Arc::clone(&state), Arc::clone(&self.agents)));
         tasks.spawn(self.memory.run(Arc::clone(&state), self.writing));
         tasks.spawn(discover::run(Arc::clone(&state), self.agents, self.wanted));
+        tasks.spawn(measure::run(Arc::clone(&state), self.links));
         let tunnels = tunnels::run(ports.forward, self.tunnel_acceptor, self.tunnels);
         tasks.spawn(tunnels);
         let drain = self.front.server.drain.clone();
@@ -189,9 +194,8 @@ impl Prepared {
     }
 }
 
-fn server(state: &Arc<State>, observer: Arc<Observer>, identity: &Identity) -> Server {
+fn server(state: &Arc<State>, observer: Arc<Observer>, links: Arc<Links>) -> Server {
     let drain = Drain::default();
-    let links = Arc::new(Links::new(identity.clone()));
     let proxy = proxy::http_proxy(
         Arc::clone(state),
         Arc::clone(&observer),

@@ -10,7 +10,10 @@ use protocol::{
         DropCause, FeedName, SecretRef,
         digest::{self, Rendered},
     },
-    item::{GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
+    item::{
+        GlobalRouteItem, HostnameItem, RegionRouteItem, RoutePolicy, ServiceItem, ServicePolicy,
+        item_timeouts,
+    },
 };
 use serde::Serialize;
 
@@ -221,7 +224,7 @@ fn items(view: &View<'_>) -> Vec<(FeedName, String, RouteItem)> {
         let item = hostname_item(view, release, &regions, hostname);
         items.push((
             FeedName::GlobalRoutes(Ring::All),
-            format!("hostname/{hostname}"),
+            item.id(),
             RouteItem::Global(GlobalRouteItem::Hostname(item)),
         ));
     }
@@ -237,6 +240,8 @@ fn service_item(view: &View<'_>, release: &Release, region: &Name) -> ServiceIte
         endpoints: here.filter_map(|i| i.endpoint).collect(),
         health_path: release.spec.deploy.readiness.path.clone(),
         traceparent: release.traceparent.clone(),
+        policy: ServicePolicy::of(&release.spec.network),
+        splits: Vec::new(),
     }
 }
 
@@ -254,8 +259,10 @@ fn hostname_item(
         service_id: view.service.id,
         regions: regions.iter().copied().filter(allowed).cloned().collect(),
         https_redirect: network.https_redirect,
-        timeouts: network.timeouts,
-        max_body: network.max_body,
+        timeouts: item_timeouts(network),
+        max_body: network.body_max(),
+        path: None,
+        policy: RoutePolicy::of(network),
     }
 }
 

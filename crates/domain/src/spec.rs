@@ -7,16 +7,18 @@ mod deploy;
 mod network;
 mod scale;
 mod source;
+mod traffic;
 
 use serde::{Deserialize, Serialize};
 
 use crate::instance::Duplication;
 
-pub use check::{InvalidSpec, REPLICAS_MAX, is_probe_path};
+pub use check::{InvalidSpec, REPLICAS_MAX, is_path_prefix, is_probe_path};
 pub use deploy::{Confinement, DeploySpec, Probe, StopSignal, Strategy};
 pub use network::{NetworkSpec, Timeouts};
 pub use scale::{Resources, ScaleSpec};
 pub use source::{BuildSpec, GitSource, ImageSource, Source, check_repo, is_git_ref};
+pub use traffic::{Breaker, Limits, Protocol, Retries, Sticky, check_hsts};
 
 /// Everything a user asks of one service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

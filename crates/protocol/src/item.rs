@@ -2,26 +2,33 @@
 //! bumps the generation; read by agents and edges.
 
 mod bounds;
+mod policy;
+mod route;
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use domain::{
     id::{
-        ArchiveId, BuildId, CertificateId, DeploymentId, EnvironmentId, InstanceId, NodeId,
-        OrganizationId, ReleaseId, ServiceId,
+        ArchiveId, BuildId, DeploymentId, EnvironmentId, InstanceId, NodeId, OrganizationId,
+        ReleaseId, ServiceId,
     },
     image::ImageReference,
     instance::Desired,
     name::{Name, VariableName},
-    quantity::{Bytes, Span},
-    spec::{Confinement, Probe, Resources, StopSignal, Timeouts},
+    quantity::Span,
+    spec::{Confinement, Probe, Resources, StopSignal},
 };
 
 use crate::feed::SecretRef;
 
 pub use bounds::ENDPOINTS_MAX;
+pub use policy::{Match, RoutePolicy, ServicePolicy, Split, item_timeouts};
+pub use route::{
+    AgentItem, CertificateItem, ChallengeItem, EdgeItem, Endpoint, GlobalRouteItem, HostnameItem,
+    RegionRouteItem, ServiceItem,
+};
 
 /// What every item of a feed can say, for who follows feeds without knowing what they are about.
 pub trait Item: serde::de::DeserializeOwned + Send + Sync + 'static {
@@ -87,7 +94,7 @@ impl Item for GlobalRouteItem {
 
     fn id(&self) -> Option<String> {
         match self {
-            Self::Hostname(item) => Some(format!("hostname/{}", item.hostname)),
+            Self::Hostname(item) => Some(item.id()),
             Self::Certificate(item) => Some(format!("certificate/{}", item.id)),
             Self::Edge(item) => Some(format!("edge/{}", item.node_id)),
             Self::Denied(item) => Some(format!("denied/{}", item.node_id)),
@@ -283,131 +290,4 @@ pub enum BuildSource {
         /// In whichever registry.
         image: ImageReference,
     },
-}
-
-/// An item of `routes/global`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum GlobalRouteItem {
-    /// Id `hostname/<name>`.
-    Hostname(HostnameItem),
-    /// Id `certificate/<crt_…>`.
-    Certificate(CertificateItem),
-    /// Id `edge/<nod_…>`.
-    Edge(EdgeItem),
-    /// Id `denied/<nod_…>`.
-    Denied(DeniedItem),
-    /// Id `challenge/<hostname>`.
-    Challenge(ChallengeItem),
-}
-
-/// A hostname and the service behind it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct HostnameItem {
-    /// Lower case, no trailing dot; `*.` in front for a wildcard.
-    pub hostname: String,
-    /// Where its requests go.
-    pub service_id: ServiceId,
-    /// Regions with instances, in no order; forwarding goes to these only.
-    pub regions: Vec<Name>,
-    /// Plain HTTP is answered by a redirect.
-    pub https_redirect: bool,
-    /// Limits of time.
-    pub timeouts: Timeouts,
-    /// Largest request body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_body: Option<Bytes>,
-}
-
-/// A certificate. Which hostname uses it follows from `names` (exact first, then wildcard).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CertificateItem {
-    /// The certificate.
-    pub id: CertificateId,
-    /// DNS names it is good for.
-    pub names: Vec<String>,
-    /// Leaf first, PEM.
-    pub chain: String,
-    /// The private key, PEM (PKCS#8), in a secret frame.
-    pub key: SecretRef,
-    /// Whose hostname it is for; absent for the platform's own names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service_id: Option<ServiceId>,
-}
-
-/// What edges answer a certificate authority that asks whether a hostname leads here: over HTTP (RFC 8555 §8.3) and in
-/// a TLS handshake (RFC 8737). Public, and good for nobody else.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChallengeItem {
-    /// Lower case, no trailing dot; never a wildcard.
-    pub hostname: String,
-    /// The last part of the path that is asked for.
-    #[serde(deserialize_with = "bounds::of_token")]
-    pub token: String,
-    /// The answer: the token, a dot, and the thumbprint of the account's key.
-    #[serde(deserialize_with = "bounds::of_key_authorization")]
-    pub key_authorization: String,
-}
-
-/// An edge of the platform, for forwarding between regions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EdgeItem {
-    /// The edge.
-    pub node_id: NodeId,
-    /// Where it stands.
-    pub region: Name,
-    /// Where it takes forwarded requests over mTLS.
-    pub forward_address: SocketAddr,
-}
-
-/// An item of `routes/region/<region>`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum RegionRouteItem {
-    /// Id `service/<svc_…>`.
-    Service(ServiceItem),
-    /// Id `agent/<nod_…>`.
-    Agent(AgentItem),
-}
-
-/// A service's endpoints in this region.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ServiceItem {
-    /// The service.
-    pub service_id: ServiceId,
-    /// The deployment that these endpoints belong to: failures during a change are counted on it.
-    pub deployment_id: DeploymentId,
-    /// Where its instances answer. May be empty; never more than [`ENDPOINTS_MAX`].
-    #[serde(deserialize_with = "bounds::of_endpoints")]
-    pub endpoints: Vec<Endpoint>,
-    /// How edges check health themselves: HTTP when there is a path (`domain::spec::is_probe_path`), else by TCP connect.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "bounds::of_health"
-    )]
-    pub health_path: Option<String>,
-    /// W3C trace context of that deployment.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub traceparent: Option<String>,
-}
-
-/// Where one instance answers. An edge uses it once the node's agent has confirmed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// The instance.
-    pub instance_id: InstanceId,
-    /// The node whose agent confirms it.
-    pub node_id: NodeId,
-    /// The node's address and the host port.
-    pub address: SocketAddr,
-}
-
-/// An agent of this region, for edges that ask it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AgentItem {
-    /// The agent's node.
-    pub node_id: NodeId,
-    /// Where it answers edges over mTLS ([`crate::agent_api`]).
-    pub address: SocketAddr,
 }

@@ -5,4 +5,5 @@
 pub mod accept;
 pub mod dial;
 pub mod link;
+pub mod measure;
 pub mod stream;

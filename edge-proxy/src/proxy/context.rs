@@ -7,18 +7,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::id::{InstanceId, NodeId};
+use domain::{
+    id::{InstanceId, NodeId},
+    name::Name,
+};
 use protocol::item::EdgeItem;
 
+use super::peer::Exchange;
 use crate::{
     access_log::Entry,
     decide::Refusal,
     listen::io::Connection,
     metrics::{Open, Source},
     observe::Observer,
-    route::table::Route,
+    route::Route,
     traffic::Outcome,
-    upstream::{counters::Counter, endpoint::Endpoint, first_byte::Timer, pool::ServicePool},
+    upstream::{
+        counters::Counter,
+        endpoint::Endpoint,
+        pool::{Running, ServicePool},
+        timer::{Limit, Timer},
+    },
 };
 
 /// Where the current attempt goes.
@@ -30,9 +39,20 @@ pub enum Target {
         pool: Arc<ServicePool>,
         /// The instance.
         endpoint: Arc<Endpoint>,
+        /// It is ejected, and this request tries it.
+        is_trial: bool,
     },
     /// An edge of another region.
     Edge(EdgeItem),
+}
+
+/// A target that takes the request.
+#[derive(Debug)]
+pub struct Aim {
+    /// Where it goes.
+    pub target: Target,
+    /// That it runs there; none of another region.
+    pub running: Option<Running>,
 }
 
 /// One request.
@@ -42,6 +62,8 @@ pub struct RequestCtx {
     pub connection: Option<Arc<Connection>>,
     /// The route, once decided.
     pub route: Option<Arc<Route>>,
+    /// What kind it is, once decided.
+    pub exchange: Exchange,
     /// Edges it came through.
     pub hops: u8,
     /// Where the current attempt goes.
@@ -50,12 +72,28 @@ pub struct RequestCtx {
     pub tried: Tried,
     /// All its waits for a target end then; none before the first.
     pub waits_until: Option<Instant>,
+    /// It may wait for room at this edge: it came from a user, or from an edge that knows nobody else.
+    pub may_wait: bool,
+    /// The edge that it is forwarded to is the last one, and this one has no instances.
+    pub is_last_edge: bool,
+    /// The region where an instance wants it to be answered: it gave the request back.
+    pub replay: Option<Name>,
+    /// What the one who answers then learns of it.
+    pub replay_source: Option<String>,
+    /// The instance that shall answer, if it can be used.
+    pub wanted: Option<InstanceId>,
+    /// From 0 to 99: among the deployments of the service it decides where all attempts go.
+    pub draw: u8,
+    /// The attempt that comes next costs nobody an answer when it fails: another one may follow it.
+    pub may_follow: bool,
     /// No attempt begins before: this edge was exhausted.
     pub rests_until: Option<Instant>,
     /// The descriptor of the upstream connection.
     pub upstream: Option<RawFd>,
     /// Runs from the end of the request to the first byte of the answer.
     pub timer: Option<Timer>,
+    /// Runs from the connection to the end of the answer.
+    pub total_timer: Option<Timer>,
     /// Bytes of the request's body so far.
     pub received: u64,
     /// An answer of an instance or another region has begun.
@@ -67,6 +105,8 @@ pub struct RequestCtx {
     /// The log's line in the making.
     pub entry: Option<Box<Entry>>,
     begun: Instant,
+    /// The answer must have ended by then.
+    deadline: Option<Instant>,
     running: Option<Running>,
     observer: Arc<Observer>,
     _open: Open,
@@ -83,16 +123,8 @@ pub struct Tried {
     pub edges: Vec<NodeId>,
     /// Attempts that reached an instance or edge and broke.
     pub broken: u32,
-}
-
-/// A request that runs at an endpoint.
-#[derive(Debug)]
-struct Running(Arc<Endpoint>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.end();
-    }
+    /// A region has instances, and none of them has room.
+    pub full: bool,
 }
 
 impl RequestCtx {
@@ -103,36 +135,50 @@ impl RequestCtx {
         Self {
             connection: None,
             route: None,
+            exchange: Exchange::default(),
             hops: 0,
             target: None,
             tried: Tried::default(),
             waits_until: None,
+            may_wait: true,
+            is_last_edge: false,
+            replay: None,
+            replay_source: None,
+            wanted: None,
+            draw: rand::random_range(0..100),
+            may_follow: false,
             rests_until: None,
             upstream: None,
             timer: None,
+            total_timer: None,
             received: 0,
             answered: false,
             refusal: None,
             span: tracing::Span::none(),
             entry: None,
             begun: Instant::now(),
+            deadline: None,
             running: None,
             observer,
             _open: open,
         }
     }
 
+    /// The attempt is over: another request may have its place.
+    pub fn leave(&mut self) {
+        self.running = None;
+    }
+
     /// The next attempt goes here.
-    pub fn aim(&mut self, target: Target, now: Instant) {
-        self.running = match &target {
-            Target::Instance { endpoint, .. } => {
-                endpoint.begin(now);
-                Some(Running(Arc::clone(endpoint)))
-            }
-            Target::Edge(_) => None,
-        };
+    pub fn aim(&mut self, aim: Aim, now: Instant) {
+        let Aim { target, running } = aim;
+        if let (None, Target::Instance { pool, .. }) = (&self.target, &target) {
+            pool.shared.retries.request(now);
+        }
+        self.running = running;
         self.upstream = None;
         self.timer = None;
+        self.total_timer = None;
         // A repeated body is sent, and counted, from its beginning.
         self.received = 0;
         if let Some(entry) = &mut self.entry {
@@ -145,6 +191,31 @@ impl RequestCtx {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.begun.elapsed()
+    }
+
+    /// From its head on it has so long.
+    pub fn ends_within(&mut self, total: Duration) {
+        self.deadline = self.begun.checked_add(total);
+    }
+
+    /// Of its time, if that has an end.
+    #[must_use]
+    pub fn left(&self) -> Option<Duration> {
+        let deadline = self.deadline?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.left() == Some(Duration::ZERO)
+    }
+
+    /// The time of the current attempt that is over.
+    #[must_use]
+    pub fn expired(&self) -> Option<Limit> {
+        let mut timers = [&self.total_timer, &self.timer].into_iter().flatten();
+        timers.find_map(Timer::expired)
     }
 
     /// An answer begins.
@@ -186,7 +257,7 @@ impl RequestCtx {
     fn describe_target(&self, entry: &mut Entry) {
         entry.service_id = self.route.as_ref().map(|route| route.service_id);
         match &self.target {
-            Some(Target::Instance { pool, endpoint }) => {
+            Some(Target::Instance { pool, endpoint, .. }) => {
                 entry.deployment_id = Some(pool.deployment_id);
                 entry.instance_id = Some(endpoint.spec.instance_id);
             }
@@ -216,7 +287,11 @@ impl RequestCtx {
 
     fn outcome(&self, cut: bool) -> Outcome {
         match self.refusal {
-            Some(Refusal::UnknownHost | Refusal::Misdirected) => Outcome::Unrouted,
+            Some(Refusal::UnknownHost | Refusal::UnknownPath | Refusal::Misdirected) => {
+                Outcome::Unrouted
+            }
+            // Its service wants it so.
+            Some(Refusal::OverCapacity) => Outcome::Answered,
             _ if self.has_failed(cut) => Outcome::Failed,
             _ => Outcome::Answered,
         }

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, header};
 use pingora::{Error, ErrorSource, ErrorType, Result, http::ResponseHeader, proxy::Session};
 
 use super::{
-    Edge,
+    Edge, answer,
     context::{RequestCtx, Target},
     headers,
     target::WAIT,
@@ -15,11 +15,8 @@ use super::{
 use crate::{
     decide::{Decision, Refusal},
     error_page,
-    upstream::{connect::EXHAUSTED, endpoint::Failure},
+    upstream::{connect::EXHAUSTED, endpoint::Failure, timer::Limit},
 };
-
-/// Attempts that may break after they reached an instance.
-const BROKEN_ATTEMPTS: u32 = 2;
 
 /// Where connections hang instead of being refused, each attempt takes seconds: no further one begins after this.
 const CONNECTING_FOR: Duration = Duration::from_secs(60);
@@ -70,32 +67,33 @@ impl Edge {
         if *error.esource() != ErrorSource::Upstream {
             return;
         }
-        let timed_out = ctx
-            .timer
-            .as_ref()
-            .is_some_and(crate::upstream::first_byte::Timer::has_expired);
-        // A kept connection that the instance had closed says nothing about the instance.
-        if !reused || timed_out {
+        let expired = match ctx.is_over() {
+            true => Some(Limit::Total),
+            false => ctx.expired(),
+        };
+        let is_to_blame = match expired {
+            // It is no fault to answer for longer than the service allows.
+            Some(Limit::Total) => !ctx.answered,
+            Some(Limit::PerTry | Limit::FirstByte) => true,
+            // A kept connection that the instance had closed says nothing about the instance.
+            None => !reused,
+        };
+        if is_to_blame {
             self.blame(ctx, Failure::Answer, error);
         }
         if ctx.answered {
             return;
         }
-        ctx.refusal = Some(if timed_out {
-            Refusal::FirstByteTimeout
-        } else {
-            Refusal::InstanceFailed
+        ctx.refusal = Some(match expired {
+            Some(Limit::PerTry | Limit::FirstByte) => Refusal::FirstByteTimeout,
+            Some(Limit::Total) => Refusal::TotalTimeout,
+            None => Refusal::InstanceFailed,
         });
-        let repeatable = session.req_header().method.is_idempotent()
-            && !session.as_ref().retry_buffer_truncated();
-        if repeatable && !timed_out && ctx.tried.broken < BROKEN_ATTEMPTS {
-            ctx.tried.broken += 1;
-            error.set_retry(true);
-            self.observer.metrics.retry();
-        }
+        let again = self.tries_again(session, ctx, expired, reused);
+        error.set_retry(again);
     }
 
-    /// Another region's edge found no instance either, so nothing has begun: the next one is asked.
+    /// Another region's edge found no instance either, or none with room, so nothing has begun: the next one is asked.
     pub(super) fn reached_nobody(
         &self,
         session: &Session,
@@ -106,24 +104,34 @@ impl Edge {
             return false;
         };
         let code = response.headers.get(error_page::HEADER);
-        let nobody = code.is_some_and(|code| code == Refusal::NoInstance.code());
+        let says = |refusal: Refusal| code.is_some_and(|code| code == refusal.code());
+        let is_full = says(Refusal::OverCapacity);
+        let nobody = is_full || says(Refusal::NoInstance);
         if !nobody || session.as_ref().retry_buffer_truncated() {
             return false;
         }
+        if let Some(route) = &ctx.route {
+            self.links.lacks(edge.node_id, route.service_id);
+        }
+        ctx.tried.full |= is_full;
         ctx.tried.edges.push(edge.node_id);
         true
     }
 
     fn blame(&self, ctx: &mut RequestCtx, failure: Failure, error: &Error) {
         match &ctx.target {
-            Some(Target::Instance { pool, endpoint }) => {
+            Some(Target::Instance {
+                pool,
+                endpoint,
+                is_trial,
+            }) => {
                 self.observer.metrics.upstream_failure(match failure {
                     Failure::Connect | Failure::Silence => "connect",
-                    Failure::Answer => "answer",
+                    Failure::Answer | Failure::Status => "answer",
                 });
                 tracing::warn!(instance = %endpoint.spec.instance_id, address = %endpoint.spec.address,
                     request_id = ctx.request_id(), %error, "an instance failed a request");
-                pool.record_failure(endpoint, failure, Instant::now());
+                pool.record_failure(endpoint, failure, *is_trial, Instant::now());
                 if failure == Failure::Connect {
                     ctx.tried.refused.push(endpoint.spec.instance_id);
                     self.state.endpoints_changed();
@@ -174,8 +182,8 @@ impl Edge {
         let mut head = ResponseHeader::build(refusal.status(), Some(8))?;
         head.insert_header(header::CONTENT_TYPE, page.content_type)?;
         head.insert_header(HeaderName::from_static(error_page::HEADER), refusal.code())?;
-        if refusal == Refusal::NoInstance {
-            head.insert_header(header::RETRY_AFTER, HeaderValue::from_static("5"))?;
+        if let Some(seconds) = refusal.retry_after() {
+            head.insert_header(header::RETRY_AFTER, HeaderValue::from_static(seconds))?;
         }
         self.answer(session, ctx, head, page.body).await
     }
@@ -202,6 +210,7 @@ impl Edge {
         head.insert_header(header::CONTENT_LENGTH, body.len().to_string())?;
         head.insert_header(header::CACHE_CONTROL, "no-store")?;
         head.insert_header(headers::REQUEST_ID, ctx.request_id())?;
+        answer::strict_transport(&mut head, ctx)?;
         let bodyless = body.is_empty() || session.req_header().method == http::Method::HEAD;
         session
             .write_response_header(Box::new(head), bodyless)

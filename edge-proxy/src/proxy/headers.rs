@@ -11,13 +11,20 @@ use pingora::{Result, http::RequestHeader};
 
 /// Counts edges; believed from edges only, never sent to instances.
 pub const HOP: HeaderName = HeaderName::from_static("x-railhead-hop");
+/// The edge that sends it knows no other one to ask; believed from edges only, never sent to instances.
+pub const LAST: HeaderName = HeaderName::from_static("x-railhead-last");
+/// The instance that shall answer; believed from edges only, never sent to instances.
+pub const WANTED: HeaderName = HeaderName::from_static("x-railhead-instance");
+/// Where an instance gave the request back ([`super::replay`]).
+pub const REPLAY_SOURCE: HeaderName = HeaderName::from_static("fly-replay-src");
 /// The request's id.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// W3C trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// What the user speaks.
+pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const REGION: HeaderName = HeaderName::from_static("x-railhead-region");
@@ -26,7 +33,7 @@ const REQUEST_START: HeaderName = HeaderName::from_static("x-request-start");
 const FORWARDED: HeaderName = header::FORWARDED;
 
 /// What an application may believe because the edge says it.
-const OURS: [HeaderName; 9] = [
+const OURS: [HeaderName; 12] = [
     FORWARDED_FOR,
     FORWARDED_PROTO,
     FORWARDED_HOST,
@@ -35,6 +42,9 @@ const OURS: [HeaderName; 9] = [
     REQUEST_ID,
     REQUEST_START,
     HOP,
+    LAST,
+    WANTED,
+    REPLAY_SOURCE,
     TRACEPARENT,
 ];
 
@@ -58,7 +68,7 @@ pub struct Origin<'a> {
 /// # Errors
 /// When a value is no header value.
 pub fn set_origin(request: &mut RequestHeader, origin: &Origin<'_>) -> Result<()> {
-    for name in [FORWARDED, TRACESTATE, HOP] {
+    for name in [FORWARDED, TRACESTATE, HOP, LAST, WANTED, REPLAY_SOURCE] {
         request.remove_header(&name);
     }
     remove_look_alikes(request);
@@ -143,6 +153,9 @@ mod tests {
             ("x-forwarded-for", "1.1.1.1"),
             ("x-real-ip", "1.1.1.1"),
             ("x-railhead-hop", "0"),
+            ("x-railhead-last", "1"),
+            ("x-railhead-instance", "ins_1"),
+            ("fly-replay-src", "region=mars"),
             ("forwarded", "for=1.1.1.1"),
             ("x-request-id", "mine"),
             ("x-forwarded-proto", "https"),

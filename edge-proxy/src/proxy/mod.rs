@@ -1,10 +1,15 @@
 //! Pingora's phases: each is a thin step around a decision made elsewhere.
 
+mod answer;
+mod begin;
 pub mod context;
 mod failure;
 mod headers;
 mod peer;
 mod phases;
+mod replay;
+mod retry;
+mod sticky;
 mod target;
 
 use std::sync::Arc;
@@ -17,7 +22,7 @@ use pingora::{
 
 use crate::{
     drain::Drain, forward::link::Links, listen::head, observe::Observer, state::State,
-    upstream::first_byte::Sockets,
+    upstream::timer::Sockets,
 };
 
 /// An HTTP/2 connection without a request is closed after this long.

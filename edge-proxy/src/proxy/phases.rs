@@ -1,10 +1,14 @@
 //! The hooks that Pingora calls, in the order of a request's life.
 
-use std::{os::fd::RawFd, sync::Arc, time::Instant};
+use std::{
+    os::fd::RawFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderName, StatusCode, Version, header};
+use http::{StatusCode, header};
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -15,18 +19,22 @@ use pingora::{
 };
 
 use super::{
-    Edge,
+    Edge, answer,
+    begin::connection_of,
     context::{RequestCtx, Target},
     headers::{self, Origin},
-    peer::{Exchange, limit},
+    peer::{Exchange, exchange_of, limit},
+    retry,
 };
 use crate::{
-    access_log::cut,
-    decide::{Decision, Refusal, RequestHead, decide},
+    compress,
+    decide::{Decision, Refusal},
     error_page,
-    listen::{head, io::Connection},
-    route::hostname,
-    upstream::first_byte::Timer,
+    listen::io::Connection,
+    upstream::{
+        endpoint::Failure,
+        timer::{Limit, Step, Timer},
+    },
 };
 
 #[async_trait]
@@ -37,8 +45,9 @@ impl ProxyHttp for Edge {
         RequestCtx::new(Arc::clone(&self.observer))
     }
 
-    /// Compression is the service's own choice; no module is needed.
-    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+    fn init_downstream_modules(&self, modules: &mut HttpModules) {
+        modules.add_module(Box::new(compress::Builder::default()));
+    }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         let Some(connection) = connection_of(session) else {
@@ -47,6 +56,14 @@ impl ProxyHttp for Edge {
         self.begin(session, ctx, &connection);
         let decision = self.decide(session, ctx, &connection);
         ctx.connection = Some(connection);
+        if let Decision::Serve(route) = &decision {
+            answer::compress(session, route);
+            ctx.exchange = exchange_of(session, route.protocol);
+            let total = limit(route.timeouts.total);
+            if let Some(total) = total.filter(|_| ctx.exchange != Exchange::WebSocket) {
+                ctx.ends_within(total);
+            }
+        }
         self.carry_out(session, ctx, decision).await
     }
 
@@ -55,8 +72,11 @@ impl ProxyHttp for Edge {
         session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<Box<HttpPeer>> {
-        let target = match self.next_target(ctx).await {
-            Ok(target) => target,
+        ctx.leave();
+        ctx.may_follow = retry::costs_nobody(session, ctx);
+        let headers = &session.req_header().headers;
+        let aim = match self.next_target(headers, ctx).await {
+            Ok(aim) => aim,
             Err(refusal) => {
                 ctx.target = None;
                 ctx.refusal = ctx.refusal.or(Some(refusal));
@@ -66,9 +86,9 @@ impl ProxyHttp for Edge {
         let Some(route) = &ctx.route else {
             return Error::e_explain(ErrorType::InternalError, "a request without a route");
         };
-        let peer = self.peer(&target, &route.timeouts, exchange_of(session));
+        let peer = self.peer(&aim.target, &route.timeouts, ctx.exchange, ctx.left());
         ctx.refusal = None;
-        ctx.aim(target, Instant::now());
+        ctx.aim(aim, Instant::now());
         Ok(Box::new(peer))
     }
 
@@ -82,12 +102,19 @@ impl ProxyHttp for Edge {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         ctx.upstream = Some(fd);
+        if ctx.exchange == Exchange::Http
+            && let Some(left) = ctx.left()
+        {
+            let end = vec![Step::always(Limit::Total, left)];
+            let socket = self.sockets.get(fd);
+            ctx.total_timer = socket.map(|socket| Timer::start(socket, end));
+        }
         Ok(())
     }
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
@@ -100,10 +127,21 @@ impl ProxyHttp for Edge {
         if let Some(traceparent) = ctx.entry.as_ref().and_then(|e| e.traceparent.as_ref()) {
             request.insert_header(headers::TRACEPARENT, traceparent)?;
         }
+        if let Some(source) = &ctx.replay_source {
+            request.insert_header(headers::REPLAY_SOURCE, source)?;
+        }
+        request.remove_header(&headers::LAST);
+        request.remove_header(&headers::WANTED);
         match &ctx.target {
             Some(Target::Edge(_)) => {
                 request.insert_header(headers::HOP, (ctx.hops + 1).to_string())?;
-                if exchange_of(session) == Exchange::Http {
+                if ctx.is_last_edge {
+                    request.insert_header(headers::LAST, "1")?;
+                }
+                if let Some(wanted) = ctx.wanted {
+                    request.insert_header(headers::WANTED, wanted.to_string())?;
+                }
+                if ctx.exchange == Exchange::Http {
                     // A stream of a tunnel carries one request.
                     request.insert_header(header::CONNECTION, "close")?;
                 }
@@ -128,9 +166,9 @@ impl ProxyHttp for Edge {
             ctx.refusal = Some(Refusal::BodyTooLarge);
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
         }
-        // The timer ends a connection; those of gRPC carry other calls too, and each has its limit of silence.
-        if end_of_stream && !ctx.answered && exchange_of(session) != Exchange::Grpc {
-            self.start_timer(ctx);
+        // The timer ends a connection; those of HTTP/2 carry other requests too, and each has its limit of silence.
+        if end_of_stream && !ctx.answered && ctx.exchange != Exchange::Http2 {
+            ctx.timer = self.answer_timer(session, ctx);
         }
         Ok(())
     }
@@ -146,18 +184,44 @@ impl ProxyHttp for Edge {
         if informational || ctx.answered {
             return Ok(());
         }
-        if self.reached_nobody(session, ctx, response) {
+        if self.reached_nobody(session, ctx, response) || self.is_given_back(session, ctx, response)
+        {
             let mut error = Error::new_up(ErrorType::ConnectNoRoute);
             error.set_retry(true);
             return Err(error);
         }
         ctx.answer_begins();
-        if let Some(Target::Instance { endpoint, .. }) = &ctx.target {
-            endpoint.request_succeeded();
+        if let Some(Target::Instance {
+            pool,
+            endpoint,
+            is_trial,
+        }) = &ctx.target
+        {
+            match pool.breaker.server_errors && response.status.is_server_error() {
+                true => {
+                    let now = Instant::now();
+                    pool.record_failure(endpoint, Failure::Status, *is_trial, now);
+                }
+                false => endpoint.request_succeeded(*is_trial),
+            }
             // Only an edge may say that an edge answered.
             response.remove_header(error_page::HEADER);
         }
         Ok(())
+    }
+
+    /// For connections that several requests share, which no timer may end.
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end_of_stream: bool,
+        ctx: &mut RequestCtx,
+    ) -> Result<Option<Duration>> {
+        if ctx.is_over() {
+            return Err(Error::new_up(ErrorType::ReadTimedout));
+        }
+        Ok(None)
     }
 
     async fn response_filter(
@@ -175,6 +239,8 @@ impl ProxyHttp for Edge {
             // The client is told before it sends its next request here.
             session.set_keepalive(None);
         }
+        answer::stay(session.req_header(), response, ctx)?;
+        answer::strict_transport(response, ctx)?;
         response.insert_header(headers::REQUEST_ID, ctx.request_id())
     }
 
@@ -255,83 +321,6 @@ impl ProxyHttp for Edge {
     }
 }
 
-impl Edge {
-    /// Names the request and opens its log line and its span.
-    fn begin(&self, session: &Session, ctx: &mut RequestCtx, connection: &Connection) {
-        let request = session.req_header();
-        let mut entry = self.observer.entry(&connection.info);
-        let trusted = connection.info.via.is_some();
-        let given = |name: HeaderName| headers::text(&request.headers, &name).filter(|_| trusted);
-        entry.request_id = given(headers::REQUEST_ID)
-            .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned);
-        if let Some(client) = headers::real_ip(&request.headers).filter(|_| trusted) {
-            entry.client = client;
-        }
-        entry.method = cut(request.method.as_str());
-        entry.path = cut(request.uri.path());
-        entry.protocol = protocol_of(request.version);
-        entry.user_agent = headers::text(&request.headers, &header::USER_AGENT).map(cut);
-        ctx.hops = if trusted {
-            headers::hops(&request.headers)
-        } else {
-            0
-        };
-        ctx.span = tracing::info_span!(
-            "request",
-            otel.kind = "server",
-            request_id = %entry.request_id,
-            http.request.method = %entry.method,
-            url.path = %entry.path,
-            server.address = tracing::field::Empty,
-            http.response.status_code = tracing::field::Empty,
-        );
-        let parent = given(headers::TRACEPARENT);
-        if let Some(parent) = parent {
-            telemetry::context::set_parent(&ctx.span, parent);
-        }
-        let current = ctx.span.in_scope(telemetry::context::current_traceparent);
-        entry.traceparent = current
-            .or_else(|| parent.map(str::to_owned))
-            .or_else(|| Some(headers::new_traceparent()));
-        ctx.entry = Some(entry);
-    }
-
-    fn decide(&self, session: &Session, ctx: &mut RequestCtx, connection: &Connection) -> Decision {
-        let request = session.req_header();
-        let path_and_query = request
-            .uri
-            .path_and_query()
-            .map_or("/", http::uri::PathAndQuery::as_str);
-        if request.headers.len() > head::MAX_FIELDS {
-            return Decision::Refuse(Refusal::HeaderTooLarge);
-        }
-        let authority = authority_of(request);
-        if let (Some(entry), Some(authority)) = (&mut ctx.entry, authority) {
-            entry.host = hostname::of_authority(authority).map(std::borrow::Cow::into_owned);
-            ctx.span.record("server.address", entry.host.as_deref());
-        }
-        let head = RequestHead {
-            authority,
-            path_and_query,
-            content_length: headers::text(&request.headers, &header::CONTENT_LENGTH)
-                .and_then(|text| text.parse().ok()),
-            hops: ctx.hops,
-        };
-        decide(&head, &connection.info, &self.state.routes.load())
-    }
-
-    fn start_timer(&self, ctx: &mut RequestCtx) {
-        let limit = ctx
-            .route
-            .as_ref()
-            .and_then(|route| limit(route.timeouts.first_byte));
-        let socket = ctx.upstream.and_then(|fd| self.sockets.get(fd));
-        if let (Some(limit), Some(socket)) = (limit, socket) {
-            ctx.timer = Some(Timer::start(socket, limit));
-        }
-    }
-}
-
 fn set_origin_headers(
     request: &mut RequestHeader,
     connection: &Connection,
@@ -349,36 +338,4 @@ fn set_origin_headers(
         request_id: &entry.request_id,
     };
     headers::set_origin(request, &origin)
-}
-
-fn connection_of(session: &Session) -> Option<Arc<Connection>> {
-    let digest = session.digest()?.proxy_digest.as_ref()?;
-    let connection = digest.user_data.as_ref()?;
-    connection.downcast_ref::<Arc<Connection>>().cloned()
-}
-
-fn authority_of(request: &RequestHeader) -> Option<&str> {
-    request
-        .uri
-        .authority()
-        .map(http::uri::Authority::as_str)
-        .or_else(|| headers::text(&request.headers, &header::HOST))
-}
-
-fn exchange_of(session: &Session) -> Exchange {
-    if session.is_upgrade_req() {
-        Exchange::WebSocket
-    } else if headers::is_grpc(&session.req_header().headers) {
-        Exchange::Grpc
-    } else {
-        Exchange::Http
-    }
-}
-
-const fn protocol_of(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_2 => "HTTP/2",
-        Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
-    }
 }

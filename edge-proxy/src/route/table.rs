@@ -3,16 +3,14 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
 
-use domain::{
-    id::{NodeId, ServiceId},
-    name::Name,
-    spec::Timeouts,
-};
+use domain::id::{NodeId, ServiceId};
 use protocol::item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem};
 
 use super::{
+    Route,
     challenge::Challenges,
     hostname::{self, Pattern},
+    paths::Paths,
 };
 use crate::upstream::{
     counters::Counters,
@@ -20,28 +18,11 @@ use crate::upstream::{
     pool::{ServicePool, carry_over},
 };
 
-/// A host name's service and limits.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Route {
-    /// As routed, `*.` in front for a wildcard.
-    pub hostname: String,
-    /// Where its requests go.
-    pub service_id: ServiceId,
-    /// Regions with instances.
-    pub regions: Vec<Name>,
-    /// Plain HTTP is answered by a redirect.
-    pub https_redirect: bool,
-    /// Limits of time.
-    pub timeouts: Timeouts,
-    /// Largest body in bytes.
-    pub max_body: Option<u64>,
-}
-
 /// Everything a request needs to find its instance. Immutable; endpoints carry their own state.
 #[derive(Debug, Default)]
 pub struct RouteTable {
-    exact: HashMap<String, Arc<Route>>,
-    wildcard: HashMap<String, Arc<Route>>,
+    exact: HashMap<String, Paths>,
+    wildcard: HashMap<String, Paths>,
     services: HashMap<ServiceId, Arc<ServicePool>>,
     edges: Vec<EdgeItem>,
     agents: HashMap<NodeId, SocketAddr>,
@@ -104,19 +85,12 @@ impl RouteTable {
     }
 
     fn add_hostname(&mut self, item: &HostnameItem) {
-        let route = Arc::new(Route {
-            hostname: item.hostname.clone(),
-            service_id: item.service_id,
-            regions: item.regions.clone(),
-            https_redirect: item.https_redirect,
-            timeouts: item.timeouts,
-            max_body: item.max_body.map(|bytes| bytes.0),
-        });
-        match hostname::pattern(&item.hostname) {
-            Some(Pattern::Exact(host)) => self.exact.insert(host, route),
-            Some(Pattern::Wildcard(parent)) => self.wildcard.insert(parent, route),
-            None => None,
+        let paths = match hostname::pattern(&item.hostname) {
+            Some(Pattern::Exact(host)) => self.exact.entry(host),
+            Some(Pattern::Wildcard(parent)) => self.wildcard.entry(parent),
+            None => return,
         };
+        paths.or_default().insert(Route::of(item));
     }
 
     fn add_service(
@@ -133,12 +107,23 @@ impl RouteTable {
         );
     }
 
-    /// The route of a normalized host: exact first, then wildcard.
+    /// The route of a path (without its query) at a normalized host: exact first, then wildcard.
     #[must_use]
-    pub fn route(&self, host: &str) -> Option<&Arc<Route>> {
-        self.exact
-            .get(host)
-            .or_else(|| self.wildcard.get(hostname::parent_of(host)?))
+    pub fn route(&self, host: &str, path: &str) -> Option<&Arc<Route>> {
+        let mut of_host = self.of_host(host);
+        of_host.find_map(|paths| paths.find(path))
+    }
+
+    /// Whether any path is routed at a normalized host.
+    #[must_use]
+    pub fn has_host(&self, host: &str) -> bool {
+        self.of_host(host).next().is_some()
+    }
+
+    fn of_host(&self, host: &str) -> impl Iterator<Item = &Paths> {
+        let wildcard = move || self.wildcard.get(hostname::parent_of(host)?);
+        let wildcard = std::iter::once_with(wildcard).flatten();
+        self.exact.get(host).into_iter().chain(wildcard)
     }
 
     /// The instances of a service in this region.
@@ -160,10 +145,10 @@ impl RouteTable {
         mut wanted: impl FnMut(&Endpoint) -> bool,
     ) -> Vec<(Arc<ServicePool>, Arc<Endpoint>)> {
         let mut picked = Vec::new();
-        for pool in self.services.values() {
-            pool.each_watched(|endpoint| {
+        for part in self.services.values().flat_map(ServicePool::parts) {
+            part.each_watched(|endpoint| {
                 if wanted(endpoint) {
-                    picked.push((Arc::clone(pool), Arc::clone(endpoint)));
+                    picked.push((Arc::clone(part), Arc::clone(endpoint)));
                 }
             });
         }
@@ -173,8 +158,8 @@ impl RouteTable {
     /// How many endpoints the feed has.
     #[must_use]
     pub fn endpoints(&self) -> usize {
-        let of_pool = |pool: &Arc<ServicePool>| pool.endpoints().len();
-        self.services.values().map(of_pool).sum()
+        let parts = self.services.values().flat_map(ServicePool::parts);
+        parts.map(|part| part.endpoints().len()).sum()
     }
 
     /// What certificate authorities ask for.
@@ -200,17 +185,18 @@ impl RouteTable {
         self.agents.iter().map(|(node, address)| (*node, *address))
     }
 
-    /// How many host names are routed.
+    /// How many host names, and parts of them, are routed.
     #[must_use]
     pub fn hostnames(&self) -> usize {
-        self.exact.len() + self.wildcard.len()
+        let all = self.exact.values().chain(self.wildcard.values());
+        all.map(Paths::count).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use domain::id::{DeploymentId, InstanceId};
-    use protocol::item;
+    use protocol::item::{self, ServicePolicy};
 
     use super::*;
 
@@ -221,6 +207,8 @@ mod tests {
             endpoints,
             health_path: None,
             traceparent: None,
+            policy: ServicePolicy::default(),
+            splits: Vec::new(),
         })
     }
 
@@ -257,7 +245,7 @@ mod tests {
         let state: Vec<_> = pool
             .all(now)
             .iter()
-            .map(|e| (e.spec.address.port(), e.is_usable(now)))
+            .map(|e| (e.spec.address.port(), e.is_usable()))
             .collect();
         assert_eq!(state, [(2, true), (3, false), (1, true)]);
     }

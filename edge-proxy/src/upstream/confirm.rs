@@ -135,7 +135,7 @@ fn tell(endpoint: &Endpoint, asked: Verdict, holds: bool) -> bool {
 #[cfg(test)]
 mod tests {
     use domain::id::{DeploymentId, InstanceId, NodeId, ServiceId};
-    use protocol::item::{self, AgentItem, RegionRouteItem, ServiceItem};
+    use protocol::item::{self, AgentItem, RegionRouteItem, ServiceItem, ServicePolicy};
 
     use super::*;
     use crate::upstream::counters::Counters;
@@ -152,6 +152,8 @@ mod tests {
             endpoints: (1..=endpoints).map(endpoint).collect(),
             health_path: None,
             traceparent: None,
+            policy: ServicePolicy::default(),
+            splits: Vec::new(),
         })
     }
 

@@ -16,7 +16,7 @@ use pingora::{
 };
 use tokio::net::TcpStream;
 
-use super::first_byte::Sockets;
+use super::timer::Sockets;
 
 /// This edge has no descriptor, memory or local port left, whomever it wanted to reach.
 pub const EXHAUSTED: ErrorType = ErrorType::Custom("this edge is exhausted");

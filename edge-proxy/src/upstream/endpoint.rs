@@ -6,16 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::{id::InstanceId, spec::Breaker};
 use protocol::item;
 
-use super::turn::{Turn, millis, start_clock};
+use super::{
+    circuit::Circuit,
+    turn::{Turn, millis, start_clock},
+};
 
 pub use super::verdict::{Confirmed, Failure, Health, Verdict};
 
-/// Failures in a row that eject.
-const EJECT_AFTER: u32 = 3;
-/// How long an ejection lasts before one request may try again.
-const EJECTED_FOR: Duration = Duration::from_secs(30);
 /// Failed probes in a row that take an endpoint out.
 const DOWN_AFTER: u32 = 3;
 /// A probe that takes longer has taken up a place for long.
@@ -37,11 +37,17 @@ pub struct Endpoint {
     probing: Turn,
     /// Its last probe took long.
     slow: AtomicBool,
-    failures: AtomicU32,
+    /// [`Circuit`].
+    circuit: AtomicU64,
     /// Milliseconds as of [`millis`]: from when on nothing listened any more where something did, or may have; else 0.
     refused_since: AtomicU64,
-    /// Milliseconds as of [`millis`]; 0 when not ejected.
-    ejected_until: AtomicU64,
+}
+
+/// [`Endpoint::tag`].
+#[must_use]
+pub const fn tag_of(instance: InstanceId) -> u64 {
+    let (_, random) = instance.uuid().as_u64_pair();
+    random
 }
 
 impl Endpoint {
@@ -64,10 +70,15 @@ impl Endpoint {
             failed_probes: AtomicU32::new(0),
             probing: Turn::default(),
             slow: AtomicBool::new(false),
-            failures: AtomicU32::new(0),
+            circuit: AtomicU64::new(Circuit::default().word()),
             refused_since: AtomicU64::new(0),
-            ejected_until: AtomicU64::new(0),
         }
+    }
+
+    /// Names it to users, and to Pingora's pool of connections: what is random of its id.
+    #[must_use]
+    pub const fn tag(&self) -> u64 {
+        tag_of(self.spec.instance_id)
     }
 
     /// True when it is not being probed and was not within `interval`; the caller probes it now.
@@ -116,14 +127,26 @@ impl Endpoint {
 
     /// Whether a request may go there: confirmed, healthy, and not ejected.
     #[must_use]
-    pub fn is_usable(&self, now: Instant) -> bool {
-        self.verdict().is_usable() && !self.is_ejected(now)
+    pub fn is_usable(&self) -> bool {
+        self.verdict().is_usable() && !self.is_ejected()
     }
 
-    /// Whether it is ejected now.
+    /// Whether it is left out, but for a request that tries it.
     #[must_use]
-    pub fn is_ejected(&self, now: Instant) -> bool {
-        millis(now) < self.ejected_until.load(Ordering::Relaxed)
+    pub fn is_ejected(&self) -> bool {
+        self.circuit().is_ejected()
+    }
+
+    fn circuit(&self) -> Circuit {
+        Circuit::of(self.circuit.load(Ordering::Relaxed))
+    }
+
+    /// What comes of it; none when nothing does.
+    fn change_circuit(&self, to: impl Fn(Circuit) -> Option<Circuit>) -> Option<Circuit> {
+        let change = |word| to(Circuit::of(word)).map(Circuit::word);
+        let (write, read) = (Ordering::Relaxed, Ordering::Relaxed);
+        let before = self.circuit.fetch_update(write, read, change).ok()?;
+        to(Circuit::of(before))
     }
 
     /// What its agent said.
@@ -219,7 +242,7 @@ impl Endpoint {
         if came_up {
             // What was asked while nothing listened need not be waited out.
             self.asking.rested();
-            self.request_succeeded();
+            self.readmit();
         }
         came_up
     }
@@ -229,28 +252,54 @@ impl Endpoint {
         let failed = self.failed_probes.fetch_add(1, Ordering::Relaxed) + 1;
         match failure {
             Failure::Connect => self.refused(Instant::now()),
-            Failure::Silence | Failure::Answer if failed < DOWN_AFTER => false,
+            _ if failed < DOWN_AFTER => false,
             // Nobody may have been there all the time.
             Failure::Silence => self.goes(Verdict::refused) == Health::Up,
-            Failure::Answer => self.goes(Verdict::down) == Health::Up,
+            Failure::Answer | Failure::Status => self.goes(Verdict::down) == Health::Up,
         }
     }
 
-    /// A request was answered: what failed before does not count any more.
-    pub fn request_succeeded(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-        self.ejected_until.store(0, Ordering::Relaxed);
+    /// A request was answered: what failed before does not count any more. An ejection ends by its trial only.
+    pub fn request_succeeded(&self, is_trial: bool) {
+        // Nothing is to be forgotten of most: they are not written to.
+        if self.circuit() != Circuit::default() {
+            self.change_circuit(|circuit| Some(circuit.succeeded(is_trial)));
+        }
     }
 
-    /// A request failed. `may_eject` is false when too many of its service are ejected already.
-    pub fn request_failed(&self, failure: Failure, may_eject: bool, now: Instant) {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+    /// A request failed. True when it has failed often enough to be ejected.
+    pub fn request_failed(
+        &self,
+        failure: Failure,
+        breaker: &Breaker,
+        is_trial: bool,
+        now: Instant,
+    ) -> bool {
         if failure == Failure::Connect {
             self.refused(now);
         }
-        if failures >= EJECT_AFTER && may_eject {
-            self.eject(now);
-        }
+        let after = self.change_circuit(|circuit| Some(circuit.failed(breaker, is_trial, now)));
+        after.is_some_and(|circuit| circuit.is_due(breaker))
+    }
+
+    /// It is left out from now on.
+    pub fn eject(&self, now: Instant) {
+        self.change_circuit(|circuit| Some(circuit.ejected(now)));
+    }
+
+    /// It is left out no longer.
+    pub fn readmit(&self) {
+        self.change_circuit(|_| Some(Circuit::default()));
+    }
+
+    /// True when it is ejected and its turn to be tried has come; the caller tries it now, with a request that is `free`
+    /// or not (it is repeated elsewhere when the trial fails).
+    pub fn take_trial(&self, breaker: &Breaker, free: bool, now: Instant) -> bool {
+        let take = |circuit: Circuit| {
+            let may = circuit.may_try(breaker, free, now);
+            may.then(|| circuit.tried(now))
+        };
+        self.verdict().is_usable() && self.is_ejected() && self.change_circuit(take).is_some()
     }
 
     /// Nothing listens there. True when something did.
@@ -268,17 +317,21 @@ impl Endpoint {
         before.health
     }
 
-    fn eject(&self, now: Instant) {
-        let until = millis(now + EJECTED_FOR);
-        self.ejected_until.store(until, Ordering::Relaxed);
+    /// A request goes there.
+    pub fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Half-open: the one who tries after an ejection pushes it out for the others.
-    pub fn begin(&self, now: Instant) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        if self.ejected_until.load(Ordering::Relaxed) > 0 && !self.is_ejected(now) {
-            self.eject(now);
-        }
+    /// A request goes there, unless as many run there as may.
+    #[must_use]
+    pub fn begin_below(&self, max: Option<u32>) -> bool {
+        let Some(max) = max else {
+            self.begin();
+            return true;
+        };
+        let begin = |count| (count < max as usize).then_some(count + 1);
+        let (write, read) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.in_flight.fetch_update(write, read, begin).is_ok()
     }
 
     /// A request that was begun has ended.

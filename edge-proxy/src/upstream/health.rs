@@ -99,7 +99,7 @@ mod tests {
 
     use domain::id::{DeploymentId, InstanceId, NodeId, ServiceId};
     use prometheus::Registry;
-    use protocol::item::{self, RegionRouteItem, ServiceItem};
+    use protocol::item::{self, RegionRouteItem, ServiceItem, ServicePolicy};
     use testkit::wait;
 
     use super::*;
@@ -117,6 +117,8 @@ mod tests {
             endpoints: (0..endpoints).map(endpoint).collect(),
             health_path: Some("/health".to_owned()),
             traceparent: None,
+            policy: ServicePolicy::default(),
+            splits: Vec::new(),
         })
     }
 

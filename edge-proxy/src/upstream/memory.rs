@@ -162,7 +162,7 @@ mod tests {
     use domain::id::{DeploymentId, InstanceId, NodeId, ServiceId};
     use futures::FutureExt as _;
     use prometheus::Registry;
-    use protocol::item::{self, RegionRouteItem, ServiceItem};
+    use protocol::item::{self, RegionRouteItem, ServiceItem, ServicePolicy};
     use testkit::hung_file::HungFile;
 
     use super::*;
@@ -186,6 +186,8 @@ mod tests {
             endpoints: ports.iter().map(endpoint).collect(),
             health_path: None,
             traceparent: None,
+            policy: ServicePolicy::default(),
+            splits: Vec::new(),
         }
     }
 

@@ -1,6 +1,10 @@
-//! The endpoints of one service in this region, and the choice among them.
+//! The endpoints of one service in this region: those of the feed, those that leave it, and those that agents named.
 
+mod choose;
 mod kept;
+mod room;
+mod shared;
+mod split;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,7 +13,11 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use domain::id::{DeploymentId, InstanceId, NodeId, ServiceId};
+use domain::{
+    id::{DeploymentId, NodeId, ServiceId},
+    spec::{Breaker, Limits},
+};
+use http::HeaderMap;
 use protocol::item::{self, ServiceItem};
 
 use super::{
@@ -18,11 +26,12 @@ use super::{
 };
 
 pub use kept::Kept;
+pub use room::{Running, Waiting};
+pub use shared::Shared;
+pub use split::Split;
 
 /// How long an endpoint that left the table may still serve when no new one can.
 const LEAVING_FOR: Duration = Duration::from_secs(60);
-/// At most this share of a service's endpoints is ejected.
-const MAX_EJECTED_PERCENT: usize = 50;
 
 /// A service's endpoints, of one generation of the table.
 #[derive(Debug)]
@@ -35,11 +44,22 @@ pub struct ServicePool {
     pub health_path: Option<String>,
     /// Requests of that deployment through this edge.
     pub counter: Arc<Counter>,
+    /// What is known whichever endpoints there are.
+    pub shared: Arc<Shared>,
+    /// When endpoints are ejected.
+    pub breaker: Breaker,
+    /// How much they get at a time.
+    pub limits: Limits,
     endpoints: Vec<Arc<Endpoint>>,
     leaving: Vec<(Arc<Endpoint>, Instant)>,
     /// What agents named themselves while the feed's were all dead.
     discovered: ArcSwapOption<Vec<Arc<Endpoint>>>,
+    /// Deployments beside this one; none at one of them.
+    splits: Vec<Split>,
 }
+
+/// The endpoints that there were, as far as nobody has taken them over yet.
+type Known = HashMap<item::Endpoint, Arc<Endpoint>>;
 
 /// The pool for an item; endpoints that were there before keep their state, and those that are
 /// gone stay in reserve until a new one can be used. One address of one instance is one endpoint, whoever names it:
@@ -51,42 +71,50 @@ pub fn carry_over(
     counters: &Counters,
     now: Instant,
 ) -> ServicePool {
-    let mut known: HashMap<item::Endpoint, Arc<Endpoint>> = before
-        .map(|pool| pool.all(now).into_iter().map(|e| (e.spec, e)).collect())
+    let before_now = before.map(|pool| pool.of_all_parts(now));
+    let mut known: Known = before_now
+        .map(|all| all.into_iter().map(|e| (e.spec, e)).collect())
         .unwrap_or_default();
-    let endpoints: Vec<_> = item
-        .endpoints
-        .iter()
-        .map(|spec| {
-            known
-                .remove(spec)
-                .unwrap_or_else(|| Arc::new(Endpoint::known_since(*spec, now)))
-        })
-        .collect();
-    let leaving = match before {
-        Some(before) if !endpoints.is_empty() => before.leaving_into(&known, now),
-        _ => Vec::new(),
-    };
-    ServicePool {
+    let endpoints = endpoints_of(&item.endpoints, &mut known, now);
+    let mut pool = ServicePool {
         service_id: item.service_id,
         deployment_id: item.deployment_id,
         health_path: item.health_path.clone(),
         counter: counters.of(item.deployment_id),
+        breaker: item.policy.breaker.unwrap_or_default(),
+        limits: item.policy.limits.unwrap_or_default(),
+        shared: before.map_or_else(Arc::default, |before| Arc::clone(&before.shared)),
         endpoints,
-        leaving,
+        leaving: Vec::new(),
         discovered: ArcSwapOption::new(before.and_then(|before| before.discovered.load_full())),
+        splits: Vec::new(),
+    };
+    let splits = item.splits.iter();
+    pool.splits = splits
+        .map(|split| Split::of(split, item, &pool, &mut known, counters, now))
+        .collect();
+    if let Some(before) = before
+        && !pool.endpoints.is_empty()
+    {
+        pool.leaving = before.leaving_into(&known, now);
     }
+    pool.keep_share_of_ejected();
+    pool
+}
+
+fn endpoints_of(specs: &[item::Endpoint], known: &mut Known, now: Instant) -> Vec<Arc<Endpoint>> {
+    let new = |spec| Arc::new(Endpoint::known_since(spec, now));
+    let specs = specs.iter();
+    specs
+        .map(|spec| known.remove(spec).unwrap_or_else(|| new(*spec)))
+        .collect()
 }
 
 impl ServicePool {
     /// `gone` has what of [`Self::all`] does not stay.
-    fn leaving_into(
-        &self,
-        gone: &HashMap<item::Endpoint, Arc<Endpoint>>,
-        now: Instant,
-    ) -> Vec<(Arc<Endpoint>, Instant)> {
+    fn leaving_into(&self, gone: &Known, now: Instant) -> Vec<(Arc<Endpoint>, Instant)> {
         let gone = |e: &Endpoint| gone.contains_key(&e.spec);
-        let first_time = self.endpoints.iter().map(|e| (e, now));
+        let first_time = self.routed().map(|e| (e, now));
         let earlier = self.leaving.iter().map(|(e, since)| (e, *since));
         first_time
             .chain(earlier)
@@ -99,6 +127,24 @@ impl ServicePool {
     #[must_use]
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
+    }
+
+    /// Those of the feed, of this deployment and of those beside it.
+    pub fn routed(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        let beside = self.splits.iter().flat_map(|split| &split.pool.endpoints);
+        self.endpoints.iter().chain(beside)
+    }
+
+    /// This deployment, and those beside it.
+    pub fn parts<'a>(self: &'a Arc<Self>) -> impl Iterator<Item = &'a Arc<Self>> {
+        let beside = self.splits.iter().map(|split| &split.pool);
+        std::iter::once(self).chain(beside)
+    }
+
+    /// The deployment that a request is for; `draw` is from 0 to 99 and one for all attempts.
+    #[must_use]
+    pub fn part<'a>(self: &'a Arc<Self>, headers: &HeaderMap, draw: u8) -> &'a Arc<Self> {
+        split::choose(&self.splits, headers, draw).map_or(self, |split| &split.pool)
     }
 
     /// Where a probe asks for an endpoint's health. Those of another version may have another path, or none: it counts
@@ -114,14 +160,14 @@ impl ServicePool {
     /// can serve, because an agent is slow to answer for those of the feed.
     #[must_use]
     pub fn is_settled(&self, patience: Duration, now: Instant) -> bool {
-        self.endpoints.iter().all(|e| e.is_judged(patience, now)) && !self.needs_leaving(now)
+        self.routed().all(|e| e.is_judged(patience, now)) && !self.needs_leaving(now)
     }
 
     fn needs_leaving(&self, now: Instant) -> bool {
         let mut new = self.endpoints.iter();
         new.any(|e| e.awaits_answer())
-            && !self.endpoints.iter().any(|e| e.is_usable(now))
-            && self.leaving(now).any(|e| e.is_usable(now))
+            && !self.endpoints.iter().any(|e| e.is_usable())
+            && self.leaving(now).any(|e| e.is_usable())
     }
 
     /// Shows those that are confirmed and probed: of the feed, those that agents named, and of those that are leaving
@@ -142,6 +188,11 @@ impl ServicePool {
         given.cloned().chain(self.discovered()).collect()
     }
 
+    fn of_all_parts(&self, now: Instant) -> Vec<Arc<Endpoint>> {
+        let beside = self.splits.iter().flat_map(|split| &split.pool.endpoints);
+        self.all(now).into_iter().chain(beside.cloned()).collect()
+    }
+
     fn discovered(&self) -> Vec<Arc<Endpoint>> {
         let discovered = self.discovered.load();
         discovered
@@ -156,8 +207,8 @@ impl ServicePool {
         silent: &[NodeId],
         now: Instant,
     ) -> usize {
-        let (known, before) = (self.all(now), self.discovered());
-        let is_routed = |spec: &item::Endpoint| self.endpoints.iter().any(|e| e.spec == *spec);
+        let (known, before) = (self.of_all_parts(now), self.discovered());
+        let is_routed = |spec: &item::Endpoint| self.routed().any(|e| e.spec == *spec);
         let named = named.into_iter().filter(|spec| !is_routed(spec));
         let named = named.map(|spec| {
             let same = known.iter().find(|e| e.spec == spec);
@@ -172,34 +223,49 @@ impl ServicePool {
         count
     }
 
-    /// The usable endpoint with the fewest requests in flight that was not tried yet: one of the
-    /// feed, else one that agents named, else one that is leaving.
-    #[must_use]
-    pub fn choose(&self, tried: &[InstanceId], now: Instant) -> Option<Arc<Endpoint>> {
-        let fit = |e: &&Arc<Endpoint>| e.is_usable(now) && !tried.contains(&e.spec.instance_id);
-        least_loaded(self.endpoints.iter().filter(fit))
-            .or_else(|| least_loaded(self.discovered().iter().filter(fit)))
-            .or_else(|| least_loaded(self.leaving(now).filter(fit)))
-    }
-
-    fn leaving(&self, now: Instant) -> impl Iterator<Item = &Arc<Endpoint>> {
+    fn leaving(&self, now: Instant) -> impl Iterator<Item = &Arc<Endpoint>> + Clone {
         self.leaving
             .iter()
             .filter(move |(_, since)| now.duration_since(*since) < LEAVING_FOR)
             .map(|(endpoint, _)| endpoint)
     }
 
-    /// Whether any endpoint can be used now.
-    #[must_use]
-    pub fn has_usable(&self, now: Instant) -> bool {
-        self.choose(&[], now).is_some()
+    /// Counts a failed request on its endpoint, which is ejected when it has failed too often and others are left.
+    pub fn record_failure(
+        &self,
+        endpoint: &Endpoint,
+        failure: Failure,
+        is_trial: bool,
+        now: Instant,
+    ) {
+        if !endpoint.request_failed(failure, &self.breaker, is_trial, now) {
+            return;
+        }
+        let _alone = self.shared.ejects_alone();
+        if self.may_be_ejected(self.ejected().count() + 1) {
+            endpoint.eject(now);
+        }
     }
 
-    /// Counts a failed request on its endpoint, within the limit of ejections.
-    pub fn record_failure(&self, endpoint: &Endpoint, failure: Failure, now: Instant) {
-        let ejected = self.endpoints.iter().filter(|e| e.is_ejected(now)).count();
-        let may_eject = (ejected + 1) * 100 <= self.endpoints.len() * MAX_EJECTED_PERCENT;
-        endpoint.request_failed(failure, may_eject, now);
+    fn ejected(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.iter().filter(|e| e.is_ejected())
+    }
+
+    fn may_be_ejected(&self, count: usize) -> bool {
+        count * 100 <= self.endpoints.len() * self.breaker.max_ejected_percent as usize
+    }
+
+    /// Of those that are ejected, takes back as many as there may not be: there are fewer endpoints, or a smaller share may
+    /// be, than when they were.
+    fn keep_share_of_ejected(&self) {
+        let mut count = self.ejected().count();
+        for endpoint in self.ejected() {
+            if self.may_be_ejected(count) {
+                break;
+            }
+            endpoint.readmit();
+            count -= 1;
+        }
     }
 }
 
@@ -208,14 +274,6 @@ fn named_now(spec: item::Endpoint, now: Instant) -> Endpoint {
     let endpoint = Endpoint::known_since(spec, now);
     endpoint.confirm(true);
     endpoint
-}
-
-fn least_loaded<'a>(endpoints: impl Iterator<Item = &'a Arc<Endpoint>>) -> Option<Arc<Endpoint>> {
-    let offset = usize::from(rand::random::<u8>());
-    endpoints
-        .enumerate()
-        .min_by_key(|(i, e)| (e.in_flight(), i.wrapping_add(offset) % 8))
-        .map(|(_, e)| Arc::clone(e))
 }
 
 #[cfg(test)]

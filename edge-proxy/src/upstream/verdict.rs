@@ -36,6 +36,8 @@ pub enum Failure {
     Silence,
     /// The connection broke, or no answer came in time.
     Answer,
+    /// An answer came, of a kind that the service counts as a failure.
+    Status,
 }
 
 /// All that is known of one endpoint. It is a value: an endpoint changes from one to the next as a whole, so that an

@@ -16,7 +16,7 @@ pub struct TwoRegions {
     pub service: ServiceId,
     pub near: TestEdge,
     pub far: TestEdge,
-    instance: Instance,
+    pub instance: Instance,
     pub agents: [Agent; 2],
     pub routes: Routes,
 }

@@ -15,7 +15,7 @@ use hyper::{
     client::conn::http2::SendRequest,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use protocol::item::HostnameItem;
+use protocol::item::{HostnameItem, RoutePolicy};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsConnector;
 
@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Speaks HTTP/2 only, and answers each call with its size and `grpc-status` in the trailers.
-async fn grpc_instance(node: domain::id::NodeId) -> Instance {
+pub async fn grpc_instance(node: domain::id::NodeId) -> Instance {
     mortal_grpc_instance(node).await.0
 }
 
@@ -74,9 +74,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<StreamBody<Frames
     Ok(response)
 }
 
-type Caller = SendRequest<Full<Bytes>>;
+pub type Caller = SendRequest<Full<Bytes>>;
 
-async fn connect(ca: &Ca, edge: SocketAddr, host: &'static str) -> Caller {
+pub async fn connect(ca: &Ca, edge: SocketAddr, host: &'static str) -> Caller {
     let tcp = tokio::net::TcpStream::connect(edge).await.unwrap();
     let name = rustls_pki_types::ServerName::try_from(host).unwrap();
     let tls = TlsConnector::from(tls_config(ca, &["h2"]))
@@ -99,7 +99,7 @@ fn request(url: &str, size: usize) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-async fn ends_well(response: Response<Incoming>, size: usize) {
+pub async fn ends_well(response: Response<Incoming>, size: usize) {
     assert_eq!(response.status(), 200);
     let collected = response.into_body().collect().await.unwrap();
     assert_eq!(collected.trailers().unwrap()["grpc-status"], "0");
@@ -188,6 +188,8 @@ async fn a_call_that_is_not_answered_ends_no_other_of_its_connection() {
             ..Timeouts::default()
         },
         max_body: None,
+        path: None,
+        policy: RoutePolicy::default(),
     };
     let routes = region
         .routes

@@ -270,10 +270,10 @@ async fn an_instance_that_breaks_its_answers_is_ejected_and_idempotent_requests_
         .await;
     let client = client(&region.ca, region.edge.https);
     let ejected = || {
-        let (routes, now) = (region.edge.running.state.routes.load(), Instant::now());
+        let routes = region.edge.running.state.routes.load();
         let pool = routes.service(region.service).unwrap();
         let all = pool.endpoints().iter();
-        all.filter(|e| e.is_ejected(now))
+        all.filter(|e| e.is_ejected())
             .map(|e| e.spec.address)
             .collect::<Vec<_>>()
     };

@@ -6,7 +6,7 @@ use domain::{
     quantity::{Bytes, Span},
     spec::Timeouts,
 };
-use protocol::item::HostnameItem;
+use protocol::item::{HostnameItem, RoutePolicy};
 
 use crate::support::{Region, client, http1_only, raw};
 
@@ -18,6 +18,8 @@ fn hostname(region: &Region, timeouts: Timeouts, max_body: Option<Bytes>) -> Hos
         https_redirect: false,
         timeouts,
         max_body,
+        path: None,
+        policy: RoutePolicy::default(),
     }
 }
 
@@ -191,6 +193,35 @@ async fn the_first_byte_has_its_own_limit_on_both_versions() {
             "silence later on is no matter of the first byte"
         );
     }
+}
+
+#[tokio::test]
+async fn the_whole_answer_has_a_limit_where_the_service_sets_one() {
+    let timeouts = Timeouts {
+        total: "600ms".parse().unwrap(),
+        ..Timeouts::default()
+    };
+    let region = with_limits(timeouts, None).await;
+    for client in [
+        client(&region.ca, region.edge.https),
+        http1_only(&region.ca, region.edge.https),
+    ] {
+        let get = async |path: &str| {
+            let url = format!("https://limits.wild.test{path}");
+            client.get(url).send().await.unwrap()
+        };
+        let answer = get("/slow?pieces=0&every_ms=10000").await;
+        assert_eq!(answer.status(), 504);
+        assert_eq!(answer.headers()["x-railhead-error"], "total_timeout");
+        let answer = get("/stream?pieces=100&every_ms=100").await;
+        assert_eq!(answer.status(), 200, "it begins in time");
+        assert!(answer.text().await.is_err(), "it is cut at the limit");
+        let answer = get("/stream?pieces=2&every_ms=10").await;
+        assert_eq!(answer.text().await.unwrap(), "0\n1\n");
+    }
+    let routes = region.edge.running.state.routes.load();
+    let pool = routes.service(region.service).unwrap();
+    assert!(pool.endpoints().iter().all(|e| e.is_usable()));
 }
 
 #[tokio::test]

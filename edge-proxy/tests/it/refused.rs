@@ -1,8 +1,6 @@
 //! Requests of every kind meet instances that refuse the connection: nothing of them was sent, so they go elsewhere,
 //! whole, and once.
 
-use std::time::Instant;
-
 use crate::support::{Instance, Region, client, http1_only};
 
 const SIZE: usize = 1 << 20;
@@ -51,7 +49,7 @@ pub fn prefer(region: &Region, preferred: &Instance) {
     let routes = region.edge.running.state.routes.load();
     let endpoints = routes.service(region.service).unwrap().endpoints();
     let others = endpoints.iter().filter(|e| e.spec != preferred.spec);
-    others.for_each(|endpoint| endpoint.begin(Instant::now()));
+    others.for_each(|endpoint| endpoint.begin());
 }
 
 #[tokio::test]

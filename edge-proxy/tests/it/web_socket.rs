@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use domain::spec::Timeouts;
 use futures::{SinkExt, StreamExt};
+use protocol::item::{HostnameItem, RoutePolicy};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::{
@@ -13,10 +15,12 @@ use tokio_tungstenite::{
 use crate::support::{Region, raw_tls};
 
 async fn connect(region: &Region) -> WebSocketStream<TlsStream<TcpStream>> {
-    let tls = raw_tls(&region.ca, region.edge.https, "app.test")
-        .await
-        .unwrap();
-    let (mut socket, answer) = tokio_tungstenite::client_async("wss://app.test/ws", tls)
+    connect_to(region, "app.test").await
+}
+
+async fn connect_to(region: &Region, host: &str) -> WebSocketStream<TlsStream<TcpStream>> {
+    let tls = raw_tls(&region.ca, region.edge.https, host).await.unwrap();
+    let (mut socket, answer) = tokio_tungstenite::client_async(format!("wss://{host}/ws"), tls)
         .await
         .unwrap();
     assert_eq!(answer.status(), 101);
@@ -78,5 +82,38 @@ async fn the_end_of_the_instance_is_told() {
         .await;
     let socket = connect(&region).await;
     mortal.cut();
+    assert_goes_away(socket).await;
+}
+
+#[tokio::test]
+async fn silence_ends_a_socket_where_the_service_sets_a_limit_and_the_total_time_does_not() {
+    let region = Region::start().await;
+    let hostname = HostnameItem {
+        hostname: "quiet.wild.test".into(),
+        service_id: region.service,
+        regions: vec!["us-east".parse().unwrap()],
+        https_redirect: true,
+        timeouts: Timeouts {
+            first_byte: "500ms".parse().unwrap(),
+            web_socket_idle: "500ms".parse().unwrap(),
+            total: "1s".parse().unwrap(),
+            ..Timeouts::default()
+        },
+        max_body: None,
+        path: None,
+        policy: RoutePolicy::default(),
+    };
+    let routes = region.routes.clone().hostname_with(hostname);
+    let routes = routes.service(region.service, &[&region.instance]);
+    let usable = [&region.instance];
+    region
+        .edge
+        .publish_and_settle(&routes, region.service, &usable)
+        .await;
+    let mut socket = connect_to(&region, "quiet.wild.test").await;
+    for n in 0..12 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        echo(&mut socket, &n.to_string()).await;
+    }
     assert_goes_away(socket).await;
 }

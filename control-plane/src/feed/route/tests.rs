@@ -1,4 +1,7 @@
-use domain::id::NodeId;
+use domain::{
+    id::NodeId,
+    quantity::{Bytes, Span},
+};
 use protocol::item::Endpoint;
 
 use super::*;
@@ -118,6 +121,45 @@ fn within_a_region_the_new_takes_the_place_of_the_old_at_once() {
     routes/region/eu-west: put 1 endpoints
     in use: [eu-west]
     "#);
+}
+
+/// Both items of a service with one instance.
+fn rendered(world: &World) -> (HostnameItem, ServiceItem) {
+    let view = View {
+        service: &world.service,
+        release: Some(&world.release),
+        hostnames: &["web.test".to_owned()],
+        instances: &[instance("eu-west", true)],
+        existing: &[],
+    };
+    let (mut hostname, mut service) = (None, None);
+    for (_, _, item) in items(&view) {
+        match item {
+            RouteItem::Global(GlobalRouteItem::Hostname(item)) => hostname = Some(item),
+            RouteItem::Region(RegionRouteItem::Service(item)) => service = Some(item),
+            _ => {}
+        }
+    }
+    (hostname.unwrap(), service.unwrap())
+}
+
+#[test]
+fn what_a_tenant_has_set_is_in_the_items_and_what_is_as_by_default_is_not() {
+    let mut world = World::new();
+    let (hostname, service) = rendered(&world);
+    assert!(hostname.policy.is_default() && service.policy.is_default());
+
+    let network = &mut world.release.spec.network;
+    network.timeouts.total = Span::seconds(90);
+    network.limits.body = Some(Bytes(7));
+    network.limits.connections = Some(5);
+    let (hostname, service) = rendered(&world);
+    assert_eq!(hostname.policy.total, Some(Span::seconds(90)));
+    let read_by_all = serde_json::to_value(hostname.timeouts).unwrap();
+    assert!(read_by_all.get("total").is_none(), "{read_by_all}");
+    assert_eq!(hostname.max_body, Some(Bytes(7)));
+    let limits = service.policy.limits.unwrap();
+    assert_eq!((limits.connections, limits.body), (Some(5), None));
 }
 
 #[test]

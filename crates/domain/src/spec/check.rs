@@ -1,5 +1,7 @@
 //! What a specification can't be. Every fault is named with its field, all at once.
 
+mod network;
+
 use super::{
     BuildSpec, DeploySpec, GitSource, Probe, Resources, ScaleSpec, ServiceSpec, Source,
     source::{check_repo, is_git_ref, is_inner_path},
@@ -57,8 +59,7 @@ pub(super) fn faults(spec: &ServiceSpec) -> Vec<InvalidSpec> {
     check_build(&spec.build, &mut faults);
     check_deploy(&spec.deploy, &mut faults);
     check_scale(&spec.scale, &mut faults);
-    let port = spec.network.port;
-    faults.unless(port > 0, "network.port", "must be between 1 and 65535");
+    network::check(&spec.network, &mut faults);
     faults.0
 }
 
@@ -140,6 +141,22 @@ fn is_command(arguments: &[String]) -> bool {
 pub fn is_probe_path(path: &str) -> bool {
     let cannot_be = |c: char| c.is_whitespace() || c.is_control();
     path.starts_with('/') && path.len() <= PROBE_PATH_MAX && !path.contains(cannot_be)
+}
+
+/// Bytes of the beginning of a path that requests are routed by.
+const PATH_PREFIX_MAX: usize = 256;
+
+/// Whether requests can be routed by this beginning of their paths: `/api`, `/api/v2`. It is compared with what clients
+/// send byte by byte, so there is one way to write it: no `/` at its end, no empty or dotted part, nothing but visible ASCII.
+#[must_use]
+pub fn is_path_prefix(path: &str) -> bool {
+    let is_part = |part: &str| !matches!(part, "" | "." | "..");
+    let legal = |b: u8| b.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&b);
+    path.len() <= PATH_PREFIX_MAX
+        && path.bytes().all(legal)
+        && path
+            .strip_prefix('/')
+            .is_some_and(|parts| parts.split('/').all(is_part))
 }
 
 fn check_probe(probe: &Probe) -> Result<(), &'static str> {
@@ -236,6 +253,28 @@ mod tests {
             &longer,
         ] {
             assert!(!is_probe_path(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_requests_are_routed_by_is_written_in_one_way() {
+        let longest = format!("/{}", "x".repeat(PATH_PREFIX_MAX - 1));
+        for good in [
+            "/a",
+            "/api/v2",
+            "/~user/a.b",
+            "/caf%C3%A9",
+            "/a:b@c",
+            &longest,
+        ] {
+            assert!(is_path_prefix(good), "{good}");
+        }
+        let longer = format!("{longest}x");
+        for bad in [
+            "", "/", "a", "/a/", "//a", "/a//b", "/./a", "/a/..", "/a?b", "/a#b", "/a b", "/ä",
+            "/\n", &longer,
+        ] {
+            assert!(!is_path_prefix(bad), "{bad:?}");
         }
     }
 

@@ -66,10 +66,14 @@ fn check<T: DeserializeOwned + Serialize>(name: &str) {
 
 #[test]
 fn every_sample_reads_as_it_was_meant() {
-    let checks: [(&str, Check); 17] = [
+    let checks: [(&str, Check); 19] = [
         ("confirmation.json", check::<Confirmation>),
         ("global_route_item.json", check::<GlobalRouteItem>),
         ("global_route_item_challenge.json", check::<GlobalRouteItem>),
+        (
+            "global_route_item_with_policy.json",
+            check::<GlobalRouteItem>,
+        ),
         ("identity.json", check::<Identity>),
         ("join_request.json", check::<JoinRequest>),
         ("join_token_request.json", check::<JoinTokenRequest>),
@@ -77,6 +81,10 @@ fn every_sample_reads_as_it_was_meant() {
         ("log_batch.json", check::<LogBatch>),
         ("node_item.json", check::<NodeItem>),
         ("region_route_item.json", check::<RegionRouteItem>),
+        (
+            "region_route_item_with_splits.json",
+            check::<RegionRouteItem>,
+        ),
         ("registry_token.json", check::<RegistryToken>),
         ("registry_token_request.json", check::<RegistryTokenRequest>),
         ("renew_request.json", check::<RenewRequest>),

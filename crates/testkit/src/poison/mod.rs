@@ -9,7 +9,7 @@ mod source;
 use std::net::SocketAddr;
 
 use domain::id::{DeploymentId, InstanceId, NodeId, ServiceId};
-use protocol::item::{Endpoint, RegionRouteItem, ServiceItem};
+use protocol::item::{Endpoint, RegionRouteItem, ServiceItem, ServicePolicy};
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 
@@ -64,6 +64,8 @@ pub fn service_item(id: ServiceId, endpoints: Vec<Endpoint>) -> (String, Value) 
         endpoints,
         health_path: Some("/health".to_owned()),
         traceparent: None,
+        policy: ServicePolicy::default(),
+        splits: Vec::new(),
     });
     let item = serde_json::to_value(&item).expect("the item is JSON");
     (format!("service/{id}"), item)

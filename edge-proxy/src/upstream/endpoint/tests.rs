@@ -1,6 +1,9 @@
-use domain::id::{InstanceId, NodeId};
+use domain::id::NodeId;
 
 use super::*;
+
+/// Longer than anything that is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn endpoint() -> Endpoint {
     let endpoint = Endpoint::new(item::Endpoint {
@@ -19,66 +22,86 @@ fn passes(endpoint: &Endpoint) -> bool {
 
 #[test]
 fn usable_needs_confirmation_and_a_passed_probe() {
-    let now = Instant::now();
     let fresh = Endpoint::new(endpoint().spec);
-    assert!(!fresh.is_usable(now));
+    assert!(!fresh.is_usable());
     fresh.confirm(true);
-    assert!(!fresh.is_usable(now));
+    assert!(!fresh.is_usable());
     passes(&fresh);
-    assert!(fresh.is_usable(now));
+    assert!(fresh.is_usable());
     fresh.confirm(false);
-    assert!(!fresh.is_usable(now));
+    assert!(!fresh.is_usable());
+}
+
+/// True when it is often enough.
+fn fails(endpoint: &Endpoint, failure: Failure, is_trial: bool, now: Instant) -> bool {
+    endpoint.request_failed(failure, &Breaker::default(), is_trial, now)
 }
 
 #[test]
-fn three_failures_eject_for_thirty_seconds_then_one_may_try() {
+fn an_ejected_one_is_tried_by_one_request_at_a_time_and_comes_back_with_its_answer() {
+    let (endpoint, breaker, now) = (endpoint(), Breaker::default(), Instant::now());
+    assert!(!fails(&endpoint, Failure::Answer, false, now));
+    assert!(!fails(&endpoint, Failure::Status, false, now));
+    assert!(fails(&endpoint, Failure::Answer, false, now));
+    assert!(endpoint.is_usable(), "whoever knows the others decides");
+    endpoint.eject(now);
+    assert!(endpoint.is_ejected() && !endpoint.is_usable());
+    let trial = |now| endpoint.take_trial(&breaker, true, now);
+    assert!(!trial(now));
+    let later = now + breaker.ejection.duration();
+    assert!(trial(later) && !trial(later), "half-open: one request only");
+    assert!(!fails(&endpoint, Failure::Answer, true, later));
+    let later = later + breaker.ejection.duration();
+    assert!(trial(later) && !endpoint.is_usable());
+    endpoint.request_succeeded(false);
+    assert!(!endpoint.is_usable(), "that one began before");
+    endpoint.request_succeeded(true);
+    assert!(endpoint.is_usable() && !trial(later + PATIENCE));
+}
+
+#[test]
+fn one_that_is_down_is_not_tried_and_comes_up_readmitted() {
     let (endpoint, now) = (endpoint(), Instant::now());
-    for _ in 0..2 {
-        endpoint.request_failed(Failure::Answer, true, now);
-    }
-    assert!(endpoint.is_usable(now));
-    endpoint.request_failed(Failure::Answer, true, now);
-    assert!(endpoint.is_ejected(now) && !endpoint.is_usable(now));
-    let later = now + EJECTED_FOR;
-    assert!(endpoint.is_usable(later));
-    endpoint.begin(later);
-    assert!(!endpoint.is_usable(later), "half-open: one request only");
-    endpoint.request_succeeded();
-    assert!(endpoint.is_usable(later));
+    endpoint.eject(now);
+    endpoint.probe_failed(Failure::Connect);
+    let later = now + PATIENCE;
+    assert!(!endpoint.take_trial(&Breaker::default(), true, later));
+    assert!(passes(&endpoint));
+    assert!(!endpoint.is_ejected());
 }
 
 #[test]
 fn a_refused_connection_takes_it_out_until_it_is_up_and_its_agent_says_yes_again() {
     let now = Instant::now();
-    let by_request = |e: &Endpoint| e.request_failed(Failure::Connect, false, now);
+    let by_request = |e: &Endpoint| assert!(!fails(e, Failure::Connect, false, now));
     let by_probe = |e: &Endpoint| assert!(e.probe_failed(Failure::Connect));
     for refuse in [&by_request as &dyn Fn(&Endpoint), &by_probe] {
         let endpoint = endpoint();
         refuse(&endpoint);
-        assert!(!endpoint.is_usable(now) && endpoint.wants_confirmation());
-        assert!(endpoint.is_probed() && endpoint.is_judged(EJECTED_FOR, now));
+        assert!(!endpoint.is_usable() && endpoint.wants_confirmation());
+        assert!(endpoint.is_probed() && endpoint.is_judged(PATIENCE, now));
         assert!(passes(&endpoint));
-        assert!(!endpoint.is_usable(now) && endpoint.awaits_answer());
-        assert!(!endpoint.is_judged(EJECTED_FOR, now));
-        let asked = endpoint.take_question(EJECTED_FOR, now).unwrap();
+        assert!(!endpoint.is_usable() && endpoint.awaits_answer());
+        assert!(!endpoint.is_judged(PATIENCE, now));
+        let asked = endpoint.take_question(PATIENCE, now).unwrap();
         endpoint.answered(asked, true);
-        assert!(endpoint.is_usable(now));
+        assert!(endpoint.is_usable());
     }
 }
 
 #[test]
 fn a_refused_one_may_come_back_for_a_while_unless_its_agent_says_that_it_is_gone() {
     let (refused, hangs) = (endpoint(), endpoint());
-    let (patience, now) = (EJECTED_FOR, Instant::now());
+    let (patience, now) = (PATIENCE, Instant::now());
     let later = now + patience;
     assert!(!refused.may_come_back(patience, now), "it is up");
     for at in [now, now + patience / 2] {
-        refused.request_failed(Failure::Connect, false, at);
+        fails(&refused, Failure::Connect, false, at);
         assert!(refused.may_come_back(patience, at));
     }
     assert!(!refused.may_come_back(patience, later));
     passes(&refused);
-    refused.request_failed(Failure::Connect, false, later);
+    fails(&refused, Failure::Connect, false, later);
     assert!(refused.may_come_back(patience, later));
     refused.confirm(false);
     assert!(!refused.may_come_back(patience, later));

@@ -8,7 +8,10 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use domain::id::{DeploymentId, ServiceId};
+use domain::{
+    id::{DeploymentId, ServiceId},
+    spec::{Breaker, Limits},
+};
 use protocol::item;
 use serde::{Deserialize, Serialize};
 
@@ -45,11 +48,11 @@ impl ServicePool {
         let kept = Kept {
             service_id: self.service_id,
             deployment_id: self.deployment_id,
-            endpoints: confirmed(&self.endpoints),
+            endpoints: confirmed(self.routed()),
             leaving: leaving
                 .filter(|(_, left)| *left < LEAVING_FOR.as_secs())
                 .collect(),
-            discovered: confirmed(&self.discovered()),
+            discovered: confirmed(self.discovered().iter()),
         };
         (!kept.is_empty()).then_some(kept)
     }
@@ -74,9 +77,13 @@ impl ServicePool {
             deployment_id: kept.deployment_id,
             health_path: None,
             counter: Arc::default(),
+            shared: Arc::default(),
+            breaker: Breaker::default(),
+            limits: Limits::default(),
             endpoints,
             leaving,
             discovered: ArcSwapOption::new(discovered),
+            splits: Vec::new(),
         }
     }
 }
@@ -85,8 +92,8 @@ fn is_confirmed(endpoint: &Endpoint) -> bool {
     endpoint.confirmed() == Confirmed::Yes
 }
 
-fn confirmed(all: &[Arc<Endpoint>]) -> Vec<item::Endpoint> {
-    let confirmed = all.iter().filter(|endpoint| is_confirmed(endpoint));
+fn confirmed<'a>(all: impl Iterator<Item = &'a Arc<Endpoint>>) -> Vec<item::Endpoint> {
+    let confirmed = all.filter(|endpoint| is_confirmed(endpoint));
     confirmed.map(|endpoint| endpoint.spec).collect()
 }
 
@@ -101,10 +108,10 @@ mod tests {
     use std::collections::HashSet;
 
     use domain::id::{InstanceId, NodeId};
-    use protocol::item::ServiceItem;
+    use protocol::item::{ServiceItem, ServicePolicy};
 
     use super::*;
-    use crate::upstream::{counters::Counters, pool::carry_over};
+    use crate::upstream::{counters::Counters, endpoint::Failure, pool::carry_over};
 
     fn item(endpoints: Vec<item::Endpoint>) -> ServiceItem {
         ServiceItem {
@@ -113,6 +120,8 @@ mod tests {
             endpoints,
             health_path: None,
             traceparent: None,
+            policy: ServicePolicy::default(),
+            splits: Vec::new(),
         }
     }
 
@@ -138,11 +147,7 @@ mod tests {
         before.set_discovered(HashSet::from([at(4)]), &[], now);
         item.endpoints[2] = at(5);
         let after = carry_over(&item, Some(&Arc::new(before)), &Counters::default(), now);
-        after.endpoints()[1].request_failed(
-            crate::upstream::endpoint::Failure::Connect,
-            false,
-            now,
-        );
+        after.endpoints()[1].request_failed(Failure::Connect, &Breaker::default(), false, now);
         (item, after)
     }
 

@@ -20,7 +20,10 @@ use edge_proxy::{
 use link::{follow::State, identity::Identity, writing::Writing};
 use protocol::{
     feed::{Commit, FeedName, SecretFrame},
-    item::{ChallengeItem, EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
+    item::{
+        ChallengeItem, EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, RoutePolicy,
+        ServiceItem, ServicePolicy,
+    },
     join::Role,
 };
 use proxy_protocol::TrustedProxies;
@@ -61,6 +64,8 @@ impl Routes {
             https_redirect: true,
             timeouts: Timeouts::default(),
             max_body: None,
+            path: None,
+            policy: RoutePolicy::default(),
         })
     }
 
@@ -73,6 +78,36 @@ impl Routes {
             https_redirect: false,
             timeouts: Timeouts::default(),
             max_body: None,
+            path: None,
+            policy: RoutePolicy::default(),
+        })
+    }
+
+    /// With what the service has set.
+    pub fn hostname_by(self, hostname: &str, service_id: ServiceId, policy: RoutePolicy) -> Self {
+        self.hostname_with(HostnameItem {
+            hostname: hostname.into(),
+            service_id,
+            regions: vec!["us-east".parse().unwrap()],
+            https_redirect: true,
+            timeouts: Timeouts::default(),
+            max_body: None,
+            path: None,
+            policy,
+        })
+    }
+
+    /// Of its paths, this one and those below.
+    pub fn path(self, hostname: &str, path: &str, service_id: ServiceId) -> Self {
+        self.hostname_with(HostnameItem {
+            hostname: hostname.into(),
+            service_id,
+            regions: vec!["us-east".parse().unwrap()],
+            https_redirect: true,
+            timeouts: Timeouts::default(),
+            max_body: None,
+            path: Some(path.into()),
+            policy: RoutePolicy::default(),
         })
     }
 
@@ -90,8 +125,12 @@ impl Routes {
         self
     }
 
-    pub fn edge(mut self, edge: &TestEdge) -> Self {
-        self.global.push(GlobalRouteItem::Edge(edge.item()));
+    pub fn edge(self, edge: &TestEdge) -> Self {
+        self.edge_item(edge.item())
+    }
+
+    pub fn edge_item(mut self, edge: EdgeItem) -> Self {
+        self.global.push(GlobalRouteItem::Edge(edge));
         self
     }
 
@@ -102,6 +141,28 @@ impl Routes {
 
     pub fn service(self, service_id: ServiceId, instances: &[&Instance]) -> Self {
         self.deployed(service_id, DeploymentId::new(), instances, None)
+    }
+
+    /// With what the service has set.
+    pub fn service_by(
+        mut self,
+        service_id: ServiceId,
+        instances: &[&Instance],
+        policy: ServicePolicy,
+    ) -> Self {
+        self = self.service(service_id, instances);
+        if let Some(RegionRouteItem::Service(item)) = self.region.last_mut() {
+            item.policy = policy;
+        }
+        self
+    }
+
+    /// A deployment beside the one of the newest service.
+    pub fn beside(mut self, split: Split) -> Self {
+        if let Some(RegionRouteItem::Service(item)) = self.region.last_mut() {
+            item.splits.push(split);
+        }
+        self
     }
 
     pub fn deployed(
@@ -117,6 +178,8 @@ impl Routes {
             endpoints: instances.iter().map(|i| i.spec).collect(),
             health_path: health_path.map(str::to_owned),
             traceparent: None,
+            policy: ServicePolicy::default(),
+            splits: Vec::new(),
         }));
         self
     }
@@ -177,7 +240,7 @@ impl Routes {
 
 fn global_id(item: &GlobalRouteItem) -> String {
     match item {
-        GlobalRouteItem::Hostname(h) => format!("hostname/{}", h.hostname),
+        GlobalRouteItem::Hostname(h) => h.id(),
         GlobalRouteItem::Certificate(c) => format!("certificate/{}", c.id),
         GlobalRouteItem::Edge(e) => format!("edge/{}", e.node_id),
         GlobalRouteItem::Denied(d) => format!("denied/{}", d.node_id),
@@ -291,11 +354,10 @@ impl TestEdge {
             let Some(pool) = routes.service(service) else {
                 return false;
             };
-            let now = std::time::Instant::now();
             let mut usable: Vec<_> = pool
                 .endpoints()
                 .iter()
-                .filter(|e| e.is_usable(now))
+                .filter(|e| e.is_usable())
                 .map(|e| e.spec.address)
                 .collect();
             let mut wanted: Vec<_> = expected.iter().map(|i| i.address()).collect();

@@ -23,7 +23,12 @@ use axum::{
 };
 use domain::id::{InstanceId, NodeId};
 use protocol::item;
-use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
 use tokio_stream::StreamExt;
 
 /// What an instance does with its health path.
@@ -104,6 +109,8 @@ fn router(app: App) -> Router {
         )
         .route("/headers", any(headers))
         .route("/stream", get(stream))
+        .route("/page", get(page))
+        .route("/give-back", any(give_back))
         .route("/slow", get(slow))
         .route(
             "/error",
@@ -147,13 +154,64 @@ async fn headers(uri: Uri, headers: HeaderMap) -> axum::Json<serde_json::Value> 
 struct Pace {
     pieces: u32,
     every_ms: u64,
+    /// `Content-Type`, if it has one.
+    kind: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+struct Elsewhere {
+    to: String,
+}
+
+/// Gives the request back unless somebody has; says who answers, where the request was, and how long its body is.
+async fn give_back(
+    State(app): State<App>,
+    Query(elsewhere): Query<Elsewhere>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Some(source) = headers.get("fly-replay-src") {
+        let source = source.to_str().unwrap();
+        let said = format!("{} {} {source}", app.name, body.len());
+        return Response::new(Body::from(said));
+    }
+    let mut response = Response::new(Body::from("not here"));
+    *response.status_mut() = StatusCode::CONFLICT;
+    let to = elsewhere.to.parse().unwrap();
+    response.headers_mut().insert("fly-replay", to);
+    response
+}
+
+#[derive(serde::Deserialize)]
+struct Page {
+    kind: String,
+    bytes: usize,
+    /// `Cache-Control`.
+    control: Option<String>,
+}
+
+/// The same letter again and again.
+async fn page(Query(page): Query<Page>) -> Response {
+    let mut response = Response::new(Body::from("a".repeat(page.bytes)));
+    let headers = response.headers_mut();
+    headers.insert("content-type", page.kind.parse().unwrap());
+    headers.insert("etag", "\"1\"".parse().unwrap());
+    if let Some(control) = page.control {
+        headers.insert("cache-control", control.parse().unwrap());
+    }
+    response
 }
 
 async fn stream(Query(pace): Query<Pace>) -> Response {
     let ticks = tokio_stream::iter(0..pace.pieces)
         .throttle(Duration::from_millis(pace.every_ms))
         .map(|n| Ok::<_, Infallible>(format!("{n}\n")));
-    Response::new(Body::from_stream(ticks))
+    let mut response = Response::new(Body::from_stream(ticks));
+    if let Some(kind) = pace.kind {
+        let kind = kind.parse().unwrap();
+        response.headers_mut().insert("content-type", kind);
+    }
+    response
 }
 
 async fn slow(Query(pace): Query<Pace>) -> &'static str {
@@ -204,5 +262,52 @@ impl MortalSocket {
 
     pub fn cut(&self) {
         self.cut.send_replace(true);
+    }
+}
+
+/// What an instance does with requests until it behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rude {
+    /// The connection ends.
+    HangsUp,
+    /// The connection stays.
+    IsSilent,
+    /// The answer's status is 500.
+    Fails,
+}
+
+impl Rude {
+    /// An instance that takes connections, so that it passes for a healthy one. It behaves when told so.
+    pub async fn start(self, node_id: NodeId) -> Instance {
+        let mut instance = Instance::start("unused", node_id).await;
+        instance.behave(Behaviour::Unhealthy);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        instance.spec.address = listener.local_addr().unwrap();
+        let app = instance.app.clone();
+        instance.task.abort();
+        instance.task = tokio::spawn(async move {
+            loop {
+                let (connection, _) = listener.accept().await.unwrap();
+                tokio::spawn(self.treat(connection, app.clone()));
+            }
+        });
+        instance
+    }
+
+    async fn treat(self, mut connection: TcpStream, app: App) {
+        let mut head = [0; 4096];
+        if !connection.read(&mut head).await.is_ok_and(|read| read > 0) {
+            return;
+        }
+        app.requests.fetch_add(1, Ordering::Relaxed);
+        let behaviour = *app.behaviour.borrow();
+        let status = match (behaviour, self) {
+            (Behaviour::Healthy, _) => "200 OK",
+            (Behaviour::Unhealthy, Self::Fails) => "500 Internal Server Error",
+            (Behaviour::Unhealthy, Self::HangsUp) => return,
+            (Behaviour::Unhealthy, Self::IsSilent) => std::future::pending().await,
+        };
+        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let _ = connection.write_all(answer.as_bytes()).await;
     }
 }

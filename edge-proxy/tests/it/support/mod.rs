@@ -14,7 +14,7 @@ pub use ca::Ca;
 pub use client::{client, connect, http1_only, raw, raw_tls, tls_config};
 pub use control_plane::ControlPlane;
 pub use edge::{BALANCER, CONNECTIONS_PER_ADDRESS, Routes, TestEdge};
-pub use instance::{Behaviour, Instance, MortalSocket};
+pub use instance::{Behaviour, Instance, MortalSocket, Rude};
 pub use process::{DRAIN, Process};
 
 use std::time::{Duration, Instant};

@@ -10,7 +10,7 @@ use domain::{
 };
 use protocol::item::{
     AgentItem, EdgeItem, Endpoint, GlobalRouteItem, HostnameItem, InstanceItem, NodeItem,
-    RegionRouteItem, RunMode,
+    RegionRouteItem, RoutePolicy, RunMode,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -69,6 +69,8 @@ impl Good {
                 https_redirect: false,
                 timeouts: NetworkSpec::default().timeouts,
                 max_body: None,
+                path: None,
+                policy: RoutePolicy::default(),
             });
             (format!("hostname/{}", service.hostname), json(&item))
         };
