@@ -1,5 +1,7 @@
 //! What a specification can't be. Every fault is named with its field, all at once.
 
+mod edge;
+
 use super::{
     BuildSpec, DeploySpec, GitSource, Probe, Resources, ScaleSpec, ServiceSpec, Source,
     source::{check_repo, is_git_ref, is_inner_path},
@@ -8,6 +10,9 @@ use crate::{
     image::ImageReference,
     quantity::{Bytes, MilliCpu, Span},
 };
+
+pub use edge::check_rules;
+pub(super) use edge::is_header_name;
 
 /// Most replicas of one service in one region.
 pub const REPLICAS_MAX: u32 = 100;
@@ -59,6 +64,7 @@ pub(super) fn faults(spec: &ServiceSpec) -> Vec<InvalidSpec> {
     check_scale(&spec.scale, &mut faults);
     let port = spec.network.port;
     faults.unless(port > 0, "network.port", "must be between 1 and 65535");
+    edge::check(&spec.edge.rules, &mut faults);
     faults.0
 }
 
