@@ -2,6 +2,7 @@
 //! bumps the generation; read by agents and edges.
 
 mod bounds;
+mod rules;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -22,6 +23,7 @@ use domain::{
 use crate::feed::SecretRef;
 
 pub use bounds::ENDPOINTS_MAX;
+pub use rules::RulesItem;
 
 /// What every item of a feed can say, for who follows feeds without knowing what they are about.
 pub trait Item: serde::de::DeserializeOwned + Send + Sync + 'static {
@@ -81,13 +83,14 @@ impl Item for GlobalRouteItem {
     fn secrets(&self) -> Vec<&SecretRef> {
         match self {
             Self::Certificate(certificate) => vec![&certificate.key],
-            Self::Hostname(_) | Self::Edge(_) | Self::Denied(_) => Vec::new(),
+            Self::Hostname(_) | Self::Rules(_) | Self::Edge(_) | Self::Denied(_) => Vec::new(),
         }
     }
 
     fn id(&self) -> Option<String> {
         match self {
             Self::Hostname(item) => Some(format!("hostname/{}", item.hostname)),
+            Self::Rules(item) => Some(item.item_id()),
             Self::Certificate(item) => Some(format!("certificate/{}", item.id)),
             Self::Edge(item) => Some(format!("edge/{}", item.node_id)),
             Self::Denied(item) => Some(format!("denied/{}", item.node_id)),
@@ -97,7 +100,7 @@ impl Item for GlobalRouteItem {
     fn denied(&self) -> Option<NodeId> {
         match self {
             Self::Denied(item) => Some(item.node_id),
-            Self::Hostname(_) | Self::Certificate(_) | Self::Edge(_) => None,
+            Self::Hostname(_) | Self::Rules(_) | Self::Certificate(_) | Self::Edge(_) => None,
         }
     }
 }
@@ -290,6 +293,8 @@ pub enum BuildSource {
 pub enum GlobalRouteItem {
     /// Id `hostname/<name>`.
     Hostname(HostnameItem),
+    /// Id `service/<svc_…>/rules`.
+    Rules(RulesItem),
     /// Id `certificate/<crt_…>`.
     Certificate(CertificateItem),
     /// Id `edge/<nod_…>`.

@@ -101,7 +101,9 @@ pub fn version_of_global(item: &GlobalRouteItem) -> Option<i32> {
             let later = u64::from(edge.forward_address.port().saturating_sub(PORT));
             (later > 0).then_some(later + u64::from(RENDERING.version.unsigned_abs()))
         }
-        GlobalRouteItem::Certificate(_) | GlobalRouteItem::Denied(_) => return None,
+        GlobalRouteItem::Rules(_)
+        | GlobalRouteItem::Certificate(_)
+        | GlobalRouteItem::Denied(_) => return None,
     };
     let version = version.and_then(|version| i32::try_from(version).ok());
     Some(version.unwrap_or(RENDERING.version))

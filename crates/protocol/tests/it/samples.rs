@@ -66,9 +66,13 @@ fn check<T: DeserializeOwned + Serialize>(name: &str) {
 
 #[test]
 fn every_sample_reads_as_it_was_meant() {
-    let checks: [(&str, Check); 16] = [
+    let checks: [(&str, Check); 17] = [
         ("confirmation.json", check::<Confirmation>),
         ("global_route_item.json", check::<GlobalRouteItem>),
+        (
+            "global_route_item_with_rules.json",
+            check::<GlobalRouteItem>,
+        ),
         ("identity.json", check::<Identity>),
         ("join_request.json", check::<JoinRequest>),
         ("join_token_request.json", check::<JoinTokenRequest>),
