@@ -11,6 +11,7 @@ pub mod deletion;
 pub mod deploy_key;
 pub mod deployment;
 pub mod domain;
+mod edge_rule;
 pub mod environment;
 mod error;
 pub mod event;
