@@ -5,10 +5,14 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{
     Request,
-    expression::{Expression, with_room},
+    expression::{Cost, Expression, with_room},
     limit_key::KeySource,
     template::Template,
 };
+
+/// Of all conditions of a service together: what they take, its neighbours lack.
+const STEPS_MAX: usize = 2048;
+const PATTERNS_MAX: usize = 16;
 
 /// The rules of a service, in order.
 #[derive(Debug, Clone, Default)]
@@ -103,12 +107,28 @@ fn compile_all(written: &[EdgeRule]) -> Result<Rules, Vec<Fault>> {
             }
         }
     }
+    faults.extend(too_much(&rules));
     if faults.is_empty() {
         let needs_place = rules.iter().any(Rule::needs_place);
         Ok(Rules { rules, needs_place })
     } else {
         Err(faults)
     }
+}
+
+fn too_much(rules: &[Rule]) -> Option<Fault> {
+    let costs = rules.iter().map(|rule| rule.condition.cost());
+    let all = costs.fold(Cost::default(), |all, one| Cost {
+        steps: all.steps + one.steps,
+        patterns: all.patterns + one.patterns,
+    });
+    (all.steps > STEPS_MAX || all.patterns > PATTERNS_MAX).then(|| Fault {
+        field: "edge.rules".to_owned(),
+        reason: format!(
+            "all conditions together take {} steps and {} patterns; {STEPS_MAX} and {PATTERNS_MAX} are allowed",
+            all.steps, all.patterns
+        ),
+    })
 }
 
 impl Rules {
@@ -246,6 +266,24 @@ mod tests {
                 "edge.rules[2].then.path"
             ]
         );
+    }
+
+    #[test]
+    fn all_conditions_together_have_limits() {
+        let with = |condition: &str, count: usize| {
+            let rule = serde_json::json!({ "if": condition, "then": { "action": "allow" } });
+            let rules: Vec<EdgeRule> = vec![serde_json::from_value(rule).unwrap(); count];
+            compile(&rules)
+                .map(drop)
+                .map_err(|faults| faults[0].field.clone())
+        };
+        let pattern = "request.path.matches('a')";
+        assert_eq!(with(pattern, PATTERNS_MAX), Ok(()));
+        let refused = Err("edge.rules".to_owned());
+        assert_eq!(with(pattern, PATTERNS_MAX + 1), refused);
+        let many = vec!["request.tls"; 40].join("||");
+        assert_eq!(with(&many, 5), Ok(()));
+        assert_eq!(with(&many, 64), refused);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SelectExpr, opera
 
 use self::constant::{Constant, as_address};
 use super::{
-    DEPTH_MAX, Expression, Invalid, PATTERNS_MAX, STEPS_MAX, header_name,
+    Cost, DEPTH_MAX, Expression, Invalid, PATTERNS_MAX, STEPS_MAX, header_name,
     parse::Parsed,
     pattern,
     tree::{Condition, Number, Relation, Text},
@@ -22,15 +22,15 @@ pub(super) fn lower(parsed: &Parsed) -> Result<Expression> {
     let mut lowering = Lowering {
         parsed,
         bound: Vec::new(),
-        steps: 0,
+        cost: Cost::default(),
         depth: 0,
-        patterns: 0,
         needs_place: false,
     };
     let condition = lowering.condition(&parsed.root)?;
     Ok(Expression {
         condition,
         needs_place: lowering.needs_place,
+        cost: lowering.cost,
     })
 }
 
@@ -57,9 +57,8 @@ struct Lowering<'a> {
     parsed: &'a Parsed,
     /// Variables of `exists` and `all`, the innermost last.
     bound: Vec<(&'a str, Constant)>,
-    steps: usize,
+    cost: Cost,
     depth: usize,
-    patterns: usize,
     needs_place: bool,
 }
 
@@ -95,8 +94,8 @@ impl<'a> Lowering<'a> {
     }
 
     fn value(&mut self, part: &'a IdedExpr) -> Result<Value> {
-        self.steps += 1;
-        if self.steps > STEPS_MAX {
+        self.cost.steps += 1;
+        if self.cost.steps > STEPS_MAX {
             let reason = format!("it takes more than {STEPS_MAX} steps");
             return Err(self.invalid(part, reason));
         }
@@ -286,8 +285,8 @@ impl<'a> Lowering<'a> {
 
     fn matches(&mut self, text: &'a IdedExpr, wanted: &'a IdedExpr) -> Result<Value> {
         let text = self.text(text)?;
-        self.patterns += 1;
-        if self.patterns > PATTERNS_MAX {
+        self.cost.patterns += 1;
+        if self.cost.patterns > PATTERNS_MAX {
             let reason = format!("it has more than {PATTERNS_MAX} patterns");
             return Err(self.invalid(wanted, reason));
         }

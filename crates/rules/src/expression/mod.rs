@@ -32,6 +32,16 @@ const PATTERN_BYTES: usize = 128 << 10;
 pub(crate) struct Expression {
     condition: Condition,
     needs_place: bool,
+    cost: Cost,
+}
+
+/// What a condition, or several, may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Cost {
+    /// At each request.
+    pub(crate) steps: usize,
+    /// In memory.
+    pub(crate) patterns: usize,
 }
 
 /// What is wrong with a condition, and at which character of it (from 1), where that is known.
@@ -51,6 +61,11 @@ impl Expression {
     /// Whether the request meets it.
     pub(crate) fn holds(&self, request: &Request<'_>) -> bool {
         self.condition.holds(request)
+    }
+
+    /// What it takes.
+    pub(crate) const fn cost(&self) -> Cost {
+        self.cost
     }
 
     /// Whether it asks where the client is.

@@ -30,7 +30,7 @@ impl<'a> Lowering<'a> {
             return Err(self.invalid(other, "a list, or request.headers, stands after `in`"));
         };
         let constants = self.constants(list)?;
-        self.steps += constants.len();
+        self.cost.steps += constants.len();
         match self.value(one)? {
             Value::Text(text) => {
                 let all: Option<Vec<String>> = constants.into_iter().map(as_text).collect();
