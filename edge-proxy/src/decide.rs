@@ -91,13 +91,21 @@ pub enum Refusal {
     InstanceFailed,
     /// An instance took the request and did not answer in time.
     FirstByteTimeout,
+    /// A rule of the service blocks it, with this status.
+    Blocked(u16),
+    /// A rule of the service allows no more.
+    RateLimited,
+    /// A rule of the service asks for a password.
+    Unauthorized,
+    /// A rule of the service answers in its place.
+    Maintenance,
     /// This edge failed.
     Internal,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::HeaderTimeout,
         Self::HeaderTooLarge,
@@ -108,6 +116,10 @@ impl Refusal {
         Self::NoInstance,
         Self::InstanceFailed,
         Self::FirstByteTimeout,
+        Self::Blocked(403),
+        Self::RateLimited,
+        Self::Unauthorized,
+        Self::Maintenance,
         Self::Internal,
     ];
 
@@ -125,6 +137,10 @@ impl Refusal {
             Self::NoInstance => 503,
             Self::InstanceFailed => 502,
             Self::FirstByteTimeout => 504,
+            Self::Blocked(status) => status,
+            Self::RateLimited => 429,
+            Self::Unauthorized => 401,
+            Self::Maintenance => 503,
             Self::Internal => 500,
         }
     }
@@ -143,8 +159,18 @@ impl Refusal {
             Self::NoInstance => "no_instance",
             Self::InstanceFailed => "instance_failed",
             Self::FirstByteTimeout => "first_byte_timeout",
+            Self::Blocked(_) => "blocked",
+            Self::RateLimited => "rate_limited",
+            Self::Unauthorized => "unauthorized",
+            Self::Maintenance => "maintenance",
             Self::Internal => "internal",
         }
+    }
+
+    /// Whether the user got nothing by the platform's doing, and not as somebody asked for.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        self.status() >= 500 && !matches!(self, Self::Maintenance)
     }
 }
 

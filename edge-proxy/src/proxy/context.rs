@@ -10,6 +10,7 @@ use std::{
 use domain::id::{InstanceId, NodeId};
 use protocol::item::EdgeItem;
 
+use super::rules::Ruled;
 use crate::{
     access_log::Entry,
     decide::Refusal,
@@ -42,6 +43,8 @@ pub struct RequestCtx {
     pub connection: Option<Arc<Connection>>,
     /// The route, once decided.
     pub route: Option<Arc<Route>>,
+    /// What the service's rules have decided, once they were asked here.
+    pub ruled: Option<Box<Ruled>>,
     /// Edges it came through.
     pub hops: u8,
     /// Where the current attempt goes.
@@ -103,6 +106,7 @@ impl RequestCtx {
         Self {
             connection: None,
             route: None,
+            ruled: None,
             hops: 0,
             target: None,
             tried: Tried::default(),
@@ -216,7 +220,9 @@ impl RequestCtx {
 
     fn outcome(&self, cut: bool) -> Outcome {
         match self.refusal {
-            Some(Refusal::UnknownHost | Refusal::Misdirected) => Outcome::Unrouted,
+            Some(Refusal::UnknownHost | Refusal::Misdirected | Refusal::Blocked(_)) => {
+                Outcome::Unrouted
+            }
             _ if self.has_failed(cut) => Outcome::Failed,
             _ => Outcome::Answered,
         }
@@ -225,7 +231,7 @@ impl RequestCtx {
     /// Whether the user got nothing whole, and not by the application's or the user's own doing.
     #[must_use]
     pub fn has_failed(&self, cut: bool) -> bool {
-        cut || self.refusal.is_some_and(|refusal| refusal.status() >= 500)
+        cut || self.refusal.is_some_and(Refusal::is_failure)
     }
 
     /// Counts the request on the deployment whose endpoints serve here; a request that another

@@ -5,6 +5,7 @@ mod failure;
 mod headers;
 mod peer;
 mod phases;
+mod rules;
 mod target;
 
 use std::sync::Arc;

@@ -11,10 +11,13 @@ use domain::{
 use protocol::item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem};
 
 use super::hostname::{self, Pattern};
-use crate::upstream::{
-    counters::Counters,
-    endpoint::Endpoint,
-    pool::{ServicePool, carry_over},
+use crate::{
+    rule::ServiceRules,
+    upstream::{
+        counters::Counters,
+        endpoint::Endpoint,
+        pool::{ServicePool, carry_over},
+    },
 };
 
 /// A host name's service and limits.
@@ -40,6 +43,7 @@ pub struct RouteTable {
     exact: HashMap<String, Arc<Route>>,
     wildcard: HashMap<String, Arc<Route>>,
     services: HashMap<ServiceId, Arc<ServicePool>>,
+    rules: HashMap<ServiceId, Arc<ServiceRules>>,
     edges: Vec<EdgeItem>,
     agents: HashMap<NodeId, SocketAddr>,
 }
@@ -74,7 +78,9 @@ impl RouteTable {
             match item {
                 GlobalRouteItem::Hostname(item) => table.add_hostname(item),
                 GlobalRouteItem::Edge(edge) => table.edges.push(edge.clone()),
-                GlobalRouteItem::Certificate(_) | GlobalRouteItem::Denied(_) => {}
+                // Compiled elsewhere.
+                GlobalRouteItem::Rules(_) | GlobalRouteItem::Certificate(_) => {}
+                GlobalRouteItem::Denied(_) => {}
             }
         }
         for item in region {
@@ -86,6 +92,13 @@ impl RouteTable {
             }
         }
         table
+    }
+
+    /// The table with the rules of services.
+    #[must_use]
+    pub fn with_rules(mut self, rules: HashMap<ServiceId, Arc<ServiceRules>>) -> Self {
+        self.rules = rules;
+        self
     }
 
     /// What an edge had that ended: the table that its first own one follows.
@@ -140,6 +153,15 @@ impl RouteTable {
     #[must_use]
     pub fn service(&self, id: ServiceId) -> Option<&Arc<ServicePool>> {
         self.services.get(&id)
+    }
+
+    /// The rules of a service; most have none.
+    #[must_use]
+    pub fn rules(&self, service: ServiceId) -> Option<&Arc<ServiceRules>> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        self.rules.get(&service)
     }
 
     /// All services of this region.
