@@ -3,6 +3,7 @@
 use domain::ring::Ring;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -20,7 +21,7 @@ use edge_proxy::{
 use link::{follow::State, identity::Identity, writing::Writing};
 use protocol::{
     feed::{Commit, FeedName, SecretFrame},
-    item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, ServiceItem},
+    item::{EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, RulesItem, ServiceItem},
     join::Role,
 };
 use proxy_protocol::TrustedProxies;
@@ -78,6 +79,15 @@ impl Routes {
 
     pub fn hostname_with(mut self, item: HostnameItem) -> Self {
         self.global.push(GlobalRouteItem::Hostname(item));
+        self
+    }
+
+    /// The edge rules of a service, as in `railhead.toml`.
+    pub fn rules(mut self, service_id: ServiceId, rules: serde_json::Value) -> Self {
+        self.global.push(GlobalRouteItem::Rules(RulesItem {
+            service_id,
+            rules: serde_json::from_value(rules).unwrap(),
+        }));
         self
     }
 
@@ -169,6 +179,7 @@ impl Routes {
 fn global_id(item: &GlobalRouteItem) -> String {
     match item {
         GlobalRouteItem::Hostname(h) => format!("hostname/{}", h.hostname),
+        GlobalRouteItem::Rules(r) => r.item_id(),
         GlobalRouteItem::Certificate(c) => format!("certificate/{}", c.id),
         GlobalRouteItem::Edge(e) => format!("edge/{}", e.node_id),
         GlobalRouteItem::Denied(d) => format!("denied/{}", d.node_id),
@@ -180,6 +191,15 @@ fn region_id(item: &RegionRouteItem) -> String {
         RegionRouteItem::Service(s) => format!("service/{}", s.service_id),
         RegionRouteItem::Agent(a) => format!("agent/{}", a.node_id),
     }
+}
+
+/// What only some edges have.
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// Where rate limits are counted together.
+    pub redis: Option<String>,
+    /// Databases of places.
+    pub databases: Vec<PathBuf>,
 }
 
 pub struct TestEdge {
@@ -205,6 +225,15 @@ impl TestEdge {
         routes: &Routes,
         dir: Arc<tempfile::TempDir>,
     ) -> Self {
+        Self::start_with(identity, routes, dir, Extras::default()).await
+    }
+
+    pub async fn start_with(
+        identity: Identity,
+        routes: &Routes,
+        dir: Arc<tempfile::TempDir>,
+        extras: Extras,
+    ) -> Self {
         let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ports = Ports {
             http: listen().await,
@@ -227,6 +256,8 @@ impl TestEdge {
             access_log: Some(access_log.clone()),
             connections_per_address: CONNECTIONS_PER_ADDRESS,
             trusted_proxies: TrustedProxies::new(&[BALANCER.into()]),
+            limit_redis: extras.redis.map(Into::into),
+            geo_databases: extras.databases,
             registry: prometheus::Registry::new(),
         });
         let running = prepared.unwrap().serve(ports);
