@@ -12,6 +12,7 @@ mod deploy_key;
 mod deployment;
 mod domain;
 mod down;
+mod edge;
 mod environment;
 mod find;
 mod init;
@@ -101,6 +102,9 @@ pub enum Command {
     /// Hostnames of the service
     #[command(subcommand)]
     Domain(domain::Command),
+    /// What the edge does with the service's requests
+    #[command(subcommand)]
+    Edge(edge::Command),
     /// SSH keys that builds fetch private repositories with
     #[command(subcommand)]
     DeployKey(deploy_key::Command),
@@ -177,6 +181,7 @@ pub async fn run(command: Command, context: &Context) -> Result {
         Command::Scale(arguments) => scale::run(context, arguments).await,
         Command::Variable(command) => variable::run(context, command).await,
         Command::Domain(command) => domain::run(context, command).await,
+        Command::Edge(command) => edge::run(context, command).await,
         Command::DeployKey(command) => deploy_key::run(context, command).await,
         Command::Logs(arguments) => logs::run(context, arguments).await,
         Command::Organization(command) => organization::run(context, command).await,
