@@ -7,6 +7,7 @@ mod catalogue;
 mod coverage;
 mod document;
 mod domains;
+mod edge_rules;
 mod events;
 mod idempotency;
 mod input;
