@@ -4,7 +4,7 @@
 use api::{
     client::Client,
     project::{CreateProject, Project},
-    service::{CreateService, Service, UpdateService},
+    service::Service,
 };
 use domain::{
     name::{InvalidName, NAME_MAX, Name},
@@ -88,7 +88,7 @@ impl Provider<'_> {
         (self.check)(spec.as_ref().unwrap_or(old))?;
         match spec {
             Some(spec) if spec != *old => {
-                let update = UpdateService { spec };
+                let update = spec::update(self.context.output, spec);
                 Ok(self.client.patch(&path, &service.etag, &update).await?)
             }
             _ => Ok(service.value),
@@ -106,7 +106,7 @@ impl Provider<'_> {
         let path = format!("/v1/environments/{}/services", environment.id);
         let service: Service = self
             .client
-            .post(&path, &CreateService { name, spec })
+            .post(&path, &spec::create(output, name, spec))
             .await?;
         output.done(&format!(
             "made service {} in {}",

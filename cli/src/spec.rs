@@ -3,11 +3,15 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
+use api::service::{CreateService, UpdateService};
 use clap::Args;
 use domain::{name::Name, spec::ServiceSpec};
 use serde_json::{Map, Value, json};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    output::Output,
+};
 
 /// Where the image comes from.
 #[derive(Debug, Default, Args)]
@@ -135,6 +139,28 @@ pub fn with_settings(
     check(read(value)?).map(Some)
 }
 
+/// As the API takes a new service.
+pub fn create(output: Output, name: Name, spec: ServiceSpec) -> CreateService {
+    CreateService {
+        name,
+        confirm_block_all: confirms(output, &spec),
+        spec,
+    }
+}
+
+/// As the API takes a change.
+pub fn update(output: Output, spec: ServiceSpec) -> UpdateService {
+    UpdateService {
+        confirm_block_all: confirms(output, &spec),
+        spec,
+    }
+}
+
+/// `--yes` means rules that block everything as well. Platforms from before there were rules know nothing of it.
+fn confirms(output: Output, spec: &ServiceSpec) -> bool {
+    output.assumes_yes && !spec.edge.is_empty()
+}
+
 impl SourceSettings {
     fn changes(&self, spec: &ServiceSpec) -> Vec<(String, Value)> {
         if let Some(image) = &self.image {
@@ -230,7 +256,11 @@ fn read(value: Value) -> Result<ServiceSpec> {
 }
 
 fn check(spec: ServiceSpec) -> Result<ServiceSpec> {
-    let faults: Vec<String> = spec.check().iter().map(ToString::to_string).collect();
+    let mut faults: Vec<String> = spec.check().iter().map(ToString::to_string).collect();
+    if faults.is_empty() {
+        let unread = rules::compile(&spec.edge.rules).err().unwrap_or_default();
+        faults.extend(unread.iter().map(ToString::to_string));
+    }
     if faults.is_empty() {
         Ok(spec)
     } else {
@@ -284,6 +314,10 @@ mod tests {
             ("network.port=0", "network.port"),
             ("deploy.readiness.path=health", "deploy.readiness"),
             ("network.port.x=1", "no parts"),
+            (
+                r#"edge.rules=[{"if":"request.path","then":{"action":"block"}}]"#,
+                "edge.rules[0].if",
+            ),
         ] {
             let error = set_all(&[assignment]).unwrap_err();
             assert!(error.to_string().contains(part), "{assignment}: {error}");

@@ -9,6 +9,7 @@
 
 use std::{
     hint::black_box,
+    num::NonZeroU32,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,18 +21,21 @@ use domain::{
 };
 use edge_proxy::{
     decide::{ConnInfo, Decision, RequestHead, TlsInfo, decide},
+    limit::Limits,
     listen::head,
     metrics::Metrics,
     route::RouteTable,
+    rule::ServiceRules,
     state::State,
     upstream::{counters::Counters, memory::Memory},
 };
 use link::writing::Writing;
 use prometheus::Registry;
 use protocol::item::{
-    Endpoint, GlobalRouteItem, HostnameItem, RegionRouteItem, RoutePolicy, ServiceItem,
+    Endpoint, GlobalRouteItem, HostnameItem, RegionRouteItem, RoutePolicy, RulesItem, ServiceItem,
     ServicePolicy,
 };
+use rules::Request;
 
 const HOSTNAMES: usize = 100_000;
 const ROUNDS: usize = 7;
@@ -183,6 +187,54 @@ fn measure() -> Vec<Measured> {
     ]
 }
 
+fn compiled(rules: serde_json::Value, limits: &Limits) -> ServiceRules {
+    let item = RulesItem {
+        service_id: ServiceId::new(),
+        rules: serde_json::from_value(rules).unwrap(),
+    };
+    ServiceRules::compile(&item, None, limits.table()).unwrap()
+}
+
+/// Ten rules that are asked and do nothing, and a limit of which every request is counted, of 10,000 addresses.
+fn measure_rules() -> Vec<Measured> {
+    let limits = Limits::default();
+    let conditions = [
+        "request.path.startsWith('/login') && request.method == 'POST'",
+        "request.path.matches('^/wp-(admin|login)')",
+        "cidr('203.0.113.0/24').containsIP(request.ip)",
+        "request.user_agent.lowerAscii().contains('bot')",
+        "request.headers['x-api-key'] == 'nobody'",
+        "request.host in ['a.test', 'b.test', 'c.test']",
+        "request.country in ['XX', 'YY']",
+        "['/.env', '/.git'].exists(p, request.path.startsWith(p))",
+        "size(request.query) > 1024",
+        "!request.tls",
+    ];
+    let block = |condition| serde_json::json!({ "if": condition, "then": { "action": "block" } });
+    let ten = compiled(conditions.map(block).to_vec().into(), &limits);
+    let limit = serde_json::json!([{
+        "if": "true",
+        "then": { "action": "rate_limit", "key": "ip", "limit": 100, "window": "1s" },
+    }]);
+    let limit = compiled(limit, &limits);
+    let mut headers = http::HeaderMap::new();
+    headers.insert(
+        "user-agent",
+        "Mozilla/5.0 (X11; Linux x86_64)".parse().unwrap(),
+    );
+    let ask = |rules: &ServiceRules, n: u32, edges: NonZeroU32| {
+        let address = (0x0a00_0000 + n % 10_000).to_be_bytes().into();
+        let mut request = Request::new("GET", "/path?query", "service.test", &headers, address);
+        request.tls = true;
+        black_box(rules.decide(&request, &limits, edges));
+    };
+    let one = NonZeroU32::MIN;
+    vec![
+        nanoseconds("ask_10_rules", best(BATCH, |n| ask(&ten, n, one))),
+        nanoseconds("count_1_rate_limit", best(BATCH, |n| ask(&limit, n, one))),
+    ]
+}
+
 fn milliseconds(name: &'static str, time: Duration) -> Measured {
     Measured {
         name,
@@ -202,6 +254,7 @@ fn nanoseconds(name: &'static str, time: Duration) -> Measured {
 fn main() {
     let results: Vec<_> = measure()
         .iter()
+        .chain(&measure_rules())
         .map(|m| serde_json::json!({ "name": m.name, "value": m.value, "unit": m.unit }))
         .collect();
     println!("{}", serde_json::Value::from(results));

@@ -53,6 +53,10 @@ pub struct Entry {
     pub status: u16,
     /// The code when the edge answered itself.
     pub error: Option<&'static str>,
+    /// The rule that ended the request, or let it through before others were asked.
+    pub rule: Option<String>,
+    /// The first rule that would have refused it, and only counts.
+    pub rule_dry_run: Option<String>,
     /// True when the answer was cut.
     pub cut: bool,
     /// Bytes of the request's body.
@@ -271,6 +275,8 @@ mod tests {
             tls: None,
             status: 200,
             error: None,
+            rule: None,
+            rule_dry_run: None,
             cut: false,
             received: 0,
             sent: 0,

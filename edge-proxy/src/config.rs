@@ -8,7 +8,10 @@ use std::{
 
 use domain::{name::Name, quantity::Span};
 use ipnet::IpNet;
+use secrecy::SecretString;
 use serde::Deserialize;
+
+use crate::geo::DATABASES_MAX;
 
 /// What `--config FILE` says.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,9 +47,35 @@ pub struct Config {
     /// users; from anywhere else it is refused.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+    /// Rate limits of edge rules.
+    #[serde(default)]
+    pub limit: Limit,
+    /// Where addresses are.
+    #[serde(default)]
+    pub geo: Geo,
     /// Traces.
     #[serde(default)]
     pub telemetry: Telemetry,
+}
+
+/// `[limit]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limit {
+    /// `redis://…` or `unix://…`, the same for all edges, which then count together; may hold a password. Absent: each
+    /// edge lets its share of a limit through.
+    pub redis: Option<SecretString>,
+    /// A file that says the same, in the place of it.
+    pub redis_file: Option<PathBuf>,
+}
+
+/// `[geo]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Geo {
+    /// Files in MaxMind's format, with countries, with networks, or with both; at most four. They are read again when they
+    /// change. Empty: nothing is known of addresses.
+    pub databases: Vec<PathBuf>,
 }
 
 /// `[telemetry]`.
@@ -86,6 +115,14 @@ pub enum Error {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
+    /// The file says what can't be.
+    #[error("the configuration {path} can't be: {reason}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what would do.
+        reason: String,
+    },
 }
 
 impl Config {
@@ -98,15 +135,43 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        toml::from_str(&text).map_err(|source| Error::Parse {
+        let mut config: Self = toml::from_str(&text).map_err(|source| Error::Parse {
             path: path.to_owned(),
             source: Box::new(source),
-        })
+        })?;
+        config.check().map_err(|reason| Error::Value {
+            path: path.to_owned(),
+            reason,
+        })?;
+        if let Some(file) = &config.limit.redis_file {
+            config.limit.redis = Some(secret_of(file)?);
+        }
+        Ok(config)
     }
+
+    fn check(&self) -> Result<(), String> {
+        if self.geo.databases.len() > DATABASES_MAX {
+            return Err(format!("geo.databases has more than {DATABASES_MAX} files"));
+        }
+        if self.limit.redis.is_some() && self.limit.redis_file.is_some() {
+            return Err("limit has both redis and redis_file: leave one out".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn secret_of(file: &Path) -> Result<SecretString, Error> {
+    let text = std::fs::read_to_string(file).map_err(|source| Error::Read {
+        path: file.to_owned(),
+        source,
+    })?;
+    Ok(text.trim().to_owned().into())
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     const MINIMAL: &str = r#"
@@ -125,5 +190,42 @@ mod tests {
         assert_eq!(config.drain, Span::seconds(30));
         let error = toml::from_str::<Config>(&format!("{MINIMAL}\ndrian = 3")).unwrap_err();
         assert!(error.to_string().contains("drian"), "{error}");
+    }
+
+    #[test]
+    fn a_redis_and_databases_of_places_are_read() {
+        let text = format!(
+            "{MINIMAL}\n[limit]\nredis = \"redis://:secret@10.0.0.5\"\n[geo]\ndatabases = [\"/a.mmdb\", \"/b.mmdb\"]"
+        );
+        let config: Config = toml::from_str(&text).unwrap();
+        assert_eq!(config.geo.databases.len(), 2);
+        assert!(!format!("{config:?}").contains("secret"));
+        let too_many = Geo {
+            databases: vec![PathBuf::from("/a.mmdb"); DATABASES_MAX + 1],
+        };
+        let config = Config {
+            geo: too_many,
+            ..config
+        };
+        assert!(config.check().is_err());
+    }
+
+    #[test]
+    fn the_address_of_redis_may_stand_in_a_file_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, secret) = (dir.path().join("edge.toml"), dir.path().join("secret"));
+        std::fs::write(&secret, "redis://:secret@10.0.0.5\n").unwrap();
+        let text = format!("{MINIMAL}\n[limit]\nredis_file = {secret:?}\n");
+        std::fs::write(&file, &text).unwrap();
+        let config = Config::read(&file).unwrap();
+        let redis = config.limit.redis.unwrap();
+        assert_eq!(redis.expose_secret(), "redis://:secret@10.0.0.5");
+        std::fs::write(&file, format!("{text}redis = \"redis://x\"\n")).unwrap();
+        let error = Config::read(&file).unwrap_err().to_string();
+        assert!(error.contains("redis_file"), "{error}");
+        std::fs::remove_file(secret).unwrap();
+        std::fs::write(&file, text).unwrap();
+        let error = Config::read(&file).unwrap_err().to_string();
+        assert!(error.contains("secret"), "{error}");
     }
 }

@@ -18,15 +18,26 @@ pub struct Page {
 /// The page for a refusal; HTML when the client accepts it by name, else a problem document.
 #[must_use]
 pub fn render(refusal: Refusal, accept: Option<&str>, request_id: &str) -> Page {
+    render_saying(refusal, detail(refusal), accept, request_id)
+}
+
+/// The same with other words.
+#[must_use]
+pub fn render_saying(
+    refusal: Refusal,
+    detail: &str,
+    accept: Option<&str>,
+    request_id: &str,
+) -> Page {
     if accept.is_some_and(|accept| accept.contains("text/html")) {
         Page {
             content_type: "text/html; charset=utf-8",
-            body: html(refusal, request_id),
+            body: html(refusal, detail, request_id),
         }
     } else {
         Page {
             content_type: "application/problem+json",
-            body: problem(refusal, request_id),
+            body: problem(refusal, detail, request_id),
         }
     }
 }
@@ -47,20 +58,20 @@ pub fn http1(refusal: Refusal, request_id: &str) -> String {
     )
 }
 
-fn problem(refusal: Refusal, request_id: &str) -> String {
+fn problem(refusal: Refusal, detail: &str, request_id: &str) -> String {
     serde_json::json!({
         "type": format!("urn:railhead:edge:{}", refusal.code()),
         "title": title(refusal),
         "status": refusal.status(),
-        "detail": detail(refusal),
+        "detail": detail,
         "code": refusal.code(),
         "request_id": request_id,
     })
     .to_string()
 }
 
-fn html(refusal: Refusal, request_id: &str) -> String {
-    let (status, title, detail) = (refusal.status(), title(refusal), detail(refusal));
+fn html(refusal: Refusal, detail: &str, request_id: &str) -> String {
+    let (status, title, detail) = (refusal.status(), title(refusal), escaped(detail));
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\"><title>{status} {title}</title>\
@@ -71,6 +82,21 @@ fn html(refusal: Refusal, request_id: &str) -> String {
          </body></html>\n",
         code = refusal.code(),
     )
+}
+
+/// As text of a page.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 const fn title(refusal: Refusal) -> &'static str {
@@ -85,6 +111,10 @@ const fn title(refusal: Refusal) -> &'static str {
         Refusal::NoInstance | Refusal::OverCapacity => "Service Unavailable",
         Refusal::InstanceFailed => "Bad Gateway",
         Refusal::FirstByteTimeout | Refusal::TotalTimeout => "Gateway Timeout",
+        Refusal::Blocked(_) => "Blocked",
+        Refusal::RateLimited => "Too Many Requests",
+        Refusal::Unauthorized => "Unauthorized",
+        Refusal::Maintenance => "Maintenance",
         Refusal::Internal => "Internal Server Error",
     }
 }
@@ -114,6 +144,10 @@ const fn detail(refusal: Refusal) -> &'static str {
         Refusal::TotalTimeout => {
             "The answer was not complete in the time that this service allows."
         }
+        Refusal::Blocked(_) => "A rule of this service does not allow the request.",
+        Refusal::RateLimited => "There were too many requests. Try again a little later.",
+        Refusal::Unauthorized => "A user name and a password are needed here.",
+        Refusal::Maintenance => "This service is being worked on. Try again later.",
         Refusal::Internal => "The edge failed. The request's id finds the reason in its log.",
     }
 }
@@ -133,6 +167,20 @@ mod tests {
             assert_eq!(problem["status"], 503);
             assert_eq!(problem["request_id"], "id-1");
         }
+    }
+
+    #[test]
+    fn a_tenants_words_are_text() {
+        let words = "<script>\"&";
+        let page = render_saying(Refusal::Maintenance, words, Some("text/html"), "id-1");
+        assert!(
+            page.body.contains("&lt;script&gt;&quot;&amp;"),
+            "{}",
+            page.body
+        );
+        let page = render_saying(Refusal::Maintenance, words, None, "id-1");
+        let problem: serde_json::Value = serde_json::from_str(&page.body).unwrap();
+        assert_eq!(problem["detail"], words);
     }
 
     #[test]

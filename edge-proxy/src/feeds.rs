@@ -8,16 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::id::ServiceId;
 use link::follow::{Entry, State as FeedState};
 use protocol::{
     feed::Commit,
-    item::{CertificateItem, GlobalRouteItem, RegionRouteItem},
+    item::{CertificateItem, GlobalRouteItem, RegionRouteItem, RulesItem},
 };
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::{
     route::{RouteTable, hostname},
+    rule::ServiceRules,
     state::State,
     tls::{Certificate, CertificateStore, Tickets},
     upstream::memory::Memory,
@@ -47,8 +49,8 @@ pub struct Applied {
 
 /// Items that can be used, by id.
 pub type Good<T> = BTreeMap<Arc<str>, Arc<Entry<T>>>;
-/// Certificates by item, with the entry they were loaded from.
-type Loaded = BTreeMap<Arc<str>, (Arc<Entry<GlobalRouteItem>>, Arc<Certificate>)>;
+/// What was made of items, by their ids, with the entry that each was made from.
+type Loaded<T> = BTreeMap<Arc<str>, (Arc<Entry<GlobalRouteItem>>, Arc<T>)>;
 
 /// Compiles states and swaps them in.
 pub struct Applier {
@@ -56,7 +58,8 @@ pub struct Applier {
     feeds: Feeds,
     tickets: Tickets,
     global: Good<GlobalRouteItem>,
-    certificates: Loaded,
+    certificates: Loaded<Certificate>,
+    rules: Loaded<ServiceRules>,
     /// What the disk had at the start is no change.
     started: bool,
 }
@@ -71,6 +74,7 @@ impl Applier {
             tickets,
             global: BTreeMap::new(),
             certificates: BTreeMap::new(),
+            rules: BTreeMap::new(),
             started: false,
         };
         applier.state.routes.store(Arc::new(memory.recall()));
@@ -111,7 +115,9 @@ impl Applier {
     pub fn apply(&mut self) -> Applied {
         let global = Arc::clone(&self.feeds.global.borrow_and_update());
         let region = Arc::clone(&self.feeds.region.borrow_and_update());
-        let refused = self.apply_certificates(&global) + self.apply_routes(&global, &region);
+        let refused = self.apply_certificates(&global)
+            + self.apply_rules(&global)
+            + self.apply_routes(&global, &region);
         self.state.metrics.traffic.set_items_refused(refused);
         let newest = Applied {
             global: global.commit.clone(),
@@ -123,30 +129,42 @@ impl Applier {
 
     /// How many are refused.
     fn apply_certificates(&mut self, global: &FeedState<GlobalRouteItem>) -> usize {
-        let mut next = BTreeMap::new();
-        let mut refused = 0;
-        for (id, entry) in &global.items {
-            let GlobalRouteItem::Certificate(item) = &entry.item else {
-                continue;
-            };
-            let before = self.certificates.get(id);
-            let unchanged = before.filter(|(known, _)| Arc::ptr_eq(known, entry));
-            if let Some(same) = unchanged {
-                next.insert(Arc::clone(id), same.clone());
-            } else if let Some(certificate) = self.load(item, global) {
-                next.insert(Arc::clone(id), (Arc::clone(entry), Arc::new(certificate)));
-            } else {
-                refused += 1;
-                if let Some(last_good) = before {
-                    next.insert(Arc::clone(id), last_good.clone());
-                }
-            }
-        }
-        self.certificates = next;
+        let load = |item: &GlobalRouteItem, _: Option<&Certificate>| match item {
+            GlobalRouteItem::Certificate(item) => Some(self.load(item, global)),
+            _ => None,
+        };
+        let (certificates, refused) = reload(global, &self.certificates, load);
+        self.certificates = certificates;
         let store = CertificateStore::build(self.certificates.values().map(|(_, c)| c));
         self.state.metrics.routed("certificate_names", store.len());
         self.state.certificates.store(Arc::new(store));
         refused
+    }
+
+    /// How many are refused.
+    fn apply_rules(&mut self, global: &FeedState<GlobalRouteItem>) -> usize {
+        let load = |item: &GlobalRouteItem, before: Option<&ServiceRules>| match item {
+            GlobalRouteItem::Rules(item) => Some(self.compile(item, before)),
+            _ => None,
+        };
+        let (rules, refused) = reload(global, &self.rules, load);
+        self.rules = rules;
+        self.state
+            .metrics
+            .routed("services_with_rules", self.rules.len());
+        refused
+    }
+
+    fn compile(&self, item: &RulesItem, before: Option<&ServiceRules>) -> Option<ServiceRules> {
+        match ServiceRules::compile(item, before, self.state.limits.table()) {
+            Ok(rules) => Some(rules),
+            Err(faults) => {
+                let fault = faults.first().map(ToString::to_string).unwrap_or_default();
+                tracing::error!(service = %item.service_id, %fault, "rules are refused; the last good ones serve on");
+                self.state.metrics.item_refused("routes/global");
+                None
+            }
+        }
     }
 
     fn load(
@@ -185,6 +203,8 @@ impl Applier {
         let region: Vec<_> = region.items.values().map(|entry| &entry.item).collect();
         let before = self.state.routes.load_full();
         let table = RouteTable::build(&global, &region, &before, &self.state.counters);
+        let rules = self.rules.values().filter_map(rules_of_service);
+        let table = table.with_rules(rules.collect());
         if self.started {
             region.iter().for_each(|item| trace_change(item, &before));
         }
@@ -206,6 +226,41 @@ impl Applier {
             }
         }
     }
+}
+
+fn rules_of_service(
+    (entry, rules): &(Arc<Entry<GlobalRouteItem>>, Arc<ServiceRules>),
+) -> Option<(ServiceId, Arc<ServiceRules>)> {
+    match &entry.item {
+        GlobalRouteItem::Rules(item) => Some((item.service_id, Arc::clone(rules))),
+        _ => None,
+    }
+}
+
+/// Makes something of each item that `load` is about (`Some`); what is made of an item that did not change stays, and of
+/// one that nothing can be made of (`Some(None)`) what was made of the last good one with its id. And how many those are.
+fn reload<T>(
+    global: &FeedState<GlobalRouteItem>,
+    before: &Loaded<T>,
+    load: impl Fn(&GlobalRouteItem, Option<&T>) -> Option<Option<T>>,
+) -> (Loaded<T>, usize) {
+    let (mut next, mut refused) = (BTreeMap::new(), 0);
+    for (id, entry) in &global.items {
+        let known = before.get(id);
+        if let Some(same) = known.filter(|(known, _)| Arc::ptr_eq(known, entry)) {
+            next.insert(Arc::clone(id), same.clone());
+            continue;
+        }
+        let Some(made) = load(&entry.item, known.map(|(_, made)| &**made)) else {
+            continue;
+        };
+        refused += usize::from(made.is_none());
+        let made = made.map(|made| (Arc::clone(entry), Arc::new(made)));
+        if let Some(usable) = made.or_else(|| known.cloned()) {
+            next.insert(Arc::clone(id), usable);
+        }
+    }
+    (next, refused)
 }
 
 /// A deployment's trace shows when each edge took its routes over.
@@ -256,9 +311,10 @@ fn is_good(item: &GlobalRouteItem) -> bool {
     match item {
         GlobalRouteItem::Hostname(item) => hostname::pattern(&item.hostname).is_some(),
         GlobalRouteItem::Challenge(item) => hostname::normalize(&item.hostname).is_some(),
-        GlobalRouteItem::Certificate(_) | GlobalRouteItem::Edge(_) | GlobalRouteItem::Denied(_) => {
-            true
-        }
+        GlobalRouteItem::Rules(_)
+        | GlobalRouteItem::Certificate(_)
+        | GlobalRouteItem::Edge(_)
+        | GlobalRouteItem::Denied(_) => true,
     }
 }
 

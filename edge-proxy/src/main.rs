@@ -97,6 +97,8 @@ async fn edge(config: Config, take_over: bool) -> Result<()> {
         access_log: config.access_log.clone(),
         connections_per_address: config.connections_per_address,
         trusted_proxies: TrustedProxies::new(&config.trusted_proxies),
+        limit_redis: config.limit.redis.clone(),
+        geo_databases: config.geo.databases.clone(),
         registry: telemetry::metrics::registry().clone(),
     })?;
     let followed = vec![global.feed(), region.feed()];

@@ -63,6 +63,10 @@ pub struct Metrics {
     routes: IntGaugeVec,
     round_trip: GaugeVec,
     replays: IntCounter,
+    rule_decisions: IntCounterVec,
+    limit_degraded: IntGauge,
+    leases: IntCounterVec,
+    geo_loads: IntCounterVec,
     /// The whole of it, for the report.
     pub traffic: Traffic,
 }
@@ -198,6 +202,25 @@ impl Metrics {
                 "railhead_edge_replays_total",
                 "Requests that an instance gave back to be answered elsewhere.",
             )?,
+            rule_decisions: to.counters(
+                "railhead_edge_rule_decisions_total",
+                "Requests that a rule ended or let through, or would have ended; by service as above.",
+                &["service", "action", "dry_run"],
+            )?,
+            limit_degraded: to.gauge(
+                "railhead_edge_limit_degraded",
+                "1 while Redis can't be used, and each edge lets its share of rate limits through.",
+            )?,
+            leases: to.counters(
+                "railhead_edge_limit_leases_total",
+                "Leases of rate limits that were asked for.",
+                &["result"],
+            )?,
+            geo_loads: to.counters(
+                "railhead_edge_geo_loads_total",
+                "Databases of places that were read; of one that is refused the last good one serves on.",
+                &["result"],
+            )?,
             traffic: Traffic::default(),
         })
     }
@@ -218,6 +241,31 @@ impl Metrics {
         self.service_requests
             .with_label_values(&[&*label, class(status)])
             .inc();
+    }
+
+    /// A rule has decided: `block`, `rate_limit` and so on.
+    pub fn rule_decision(&self, service: ServiceId, action: &str, dry_run: bool) {
+        let label = self.service_label(service);
+        let dry_run = if dry_run { "true" } else { "false" };
+        self.rule_decisions
+            .with_label_values(&[&*label, action, dry_run])
+            .inc();
+    }
+
+    /// For who knows whether Redis can be used.
+    #[must_use]
+    pub fn limit_degraded(&self) -> IntGauge {
+        self.limit_degraded.clone()
+    }
+
+    /// A lease was `granted` or `refused`, or the answer was `lost`.
+    pub fn lease(&self, result: &'static str) {
+        self.leases.with_label_values(&[result]).inc();
+    }
+
+    /// A database was `loaded` or `refused`.
+    pub fn geo_load(&self, result: &'static str) {
+        self.geo_loads.with_label_values(&[result]).inc();
     }
 
     fn service_label(&self, service: ServiceId) -> String {
@@ -369,19 +417,26 @@ mod tests {
         metrics.item_refused("routes/global");
         metrics.applied("routes/global", 1);
         metrics.routed("services", 1);
+        metrics.rule_decision(ServiceId::new(), "block", false);
+        metrics.lease("granted");
+        metrics.geo_load("loaded");
         insta::assert_snapshot!(testkit::metrics::catalogue(&registry.gather()), @"
         railhead_edge_access_log_dropped_total{} counter
         railhead_edge_connections_refused_total{reason} counter
         railhead_edge_connections{} gauge
         railhead_edge_feed_generation{feed} gauge
         railhead_edge_first_byte_seconds{} histogram
+        railhead_edge_geo_loads_total{result} counter
         railhead_edge_items_refused_total{feed} counter
+        railhead_edge_limit_degraded{} gauge
+        railhead_edge_limit_leases_total{result} counter
         railhead_edge_refusals_total{code} counter
         railhead_edge_request_duration_seconds{source} histogram
         railhead_edge_requests_in_flight{} gauge
         railhead_edge_requests_total{class,protocol,source} counter
         railhead_edge_retries_total{} counter
         railhead_edge_routes{kind} gauge
+        railhead_edge_rule_decisions_total{action,dry_run,service} counter
         railhead_edge_service_requests_total{class,service} counter
         railhead_edge_upstream_failures_total{kind} counter
         ");

@@ -51,6 +51,8 @@ impl Observer {
             tls: connection.tls.as_ref().map(|tls| tls.version),
             status: 0,
             error: None,
+            rule: None,
+            rule_dry_run: None,
             cut: false,
             received: 0,
             sent: 0,

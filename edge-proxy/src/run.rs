@@ -6,6 +6,7 @@ use domain::id::ServiceId;
 use link::{identity::Identity, writing::Writing};
 use prometheus::Registry;
 use proxy_protocol::TrustedProxies;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -22,6 +23,8 @@ use crate::{
         link::Links,
         measure,
     },
+    geo::Databases,
+    limit::{InvalidUrl, Shared, Worker},
     listen::{
         accept::{self, Front},
         connection::Server,
@@ -56,6 +59,10 @@ pub struct Parts {
     pub connections_per_address: usize,
     /// Who says for others who they are.
     pub trusted_proxies: TrustedProxies,
+    /// Where edges count rate limits together; absent: each goes by its share.
+    pub limit_redis: Option<SecretString>,
+    /// Files that say where addresses are.
+    pub geo_databases: Vec<PathBuf>,
     /// Where metrics are registered.
     pub registry: Registry,
 }
@@ -83,6 +90,9 @@ pub enum Error {
     /// TLS.
     #[error("preparing TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// Rate limits.
+    #[error(transparent)]
+    Redis(#[from] InvalidUrl),
 }
 
 /// A serving edge. Dropping it ends its background work at once.
@@ -123,6 +133,8 @@ pub struct Prepared {
     wanted: mpsc::Receiver<ServiceId>,
     memory: Arc<Memory>,
     writing: Writing,
+    leases: Option<Worker>,
+    databases: Databases,
 }
 
 /// Reads what the feeds have now.
@@ -133,6 +145,10 @@ pub fn prepare(parts: Parts) -> Result<Prepared, Error> {
     let metrics = Arc::new(Metrics::new(&parts.registry)?);
     let identity = &parts.identity;
     let (state, wanted) = State::new(identity.node_id(), identity.region(), Arc::clone(&metrics));
+    let leases = share_limits(&state, parts.limit_redis.as_ref())?;
+    let mut databases = Databases::new(&parts.geo_databases);
+    databases.refresh(&metrics);
+    databases.publish(&state.geo);
     let memory = Arc::new(parts.memory);
     let applier = Applier::start(Arc::clone(&state), parts.feeds, Tickets::new()?, &memory);
     let observer = Arc::new(Observer {
@@ -164,7 +180,19 @@ pub fn prepare(parts: Parts) -> Result<Prepared, Error> {
         wanted,
         memory,
         writing: parts.writing,
+        leases,
+        databases,
     })
+}
+
+/// What fetches leases, where edges count together.
+fn share_limits(state: &State, redis: Option<&SecretString>) -> Result<Option<Worker>, InvalidUrl> {
+    let Some(url) = redis else {
+        return Ok(None);
+    };
+    let (shared, worker) = Shared::new(url.expose_secret(), &state.metrics)?;
+    state.limits.share(shared);
+    Ok(Some(worker))
 }
 
 impl Prepared {
@@ -180,6 +208,10 @@ impl Prepared {
         tasks.spawn(self.memory.run(Arc::clone(&state), self.writing));
         tasks.spawn(discover::run(Arc::clone(&state), self.agents, self.wanted));
         tasks.spawn(measure::run(Arc::clone(&state), self.links));
+        if let Some(leases) = self.leases {
+            tasks.spawn(leases.run(state.limits.leases(), Arc::clone(&state.metrics)));
+        }
+        tasks.spawn(self.databases.run(Arc::clone(&state)));
         let tunnels = tunnels::run(ports.forward, self.tunnel_acceptor, self.tunnels);
         tasks.spawn(tunnels);
         let drain = self.front.server.drain.clone();

@@ -11,7 +11,8 @@ use domain::{
 use tokio::sync::{Notify, mpsc};
 
 use crate::{
-    metrics::Metrics, route::RouteTable, tls::CertificateStore, upstream::counters::Counters,
+    geo::Geo, limit::Limits, metrics::Metrics, route::RouteTable, tls::CertificateStore,
+    upstream::counters::Counters,
 };
 
 /// Services whose endpoints are all dead and that wait for an agent's word; more are dropped,
@@ -29,6 +30,10 @@ pub struct State {
     pub routes: ArcSwap<RouteTable>,
     /// The certificates.
     pub certificates: ArcSwap<CertificateStore>,
+    /// What rate limits have counted.
+    pub limits: Limits,
+    /// Where addresses are.
+    pub geo: Geo,
     /// For Prometheus.
     pub metrics: Arc<Metrics>,
     /// For the report.
@@ -56,6 +61,8 @@ impl State {
             region,
             routes: ArcSwap::default(),
             certificates: ArcSwap::default(),
+            limits: Limits::default(),
+            geo: Geo::default(),
             metrics,
             counters: Counters::default(),
             probe_wanted: Notify::new(),

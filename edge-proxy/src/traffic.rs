@@ -21,7 +21,8 @@ pub enum Outcome {
     Answered,
     /// The user got nothing whole, by the platform's doing.
     Failed,
-    /// Nothing here is known under the host's name.
+    /// Nothing here is known under the host's name, or a rule blocks it: routes that block everything are as bad as
+    /// routes that know nothing.
     Unrouted,
 }
 

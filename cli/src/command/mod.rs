@@ -13,6 +13,7 @@ mod deploy_key;
 mod deployment;
 mod domain;
 mod down;
+mod edge;
 mod environment;
 mod find;
 mod init;
@@ -105,6 +106,9 @@ pub enum Command {
     /// Certificates of the service's hostnames
     #[command(subcommand)]
     Cert(cert::Command),
+    /// What the edge does with the service's requests
+    #[command(subcommand)]
+    Edge(edge::Command),
     /// SSH keys that builds fetch private repositories with
     #[command(subcommand)]
     DeployKey(deploy_key::Command),
@@ -182,6 +186,7 @@ pub async fn run(command: Command, context: &Context) -> Result {
         Command::Variable(command) => variable::run(context, command).await,
         Command::Domain(command) => domain::run(context, command).await,
         Command::Cert(command) => cert::run(context, command).await,
+        Command::Edge(command) => edge::run(context, command).await,
         Command::DeployKey(command) => deploy_key::run(context, command).await,
         Command::Logs(arguments) => logs::run(context, arguments).await,
         Command::Organization(command) => organization::run(context, command).await,

@@ -1,6 +1,6 @@
 //! `service`: what shall run. A change of settings takes effect with the next deployment.
 
-use ::api::service::{CreateService, Service, UpdateService};
+use ::api::service::Service;
 use clap::Subcommand;
 use domain::name::Name;
 use serde_json::json;
@@ -72,7 +72,8 @@ async fn add(context: &Context, name: Name, source: &SourceSettings, run: &RunSe
     let empty = spec::empty()?;
     let spec = spec::with_settings(&empty, source, run)?.unwrap_or(empty);
     let path = format!("/v1/environments/{}/services", environment.id);
-    let service: Service = client.post(&path, &CreateService { name, spec }).await?;
+    let made = spec::create(context.output, name, spec);
+    let service: Service = client.post(&path, &made).await?;
     context.output.done(&format!(
         "made service {} in {}",
         service.name, environment.name
@@ -106,7 +107,7 @@ async fn set(context: &Context, source: &SourceSettings, run: &RunSettings) -> R
         ));
     };
     let updated: Service = client
-        .patch(&path, &service.etag, &UpdateService { spec })
+        .patch(&path, &service.etag, &spec::update(context.output, spec))
         .await?;
     context.output.done(&format!("changed {}", updated.name))?;
     context

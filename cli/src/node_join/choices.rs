@@ -1,7 +1,7 @@
 //! What is decided about a node: given by the operator, kept from the last time, or made of the machine. Kept in
 //! `/etc/railhead/node.json`, so that the next run decides the same.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, path::PathBuf};
 
 use domain::{
     name::Name,
@@ -36,6 +36,12 @@ pub struct Choices {
     /// Who says for users who they are.
     #[serde(default)]
     pub trusted_proxies: Vec<IpNet>,
+    /// Says where edges count together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_redis_file: Option<PathBuf>,
+    /// Say where addresses are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub geo_databases: Vec<PathBuf>,
     /// Absent: it builds nothing.
     pub build: Option<Build>,
 }
@@ -95,10 +101,14 @@ impl Choices {
             },
             network: network(host, options, before)?,
             denied: denied(options, before),
-            trusted_proxies: match (options.trusted_proxies.as_slice(), before) {
-                ([], Some(before)) => before.trusted_proxies.clone(),
-                (given, _) => given.to_vec(),
-            },
+            trusted_proxies: given_or_kept(&options.trusted_proxies, before, |before| {
+                &before.trusted_proxies
+            }),
+            limit_redis_file: (options.limit_redis_file.clone())
+                .or_else(|| before.and_then(|before| before.limit_redis_file.clone())),
+            geo_databases: given_or_kept(&options.geo_database, before, |before| {
+                &before.geo_databases
+            }),
             build,
         };
         chosen.check(host)?;
@@ -121,6 +131,18 @@ impl Choices {
             )));
         }
         Ok(())
+    }
+}
+
+/// A list that was given, else the one from before.
+fn given_or_kept<T: Clone>(
+    given: &[T],
+    before: Option<&Choices>,
+    kept: impl FnOnce(&Choices) -> &Vec<T>,
+) -> Vec<T> {
+    match (given, before) {
+        ([], Some(before)) => kept(before).clone(),
+        (given, _) => given.to_vec(),
     }
 }
 
@@ -285,11 +307,15 @@ mod tests {
         let options = Options {
             cpu: Some(MilliCpu(1000)),
             trusted_proxies: vec!["10.0.0.10/32".parse().unwrap()],
+            limit_redis_file: Some("/etc/railhead/limit.redis".into()),
+            geo_database: vec!["/usr/share/GeoIP/countries.mmdb".into()],
             ..Options::default()
         };
         let changed = Choices {
             cpu: MilliCpu(1000),
             trusted_proxies: options.trusted_proxies.clone(),
+            limit_redis_file: options.limit_redis_file.clone(),
+            geo_databases: options.geo_database.clone(),
             ..first
         };
         assert_eq!(Choices::make(&later, &options).unwrap(), changed);

@@ -70,6 +70,12 @@ pub fn edge(platform: &Platform, choices: &Choices) -> String {
     if !choices.trusted_proxies.is_empty() {
         config["trusted_proxies"] = json!(choices.trusted_proxies);
     }
+    if let Some(file) = &choices.limit_redis_file {
+        config["limit"] = json!({ "redis_file": file });
+    }
+    if !choices.geo_databases.is_empty() {
+        config["geo"] = json!({ "databases": choices.geo_databases });
+    }
     toml_of(&config)
 }
 

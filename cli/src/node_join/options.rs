@@ -39,6 +39,12 @@ pub struct Options {
     /// Load balancers before the edge, which say by the PROXY protocol who the user is (may be repeated)
     #[arg(long, value_name = "NETWORK")]
     pub trusted_proxies: Vec<IpNet>,
+    /// File with the address (redis://…) of the Redis in which all edges count rate limits together
+    #[arg(long, value_name = "FILE")]
+    pub limit_redis_file: Option<PathBuf>,
+    /// Database in MaxMind's format that says where addresses are, for edge rules (may be repeated)
+    #[arg(long, value_name = "FILE")]
+    pub geo_database: Vec<PathBuf>,
     /// Largest size of the build engine's disk
     #[arg(long, value_name = "SIZE")]
     pub build_disk: Option<Bytes>,

@@ -3,6 +3,7 @@
 
 mod deploy;
 mod domain;
+mod edge;
 mod errors;
 mod follow;
 mod login;

@@ -12,6 +12,7 @@ pub mod deploy_key;
 pub mod deployment;
 pub mod domain;
 pub mod domain_certificate;
+mod edge_rule;
 pub mod environment;
 mod error;
 pub mod event;

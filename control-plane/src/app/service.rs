@@ -29,7 +29,7 @@ use crate::{
 };
 
 use super::{
-    Action, Context, Error, OnConstraint as _, Resource, authorize,
+    Action, Context, Error, OnConstraint as _, Resource, authorize, edge_rule,
     idempotency::{self, Begun},
     version::{Expected, mismatch},
 };
@@ -65,6 +65,7 @@ pub async fn create(
         Begun::Repeated(answer) => return Ok(answer),
     };
     check(&mut tx, &request.spec).await?;
+    edge_rule::check(&request.spec.edge, &[], request.confirm_block_all).await?;
     let id = ServiceId::new();
     let (organization, name) = (grant.organization, &request.name);
     store::service::insert(&mut tx, organization, environment, id, name, &request.spec)
@@ -102,6 +103,7 @@ pub async fn update(
     let grant = authorize(context, Action::ServiceUpdate, Resource::Service(id)).await?;
     let mut tx = grant.mutate(context).await?;
     check(&mut tx, &request.spec).await?;
+    check_new_rules(&mut tx, id, &request).await?;
     store::service::update(&mut tx, id, expected.version(), &request.spec)
         .await?
         .ok_or_else(|| mismatch("service"))?;
@@ -181,6 +183,23 @@ pub async fn down(context: &Context, id: ServiceId) -> Result<Service, Error> {
     Ok(service)
 }
 
+/// Rules that stay as they are have been asked about before.
+async fn check_new_rules(
+    tx: &mut impl Access,
+    id: ServiceId,
+    request: &UpdateService,
+) -> Result<(), Error> {
+    if request.spec.edge.is_empty() {
+        return Ok(());
+    }
+    let before = found(tx, id).await?;
+    if before.spec.edge == request.spec.edge {
+        return Ok(());
+    }
+    let is_meant = request.confirm_block_all;
+    edge_rule::check(&request.spec.edge, &before.hostnames, is_meant).await
+}
+
 async fn found(tx: &mut impl Access, id: ServiceId) -> Result<Service, Error> {
     let found = store::service::find(tx, id).await?;
     found.ok_or_else(|| Error::not_found("service", id))
@@ -212,15 +231,8 @@ pub(super) async fn check(tx: &mut impl Access, spec: &ServiceSpec) -> Result<()
             reason: fault.reason,
         })
         .collect();
-    if let Some(first) = errors.first() {
-        return Err(Error::Refused {
-            code: Code::InvalidField,
-            detail: format!(
-                "the specification can't be: {}: {}",
-                first.field, first.reason
-            ),
-            errors,
-        });
+    if !errors.is_empty() {
+        return Err(cannot_be(errors));
     }
     let named = spec.scale.regions.keys().chain(&spec.network.residency);
     let names: Vec<&str> = named.map(Name::as_str).collect();
@@ -242,6 +254,17 @@ pub(super) async fn check(tx: &mut impl Access, spec: &ServiceSpec) -> Result<()
             })
             .collect(),
     })
+}
+
+/// A specification with faults.
+pub(super) fn cannot_be(errors: Vec<FieldError>) -> Error {
+    let first = errors.first();
+    let first = first.map(|fault| format!(": {}: {}", fault.field, fault.reason));
+    Error::Refused {
+        code: Code::InvalidField,
+        detail: format!("the specification can't be{}", first.unwrap_or_default()),
+        errors,
+    }
 }
 
 async fn add_default_hostname(

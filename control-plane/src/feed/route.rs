@@ -11,8 +11,8 @@ use protocol::{
         digest::{self, Rendered},
     },
     item::{
-        GlobalRouteItem, HostnameItem, RegionRouteItem, RoutePolicy, ServiceItem, ServicePolicy,
-        item_timeouts,
+        GlobalRouteItem, HostnameItem, RegionRouteItem, RoutePolicy, RulesItem, ServiceItem,
+        ServicePolicy, item_timeouts,
     },
 };
 use serde::Serialize;
@@ -228,7 +228,24 @@ fn items(view: &View<'_>) -> Vec<(FeedName, String, RouteItem)> {
             RouteItem::Global(GlobalRouteItem::Hostname(item)),
         ));
     }
+    items.extend(rules_item(view, release));
     items
+}
+
+/// None for a service without rules: what edges read is then what they read before there were any.
+fn rules_item(view: &View<'_>, release: &Release) -> Option<(FeedName, String, RouteItem)> {
+    let rules = &release.spec.edge.rules;
+    if rules.is_empty() || view.hostnames.is_empty() {
+        return None;
+    }
+    let item = RulesItem {
+        service_id: view.service.id,
+        rules: rules.clone(),
+    };
+    let tier = FeedName::GlobalRoutes(Ring::All);
+    let id = item.item_id();
+    let item = RouteItem::Global(GlobalRouteItem::Rules(item));
+    Some((tier, id, item))
 }
 
 fn service_item(view: &View<'_>, release: &Release, region: &Name) -> ServiceItem {

@@ -140,6 +140,8 @@ codes! {
     ReferenceCircular = "reference_circular", 422, "References go in circles";
     /// No region has this name.
     UnknownRegion = "unknown_region", 422, "Unknown region";
+    /// Edge rules refuse ordinary requests one and all, and nobody has said that this is meant.
+    BlocksEverything = "blocks_everything", 409, "Blocks everything";
     /// Too many requests.
     RateLimited = "rate_limited", 429, "Too many requests";
     /// Beyond a limit of the installation.

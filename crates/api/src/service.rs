@@ -71,6 +71,9 @@ pub struct CreateService {
     /// What is asked for; what is left out has defaults.
     #[serde(default = "empty_spec")]
     pub spec: ServiceSpec,
+    /// Says that its edge rules are meant, although they refuse ordinary requests one and all.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub confirm_block_all: bool,
 }
 
 /// Changes a service.
@@ -79,6 +82,9 @@ pub struct CreateService {
 pub struct UpdateService {
     /// Replaces the whole specification.
     pub spec: ServiceSpec,
+    /// Says that its edge rules are meant, although they refuse ordinary requests one and all.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub confirm_block_all: bool,
 }
 
 /// `PUT /v1/services/{service_id}/scale`.
@@ -89,6 +95,10 @@ pub struct ScaleService {
     pub regions: BTreeMap<Name, u32>,
 }
 
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
 fn empty_spec() -> ServiceSpec {
     ServiceSpec {
         kind: domain::spec::ServiceKind::default(),
@@ -97,5 +107,6 @@ fn empty_spec() -> ServiceSpec {
         deploy: domain::spec::DeploySpec::default(),
         scale: domain::spec::ScaleSpec::default(),
         network: domain::spec::NetworkSpec::default(),
+        edge: domain::spec::EdgeSpec::default(),
     }
 }

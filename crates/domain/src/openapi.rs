@@ -16,6 +16,7 @@ use crate::{
     name::{NAME_MAX, Name, VariableName},
     quantity::{Bytes, MilliCpu, Span},
     ring::Ring,
+    spec::{PasswordHash, RateLimitKey},
 };
 
 macro_rules! text {
@@ -86,6 +87,21 @@ text!(
     "A length of time; a bare number means seconds.",
     "^[0-9]+(ms|s|m|h|d|y)?$",
     "30s"
+);
+
+text!(
+    RateLimitKey,
+    "RateLimitKey",
+    "What a rate limit counts together: an address (an IPv6 /64), the values of a header, a country, an autonomous system, or all.",
+    "^(ip|country|asn|service|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+)$",
+    "ip"
+);
+text!(
+    PasswordHash,
+    "PasswordHash",
+    "The hash of a long password: sha256, a salt, and the SHA-256 of salt and password, both hexadecimal.",
+    "^sha256:([0-9a-f]{2}){8,32}:[0-9a-f]{64}$",
+    "sha256:00112233445566778899aabbccddeeff:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 );
 
 impl PartialSchema for Ring {

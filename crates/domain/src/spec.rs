@@ -4,6 +4,7 @@
 
 mod check;
 mod deploy;
+mod edge;
 mod network;
 mod scale;
 mod source;
@@ -13,8 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::instance::Duplication;
 
-pub use check::{InvalidSpec, REPLICAS_MAX, is_path_prefix, is_probe_path};
+pub use check::{InvalidSpec, REPLICAS_MAX, check_rules, is_path_prefix, is_probe_path};
 pub use deploy::{Confinement, DeploySpec, Probe, StopSignal, Strategy};
+pub use edge::{
+    AllowAction, BasicAuthAction, BlockAction, CONDITION_MAX, EdgeAction, EdgeRule, EdgeSpec,
+    HeaderChanges, HeadersAction, InvalidPasswordHash, InvalidRateLimitKey, MaintenanceAction,
+    PasswordHash, RULES_MAX, RateLimitAction, RateLimitKey, RedirectAction, RewriteAction,
+};
 pub use network::{NetworkSpec, Timeouts};
 pub use scale::{Resources, ScaleSpec};
 pub use source::{BuildSpec, GitSource, ImageSource, Source, check_repo, is_git_ref};
@@ -43,6 +49,9 @@ pub struct ServiceSpec {
     /// How traffic reaches it.
     #[serde(default)]
     pub network: NetworkSpec,
+    /// What the edge does with its requests first.
+    #[serde(default, skip_serializing_if = "EdgeSpec::is_empty")]
+    pub edge: EdgeSpec,
 }
 
 impl ServiceSpec {

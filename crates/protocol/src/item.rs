@@ -4,6 +4,7 @@
 mod bounds;
 mod policy;
 mod route;
+mod rules;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub use route::{
     AgentItem, CertificateItem, ChallengeItem, EdgeItem, Endpoint, GlobalRouteItem, HostnameItem,
     RegionRouteItem, ServiceItem,
 };
+pub use rules::RulesItem;
 
 /// What every item of a feed can say, for who follows feeds without knowing what they are about.
 pub trait Item: serde::de::DeserializeOwned + Send + Sync + 'static {
@@ -88,13 +90,18 @@ impl Item for GlobalRouteItem {
     fn secrets(&self) -> Vec<&SecretRef> {
         match self {
             Self::Certificate(certificate) => vec![&certificate.key],
-            Self::Hostname(_) | Self::Edge(_) | Self::Denied(_) | Self::Challenge(_) => Vec::new(),
+            Self::Hostname(_)
+            | Self::Rules(_)
+            | Self::Edge(_)
+            | Self::Denied(_)
+            | Self::Challenge(_) => Vec::new(),
         }
     }
 
     fn id(&self) -> Option<String> {
         match self {
             Self::Hostname(item) => Some(item.id()),
+            Self::Rules(item) => Some(item.item_id()),
             Self::Certificate(item) => Some(format!("certificate/{}", item.id)),
             Self::Edge(item) => Some(format!("edge/{}", item.node_id)),
             Self::Denied(item) => Some(format!("denied/{}", item.node_id)),
@@ -105,7 +112,11 @@ impl Item for GlobalRouteItem {
     fn denied(&self) -> Option<NodeId> {
         match self {
             Self::Denied(item) => Some(item.node_id),
-            Self::Hostname(_) | Self::Certificate(_) | Self::Edge(_) | Self::Challenge(_) => None,
+            Self::Hostname(_)
+            | Self::Rules(_)
+            | Self::Certificate(_)
+            | Self::Edge(_)
+            | Self::Challenge(_) => None,
         }
     }
 }

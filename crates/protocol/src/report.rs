@@ -251,7 +251,7 @@ pub struct Traffic {
     pub requests: u64,
     /// Of these: answered by the edge with a 5xx of its own, or cut.
     pub failed: u64,
-    /// Of these: for a host that it has no route or certificate for.
+    /// Of these: for a host that it has no route or certificate for, or blocked by a rule.
     pub unrouted: u64,
     /// Items of its routes that it can't use at the moment.
     pub items_refused: u64,

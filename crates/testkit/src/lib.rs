@@ -15,5 +15,6 @@ pub mod pki;
 pub mod poison;
 pub mod postgres;
 pub mod publisher;
+pub mod redis;
 pub mod verdict;
 pub mod wait;

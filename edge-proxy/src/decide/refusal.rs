@@ -29,13 +29,21 @@ pub enum Refusal {
     FirstByteTimeout,
     /// The answer did not end in the time that the service allows.
     TotalTimeout,
+    /// A rule of the service blocks it, with this status.
+    Blocked(u16),
+    /// A rule of the service allows no more.
+    RateLimited,
+    /// A rule of the service asks for a password.
+    Unauthorized,
+    /// A rule of the service answers in its place.
+    Maintenance,
     /// This edge failed.
     Internal,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::BadRequest,
         Self::HeaderTimeout,
         Self::HeaderTooLarge,
@@ -49,6 +57,10 @@ impl Refusal {
         Self::InstanceFailed,
         Self::FirstByteTimeout,
         Self::TotalTimeout,
+        Self::Blocked(403),
+        Self::RateLimited,
+        Self::Unauthorized,
+        Self::Maintenance,
         Self::Internal,
     ];
 
@@ -63,9 +75,12 @@ impl Refusal {
             Self::Misdirected => 421,
             Self::UnknownHost | Self::UnknownPath => 404,
             Self::TooManyHops => 508,
-            Self::NoInstance | Self::OverCapacity => 503,
+            Self::NoInstance | Self::OverCapacity | Self::Maintenance => 503,
             Self::InstanceFailed => 502,
             Self::FirstByteTimeout | Self::TotalTimeout => 504,
+            Self::Blocked(status) => status,
+            Self::RateLimited => 429,
+            Self::Unauthorized => 401,
             Self::Internal => 500,
         }
     }
@@ -87,12 +102,22 @@ impl Refusal {
             Self::InstanceFailed => "instance_failed",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::TotalTimeout => "total_timeout",
+            Self::Blocked(_) => "blocked",
+            Self::RateLimited => "rate_limited",
+            Self::Unauthorized => "unauthorized",
+            Self::Maintenance => "maintenance",
             Self::Internal => "internal",
         }
     }
 }
 
 impl Refusal {
+    /// Whether the user got nothing by the platform's doing, and not as somebody asked for.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        self.status() >= 500 && !matches!(self, Self::Maintenance)
+    }
+
     /// Seconds after which it is worth to come back, for those that end by themselves.
     #[must_use]
     pub const fn retry_after(self) -> Option<&'static str> {

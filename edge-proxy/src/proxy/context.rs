@@ -14,6 +14,7 @@ use domain::{
 use protocol::item::EdgeItem;
 
 use super::peer::Exchange;
+use super::rules::Ruled;
 use crate::{
     access_log::Entry,
     decide::Refusal,
@@ -64,6 +65,8 @@ pub struct RequestCtx {
     pub route: Option<Arc<Route>>,
     /// What kind it is, once decided.
     pub exchange: Exchange,
+    /// What the service's rules have decided, once they were asked here.
+    pub ruled: Option<Box<Ruled>>,
     /// Edges it came through.
     pub hops: u8,
     /// Where the current attempt goes.
@@ -136,6 +139,7 @@ impl RequestCtx {
             connection: None,
             route: None,
             exchange: Exchange::default(),
+            ruled: None,
             hops: 0,
             target: None,
             tried: Tried::default(),
@@ -287,9 +291,12 @@ impl RequestCtx {
 
     fn outcome(&self, cut: bool) -> Outcome {
         match self.refusal {
-            Some(Refusal::UnknownHost | Refusal::UnknownPath | Refusal::Misdirected) => {
-                Outcome::Unrouted
-            }
+            Some(
+                Refusal::UnknownHost
+                | Refusal::UnknownPath
+                | Refusal::Misdirected
+                | Refusal::Blocked(_),
+            ) => Outcome::Unrouted,
             // Its service wants it so.
             Some(Refusal::OverCapacity) => Outcome::Answered,
             _ if self.has_failed(cut) => Outcome::Failed,
@@ -300,7 +307,7 @@ impl RequestCtx {
     /// Whether the user got nothing whole, and not by the application's or the user's own doing.
     #[must_use]
     pub fn has_failed(&self, cut: bool) -> bool {
-        cut || self.refusal.is_some_and(|refusal| refusal.status() >= 500)
+        cut || self.refusal.is_some_and(Refusal::is_failure)
     }
 
     /// Counts the request on the deployment whose endpoints serve here; a request that another

@@ -24,6 +24,15 @@ const CONNECTING_FOR: Duration = Duration::from_secs(60);
 /// Between two attempts of one request while this edge is exhausted.
 const REST: Duration = Duration::from_millis(100);
 
+/// What an answer of the edge's own says besides what its refusal says.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// More headers.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    /// In the place of the refusal's own words.
+    pub(super) detail: Option<String>,
+}
+
 impl Edge {
     /// No connection: nothing was sent, so any request may be tried elsewhere, by an edge that asked this one as well.
     pub(super) fn connect_failed(&self, ctx: &mut RequestCtx, error: &mut Error) {
@@ -172,30 +181,50 @@ impl Edge {
         ctx: &mut RequestCtx,
         refusal: Refusal,
     ) -> Result<()> {
+        let mut answer = Answer::default();
+        if let Some(seconds) = refusal.retry_after() {
+            let seconds = HeaderValue::from_static(seconds);
+            answer.headers.push((header::RETRY_AFTER, seconds));
+        }
+        self.refuse_with(session, ctx, refusal, &answer).await
+    }
+
+    /// The same with more to say.
+    pub(super) async fn refuse_with(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+        refusal: Refusal,
+        answer: &Answer,
+    ) -> Result<()> {
         ctx.refusal = Some(refusal);
         if refusal == Refusal::BadRequest {
             // What follows on this connection could be read in two ways as well.
             session.set_keepalive(None);
         }
         let accept = headers::text(&session.req_header().headers, &header::ACCEPT);
-        let page = error_page::render(refusal, accept, ctx.request_id());
+        let page = match &answer.detail {
+            Some(detail) => error_page::render_saying(refusal, detail, accept, ctx.request_id()),
+            None => error_page::render(refusal, accept, ctx.request_id()),
+        };
         let mut head = ResponseHeader::build(refusal.status(), Some(8))?;
         head.insert_header(header::CONTENT_TYPE, page.content_type)?;
         head.insert_header(HeaderName::from_static(error_page::HEADER), refusal.code())?;
-        if let Some(seconds) = refusal.retry_after() {
-            head.insert_header(header::RETRY_AFTER, HeaderValue::from_static(seconds))?;
+        for (name, value) in &answer.headers {
+            head.insert_header(name, value.clone())?;
         }
         self.answer(session, ctx, head, page.body).await
     }
 
-    /// Redirects to HTTPS; 308 keeps method and body.
+    /// Sends the client elsewhere.
     pub(super) async fn redirect(
         &self,
         session: &mut Session,
         ctx: &mut RequestCtx,
+        status: u16,
         location: &str,
     ) -> Result<()> {
-        let mut head = ResponseHeader::build(308, Some(6))?;
+        let mut head = ResponseHeader::build(status, Some(6))?;
         head.insert_header(header::LOCATION, location)?;
         self.answer(session, ctx, head, String::new()).await
     }
@@ -231,10 +260,11 @@ impl Edge {
         match decision {
             Decision::Serve(route) => {
                 ctx.route = Some(route);
-                Ok(false)
+                self.by_rules(session, ctx).await
             }
             Decision::Redirect { location } => {
-                self.redirect(session, ctx, &location).await?;
+                // Keeps method and body.
+                self.redirect(session, ctx, 308, &location).await?;
                 Ok(true)
             }
             Decision::Challenge { key_authorization } => {

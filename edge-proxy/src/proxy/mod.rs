@@ -9,6 +9,7 @@ mod peer;
 mod phases;
 mod replay;
 mod retry;
+mod rules;
 mod sticky;
 mod target;
 

@@ -25,6 +25,7 @@ use super::{
     headers::{self, Origin},
     peer::{Exchange, exchange_of, limit},
     retry,
+    rules::Ruled,
 };
 use crate::{
     compress,
@@ -123,6 +124,9 @@ impl ProxyHttp for Edge {
         };
         if connection.info.via.is_none() {
             set_origin_headers(request, connection, ctx, &self.state.region)?;
+        }
+        if let Some(ruled) = &ctx.ruled {
+            ruled.change_request(request)?;
         }
         if let Some(traceparent) = ctx.entry.as_ref().and_then(|e| e.traceparent.as_ref()) {
             request.insert_header(headers::TRACEPARENT, traceparent)?;
@@ -239,6 +243,9 @@ impl ProxyHttp for Edge {
             // The client is told before it sends its next request here.
             session.set_keepalive(None);
         }
+        if let Some(ruled) = &ctx.ruled {
+            ruled.change_response(response)?;
+        }
         answer::stay(session.req_header(), response, ctx)?;
         answer::strict_transport(response, ctx)?;
         response.insert_header(headers::REQUEST_ID, ctx.request_id())
@@ -299,7 +306,8 @@ impl ProxyHttp for Edge {
             Some(Target::Instance { pool, .. }) => Some(Arc::clone(pool)),
             _ => service.and_then(|id| self.state.routes.load().service(id).cloned()),
         };
-        if let Some(pool) = pool {
+        let ended_by_rule = ctx.ruled.as_deref().is_some_and(Ruled::has_ended_it);
+        if let Some(pool) = pool.filter(|_| !ended_by_rule) {
             ctx.count_on(&pool.counter, ctx.has_failed(cut));
         }
         ctx.finish(status, session.body_bytes_sent() as u64, cut);

@@ -12,10 +12,13 @@ use super::{
     hostname::{self, Pattern},
     paths::Paths,
 };
-use crate::upstream::{
-    counters::Counters,
-    endpoint::Endpoint,
-    pool::{ServicePool, carry_over},
+use crate::{
+    rule::ServiceRules,
+    upstream::{
+        counters::Counters,
+        endpoint::Endpoint,
+        pool::{ServicePool, carry_over},
+    },
 };
 
 /// Everything a request needs to find its instance. Immutable; endpoints carry their own state.
@@ -24,6 +27,7 @@ pub struct RouteTable {
     exact: HashMap<String, Paths>,
     wildcard: HashMap<String, Paths>,
     services: HashMap<ServiceId, Arc<ServicePool>>,
+    rules: HashMap<ServiceId, Arc<ServiceRules>>,
     edges: Vec<EdgeItem>,
     agents: HashMap<NodeId, SocketAddr>,
     challenges: Challenges,
@@ -60,7 +64,9 @@ impl RouteTable {
                 GlobalRouteItem::Hostname(item) => table.add_hostname(item),
                 GlobalRouteItem::Edge(edge) => table.edges.push(edge.clone()),
                 GlobalRouteItem::Challenge(challenge) => table.challenges.add(challenge),
-                GlobalRouteItem::Certificate(_) | GlobalRouteItem::Denied(_) => {}
+                // Compiled elsewhere.
+                GlobalRouteItem::Rules(_) | GlobalRouteItem::Certificate(_) => {}
+                GlobalRouteItem::Denied(_) => {}
             }
         }
         for item in region {
@@ -72,6 +78,13 @@ impl RouteTable {
             }
         }
         table
+    }
+
+    /// The table with the rules of services.
+    #[must_use]
+    pub fn with_rules(mut self, rules: HashMap<ServiceId, Arc<ServiceRules>>) -> Self {
+        self.rules = rules;
+        self
     }
 
     /// What an edge had that ended: the table that its first own one follows.
@@ -130,6 +143,15 @@ impl RouteTable {
     #[must_use]
     pub fn service(&self, id: ServiceId) -> Option<&Arc<ServicePool>> {
         self.services.get(&id)
+    }
+
+    /// The rules of a service; most have none.
+    #[must_use]
+    pub fn rules(&self, service: ServiceId) -> Option<&Arc<ServiceRules>> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        self.rules.get(&service)
     }
 
     /// All services of this region.

@@ -21,6 +21,13 @@ pub struct TwoRegions {
     pub routes: Routes,
 }
 
+impl TwoRegions {
+    /// The only one, over there.
+    pub const fn instance(&self) -> &Instance {
+        &self.instance
+    }
+}
+
 /// `near` has no instance of the service, `far` has one.
 pub async fn two_regions() -> TwoRegions {
     let ca = Ca::new();

@@ -1,14 +1,11 @@
 //! Users who come through a load balancer: the edge takes its word for who they are, and nobody else's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
-use crate::support::{BALANCER, CONNECTIONS_PER_ADDRESS, Region, raw, tls_config};
+use crate::support::{CONNECTIONS_PER_ADDRESS, Region, raw, through_balancer, tls_config};
 
 const USER: &str = "203.0.113.7";
 
@@ -18,15 +15,6 @@ fn v1(user: &str) -> Vec<u8> {
 
 /// Of [`USER`].
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\x0a\0\0\x01\x12\x67\x01\xbb";
-
-/// The connection as the balancer makes it, after it has said this.
-async fn through_balancer(edge: SocketAddr, header: &[u8]) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((BALANCER, 0).into()).unwrap();
-    let mut tcp = socket.connect(edge).await.unwrap();
-    tcp.write_all(header).await.unwrap();
-    tcp
-}
 
 /// Which headers an instance gets of a request on this connection.
 async fn headers(mut connection: impl AsyncReadExt + AsyncWriteExt + Unpin) -> String {

@@ -101,7 +101,8 @@ pub fn version_of_global(item: &GlobalRouteItem) -> Option<i32> {
             let later = u64::from(edge.forward_address.port().saturating_sub(PORT));
             (later > 0).then_some(later + u64::from(RENDERING.version.unsigned_abs()))
         }
-        GlobalRouteItem::Certificate(_)
+        GlobalRouteItem::Rules(_)
+        | GlobalRouteItem::Certificate(_)
         | GlobalRouteItem::Denied(_)
         | GlobalRouteItem::Challenge(_) => return None,
     };

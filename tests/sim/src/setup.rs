@@ -12,8 +12,8 @@ use domain::{
     quantity::{Bytes, MilliCpu, Span},
     ring::Ring,
     spec::{
-        BuildSpec, DeploySpec, NetworkSpec, Resources, ScaleSpec, ServiceKind, ServiceSpec,
-        Strategy,
+        BuildSpec, DeploySpec, EdgeSpec, NetworkSpec, Resources, ScaleSpec, ServiceKind,
+        ServiceSpec, Strategy,
     },
 };
 use protocol::{
@@ -267,5 +267,6 @@ fn spec(kind: ServiceKind, strategy: Strategy, regions: BTreeMap<Name, u32>) -> 
             resources: Resources::default(),
         },
         network: NetworkSpec::default(),
+        edge: EdgeSpec::default(),
     }
 }

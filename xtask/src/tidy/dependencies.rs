@@ -43,6 +43,11 @@ const RULES: &[Rule] = &[
         because: "the scheduler is pure",
     },
     Rule {
+        package: "rules",
+        must_not_reach: &["tokio", "sqlx"],
+        because: "a decision about a request does no I/O",
+    },
+    Rule {
         package: "xtask",
         must_not_reach: &["tokio", "sqlx", "reqwest"],
         because: "it is built before everything else",

@@ -65,9 +65,11 @@ fn said(change: &Change) -> String {
     match change {
         Change::Put { item, .. } => {
             let item: serde_json::Value = serde_json::from_str(item.json()).unwrap();
-            match item.get("endpoints").and_then(serde_json::Value::as_array) {
-                Some(endpoints) => format!("put {} endpoints", endpoints.len()),
-                None => format!("put regions {}", item["regions"]),
+            let count = |field: &str| item.get(field)?.as_array().map(Vec::len);
+            match (count("endpoints"), count("rules")) {
+                (Some(endpoints), _) => format!("put {endpoints} endpoints"),
+                (_, Some(rules)) => format!("put {rules} rules"),
+                _ => format!("put regions {}", item["regions"]),
             }
         }
         Change::Delete { .. } => "delete".to_owned(),
@@ -184,6 +186,32 @@ fn an_instance_that_was_never_routed_brings_no_region() {
     let (staying, next) = (instance("eu-west", true), instance("us-east", false));
     insta::assert_snapshot!(world.shown(&[staying, next], Some(&world.release)), @r#"
     routes/global: put regions ["eu-west"]
+    routes/region/eu-west: put 1 endpoints
+    in use: [eu-west]
+    "#);
+}
+
+#[test]
+fn rules_are_one_item_for_all_hostnames_and_go_with_the_last_rule() {
+    let mut world = World::new();
+    let here = [instance("eu-west", true)];
+    world.release.spec.edge = serde_json::from_value(serde_json::json!({ "rules": [
+        { "if": "request.path == \"/old\"", "then": { "action": "block", "status": 410 } },
+        { "if": "!request.tls", "then": { "action": "allow" } },
+    ] }))
+    .unwrap();
+    insta::assert_snapshot!(world.shown(&here, Some(&world.release)), @r#"
+    routes/global: put regions ["eu-west"]
+    routes/global: put 2 rules
+    routes/region/eu-west: put 1 endpoints
+    in use: [eu-west]
+    "#);
+    let id = format!("service/{}/rules", world.service.id);
+    world.existing.push((FeedName::GlobalRoutes(Ring::All), id));
+    world.release.spec.edge.rules.clear();
+    insta::assert_snapshot!(world.shown(&here, Some(&world.release)), @r#"
+    routes/global: put regions ["eu-west"]
+    routes/global: delete
     routes/region/eu-west: put 1 endpoints
     in use: [eu-west]
     "#);

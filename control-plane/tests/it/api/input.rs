@@ -99,6 +99,33 @@ fn cases() -> Vec<Case> {
             "invalid_field",
         ),
         post(
+            "an edge rule without a truth",
+            SERVICES,
+            json!({ "name": "a", "spec": { "edge": { "rules": [
+                { "if": "request.path", "then": { "action": "block" } },
+            ] } } }),
+            422,
+            "invalid_field",
+        ),
+        post(
+            "an edge rule that frames messages",
+            SERVICES,
+            json!({ "name": "a", "spec": { "edge": { "rules": [
+                { "if": "true", "then": { "action": "headers", "request": { "set": { "host": "x" } } } },
+            ] } } }),
+            422,
+            "invalid_field",
+        ),
+        post(
+            "edge rules that lock everybody out",
+            SERVICES,
+            json!({ "name": "a", "spec": { "edge": { "rules": [
+                { "if": "request.path != '/' || true", "then": { "action": "block" } },
+            ] } } }),
+            409,
+            "blocks_everything",
+        ),
+        post(
             "an option as reference",
             DEPLOYMENTS,
             json!({ "source": { "from": "git", "reference": "--help" } }),

@@ -8,6 +8,7 @@ mod certificates;
 mod coverage;
 mod document;
 mod domains;
+mod edge_rules;
 mod events;
 mod idempotency;
 mod input;

@@ -1,90 +1,17 @@
 //! Limits of rate that two servers count together in a real Redis, and without it.
 
-use std::{
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use redis::Commands as _;
 use reqwest::Method;
 use serde_json::json;
-use tempfile::TempDir;
-use testkit::wait::until;
+use testkit::{redis::Redis, wait::until};
 
 use super::{
     platform_status::{codes, status},
     world::{Server, World, read},
 };
 use crate::orchestration::platform::DEADLINE;
-
-/// A Redis of one test, on a socket of its own.
-struct Redis {
-    server: Child,
-    socket: PathBuf,
-    dir: TempDir,
-}
-
-impl Redis {
-    async fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let redis = Self {
-            server: Self::spawn(&dir),
-            socket: dir.path().join("redis.sock"),
-            dir,
-        };
-        redis.answers().await;
-        redis
-    }
-
-    fn spawn(dir: &TempDir) -> Child {
-        Command::new("redis-server")
-            .args(["--port", "0", "--unixsocket", "redis.sock", "--save", ""])
-            .current_dir(dir.path())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server is installed by ./dev setup")
-    }
-
-    fn client(&self) -> redis::Client {
-        redis::Client::open(self.url()).unwrap()
-    }
-
-    fn url(&self) -> String {
-        format!("unix://{}", self.socket.display())
-    }
-
-    async fn answers(&self) {
-        until(DEADLINE, async || {
-            let ping = || redis::cmd("PING").exec(&mut self.client().get_connection()?);
-            ping().is_ok()
-        })
-        .await;
-    }
-
-    fn kill(&mut self) {
-        self.server.kill().unwrap();
-        self.server.wait().unwrap();
-    }
-
-    async fn start_again(&mut self) {
-        self.server = Self::spawn(&self.dir);
-        self.answers().await;
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.server.id().to_string();
-        let sent = Command::new("kill").args([signal, &pid]).status();
-        assert!(sent.unwrap().success());
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
-    }
-}
 
 /// Two servers with these limits per minute and one Redis.
 async fn two(reads: u32, logins: u32, redis: &Redis) -> (World, Server) {

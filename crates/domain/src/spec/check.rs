@@ -1,5 +1,6 @@
 //! What a specification can't be. Every fault is named with its field, all at once.
 
+mod edge;
 mod network;
 
 use super::{
@@ -10,6 +11,9 @@ use crate::{
     image::ImageReference,
     quantity::{Bytes, MilliCpu, Span},
 };
+
+pub use edge::check_rules;
+pub(super) use edge::is_header_name;
 
 /// Most replicas of one service in one region.
 pub const REPLICAS_MAX: u32 = 100;
@@ -60,6 +64,7 @@ pub(super) fn faults(spec: &ServiceSpec) -> Vec<InvalidSpec> {
     check_deploy(&spec.deploy, &mut faults);
     check_scale(&spec.scale, &mut faults);
     network::check(&spec.network, &mut faults);
+    edge::check(&spec.edge.rules, &mut faults);
     faults.0
 }
 

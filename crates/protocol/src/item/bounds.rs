@@ -1,6 +1,6 @@
 //! What an item can't say, however well it is signed: it is refused, and the last good one with its id stands.
 
-use domain::spec::{Probe, check_hsts, is_path_prefix, is_probe_path};
+use domain::spec::{EdgeRule, Probe, check_hsts, check_rules, is_path_prefix, is_probe_path};
 use serde::Deserialize as _;
 
 use super::{Endpoint, Match, RoutePolicy, ServicePolicy, Split};
@@ -26,6 +26,17 @@ pub(super) fn of_endpoints<'de, D: serde::Deserializer<'de>>(
         )));
     }
     Ok(endpoints)
+}
+
+/// Of a service's rules: whatever was checked when they were saved is checked again.
+pub(super) fn of_rules<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<EdgeRule>, D::Error> {
+    let rules = Vec::<EdgeRule>::deserialize(deserializer)?;
+    match check_rules(&rules).into_iter().next() {
+        Some(fault) => Err(serde::de::Error::custom(fault)),
+        None => Ok(rules),
+    }
 }
 
 /// Of an edge's probe. It becomes part of a request as it is: nothing else may come along with it.
@@ -178,7 +189,7 @@ mod tests {
     use domain::id::{DeploymentId, ServiceId};
     use serde_json::json;
 
-    use crate::item::{ChallengeItem, HostnameItem, RunMode, ServiceItem};
+    use crate::item::{ChallengeItem, HostnameItem, RulesItem, RunMode, ServiceItem};
 
     #[test]
     fn a_challenge_is_answered_with_base64url_only() {
@@ -310,6 +321,30 @@ mod tests {
             json!({ "policy": { "sticky": "mud" } }),
         ] {
             assert!(hostname(bad.clone()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rules_are_those_that_can_be_saved() {
+        let service_id = ServiceId::new();
+        let item = |rules| json!({ "service_id": service_id, "rules": rules });
+        let rule =
+            |status: u16| json!({ "if": "true", "then": { "action": "block", "status": status } });
+        for (rules, is_good) in [
+            (json!([rule(403)]), true),
+            (json!([rule(200)]), false),
+            (json!(vec![rule(403); 65]), false),
+            (
+                json!([{ "if": "true", "then": { "action": "of the future" } }]),
+                false,
+            ),
+            (
+                json!([{ "if": "true", "unless": "x", "then": { "action": "allow" } }]),
+                false,
+            ),
+        ] {
+            let read = serde_json::from_value::<RulesItem>(item(rules));
+            assert_eq!(read.is_ok(), is_good, "{read:?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use domain::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{DeniedItem, RoutePolicy, ServicePolicy, Split, bounds};
+use super::{DeniedItem, RoutePolicy, RulesItem, ServicePolicy, Split, bounds};
 use crate::feed::SecretRef;
 
 /// An item of `routes/global`.
@@ -19,6 +19,8 @@ use crate::feed::SecretRef;
 pub enum GlobalRouteItem {
     /// Id `hostname/<name>`, or `hostname/<name>/<path>`.
     Hostname(HostnameItem),
+    /// Id `service/<svc_…>/rules`.
+    Rules(RulesItem),
     /// Id `certificate/<crt_…>`.
     Certificate(CertificateItem),
     /// Id `edge/<nod_…>`.

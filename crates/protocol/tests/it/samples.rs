@@ -66,12 +66,16 @@ fn check<T: DeserializeOwned + Serialize>(name: &str) {
 
 #[test]
 fn every_sample_reads_as_it_was_meant() {
-    let checks: [(&str, Check); 19] = [
+    let checks: [(&str, Check); 20] = [
         ("confirmation.json", check::<Confirmation>),
         ("global_route_item.json", check::<GlobalRouteItem>),
         ("global_route_item_challenge.json", check::<GlobalRouteItem>),
         (
             "global_route_item_with_policy.json",
+            check::<GlobalRouteItem>,
+        ),
+        (
+            "global_route_item_with_rules.json",
             check::<GlobalRouteItem>,
         ),
         ("identity.json", check::<Identity>),

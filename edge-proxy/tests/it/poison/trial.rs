@@ -69,6 +69,7 @@ impl Trial {
             agent.holds(*service, &instance);
             routes = routes
                 .plain_hostname(hostname, *service)
+                .rules(*service, harmless_rules())
                 .service(*service, &[&instance]);
             instances.push(instance);
         }
@@ -212,6 +213,17 @@ pub async fn served(users: &reqwest::Client, hostname: &str) -> Result<(), Strin
         Ok(text) if text == hostname => Ok(()),
         answer => Err(format!("{hostname}: {status}, {answer:?}")),
     }
+}
+
+/// No user asks for what they are about; whatever replaces a part of them makes no rule.
+fn harmless_rules() -> serde_json::Value {
+    serde_json::json!([
+        { "if": "request.path.matches('^/closed$') || !(request.host != 'closed.test')",
+          "then": { "action": "block", "status": 404 } },
+        { "if": "cidr('203.0.113.0/24').containsIP(request.ip)", "then": { "action": "maintenance" } },
+        { "if": "request.path == '/few'",
+          "then": { "action": "rate_limit", "key": "ip", "limit": 10, "window": "1m" } },
+    ])
 }
 
 fn feeds(ca: &Ca, routes: &Routes) -> Feeds {

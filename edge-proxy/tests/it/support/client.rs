@@ -5,11 +5,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::Ca;
+use super::{BALANCER, Ca};
 
 pub fn tls_config(ca: &Ca, alpn: &[&str]) -> Arc<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
@@ -61,6 +61,31 @@ impl reqwest::dns::Resolve for Everywhere {
 pub async fn raw(edge: SocketAddr, bytes: &[u8]) -> String {
     let mut tcp = TcpStream::connect(edge).await.unwrap();
     tcp.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    let reading = tcp.read_to_end(&mut answer);
+    let read = tokio::time::timeout(Duration::from_secs(12), reading).await;
+    assert!(read.is_ok(), "the edge holds the connection open");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A connection as the balancer makes it, after it has said this.
+pub async fn through_balancer(edge: SocketAddr, header: &[u8]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((BALANCER, 0).into()).unwrap();
+    let mut tcp = socket.connect(edge).await.unwrap();
+    tcp.write_all(header).await.unwrap();
+    tcp
+}
+
+/// What the user at this address is answered to a request on the plain port.
+pub async fn as_user(edge: SocketAddr, user: &str, request: &str) -> String {
+    let (kind, balancer) = match user.contains(':') {
+        true => ("TCP6", "::1"),
+        false => ("TCP4", "10.0.0.1"),
+    };
+    let header = format!("PROXY {kind} {user} {balancer} 4711 80\r\n");
+    let mut tcp = through_balancer(edge, header.as_bytes()).await;
+    tcp.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     let reading = tcp.read_to_end(&mut answer);
     let read = tokio::time::timeout(Duration::from_secs(12), reading).await;

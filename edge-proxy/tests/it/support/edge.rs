@@ -3,6 +3,7 @@
 use domain::ring::Ring;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -22,7 +23,7 @@ use protocol::{
     feed::{Commit, FeedName, SecretFrame},
     item::{
         ChallengeItem, EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, RoutePolicy,
-        ServiceItem, ServicePolicy,
+        RulesItem, ServiceItem, ServicePolicy,
     },
     join::Role,
 };
@@ -121,6 +122,15 @@ impl Routes {
             hostname: hostname.into(),
             token: token.into(),
             key_authorization: key_authorization.into(),
+        }));
+        self
+    }
+
+    /// The edge rules of a service, as in `railhead.toml`.
+    pub fn rules(mut self, service_id: ServiceId, rules: serde_json::Value) -> Self {
+        self.global.push(GlobalRouteItem::Rules(RulesItem {
+            service_id,
+            rules: serde_json::from_value(rules).unwrap(),
         }));
         self
     }
@@ -241,6 +251,7 @@ impl Routes {
 fn global_id(item: &GlobalRouteItem) -> String {
     match item {
         GlobalRouteItem::Hostname(h) => h.id(),
+        GlobalRouteItem::Rules(r) => r.item_id(),
         GlobalRouteItem::Certificate(c) => format!("certificate/{}", c.id),
         GlobalRouteItem::Edge(e) => format!("edge/{}", e.node_id),
         GlobalRouteItem::Denied(d) => format!("denied/{}", d.node_id),
@@ -253,6 +264,15 @@ fn region_id(item: &RegionRouteItem) -> String {
         RegionRouteItem::Service(s) => format!("service/{}", s.service_id),
         RegionRouteItem::Agent(a) => format!("agent/{}", a.node_id),
     }
+}
+
+/// What only some edges have.
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// Where rate limits are counted together.
+    pub redis: Option<String>,
+    /// Databases of places.
+    pub databases: Vec<PathBuf>,
 }
 
 pub struct TestEdge {
@@ -278,6 +298,15 @@ impl TestEdge {
         routes: &Routes,
         dir: Arc<tempfile::TempDir>,
     ) -> Self {
+        Self::start_with(identity, routes, dir, Extras::default()).await
+    }
+
+    pub async fn start_with(
+        identity: Identity,
+        routes: &Routes,
+        dir: Arc<tempfile::TempDir>,
+        extras: Extras,
+    ) -> Self {
         let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ports = Ports {
             http: listen().await,
@@ -300,6 +329,8 @@ impl TestEdge {
             access_log: Some(access_log.clone()),
             connections_per_address: CONNECTIONS_PER_ADDRESS,
             trusted_proxies: TrustedProxies::new(&[BALANCER.into()]),
+            limit_redis: extras.redis.map(Into::into),
+            geo_databases: extras.databases,
             registry: prometheus::Registry::new(),
         });
         let running = prepared.unwrap().serve(ports);

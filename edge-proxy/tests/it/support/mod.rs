@@ -11,9 +11,11 @@ mod supervisor;
 
 pub use agent::Agent;
 pub use ca::Ca;
-pub use client::{client, connect, http1_only, raw, raw_tls, tls_config};
+pub use client::{
+    as_user, client, connect, http1_only, raw, raw_tls, through_balancer, tls_config,
+};
 pub use control_plane::ControlPlane;
-pub use edge::{BALANCER, CONNECTIONS_PER_ADDRESS, Routes, TestEdge};
+pub use edge::{BALANCER, CONNECTIONS_PER_ADDRESS, Extras, Routes, TestEdge};
 pub use instance::{Behaviour, Instance, MortalSocket, Rude};
 pub use process::{DRAIN, Process};
 
