@@ -104,6 +104,8 @@ const GROUPS: &[(&str, &[&str])] = &[
             "scale",
             "variable",
             "domain",
+            "cert",
+            "edge",
             "deploy-key",
             "logs",
         ],

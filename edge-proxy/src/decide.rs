@@ -275,18 +275,20 @@ mod tests {
 
     #[test]
     fn an_authority_is_answered_over_plain_http_whatever_the_service_wants() {
-        let head = |path_and_query| RequestHead {
-            path_and_query,
-            ..head("A.test:80")
-        };
+        fn asking(path_and_query: &str) -> RequestHead<'_> {
+            RequestHead {
+                path_and_query,
+                ..head("A.test:80")
+            }
+        }
         let routes = routes(true);
         let path = "/.well-known/acme-challenge/";
-        let decision = decide(&head(&format!("{path}t")), &plain(), &routes);
+        let decision = decide(&asking(&format!("{path}t")), &plain(), &routes);
         assert!(
             matches!(&decision, Decision::Challenge { key_authorization } if **key_authorization == *"t.thumb"),
             "{decision:?}"
         );
-        let decision = decide(&head(&format!("{path}other")), &plain(), &routes);
+        let decision = decide(&asking(&format!("{path}other")), &plain(), &routes);
         assert!(
             matches!(decision, Decision::Redirect { .. }),
             "{decision:?}"

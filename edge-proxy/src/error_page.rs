@@ -111,6 +111,7 @@ const fn title(refusal: Refusal) -> &'static str {
         Refusal::NoInstance | Refusal::OverCapacity => "Service Unavailable",
         Refusal::InstanceFailed => "Bad Gateway",
         Refusal::FirstByteTimeout | Refusal::TotalTimeout => "Gateway Timeout",
+        Refusal::RulesMissing => "Service Unavailable",
         Refusal::Blocked(_) => "Blocked",
         Refusal::RateLimited => "Too Many Requests",
         Refusal::Unauthorized => "Unauthorized",
@@ -143,6 +144,9 @@ const fn detail(refusal: Refusal) -> &'static str {
         Refusal::FirstByteTimeout => "The instance did not begin to answer in time.",
         Refusal::TotalTimeout => {
             "The answer was not complete in the time that this service allows."
+        }
+        Refusal::RulesMissing => {
+            "This edge can't use the rules of this service. Its operator finds the reason in the edge's log."
         }
         Refusal::Blocked(_) => "A rule of this service does not allow the request.",
         Refusal::RateLimited => "There were too many requests. Try again a little later.",

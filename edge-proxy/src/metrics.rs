@@ -431,9 +431,12 @@ mod tests {
         railhead_edge_limit_degraded{} gauge
         railhead_edge_limit_leases_total{result} counter
         railhead_edge_refusals_total{code} counter
+        railhead_edge_replays_total{} counter
         railhead_edge_request_duration_seconds{source} histogram
         railhead_edge_requests_in_flight{} gauge
         railhead_edge_requests_total{class,protocol,source} counter
+        railhead_edge_requests_waiting{} gauge
+        railhead_edge_retries_refused_total{} counter
         railhead_edge_retries_total{} counter
         railhead_edge_routes{kind} gauge
         railhead_edge_rule_decisions_total{action,dry_run,service} counter

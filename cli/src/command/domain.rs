@@ -134,11 +134,12 @@ pub(super) fn certificate(domain: &Domain) -> Cell {
         return Cell::dim("the platform's");
     }
     let Some(certificate) = &domain.certificate else {
-        return match (&domain.certificate_order, domain.verified_at) {
-            (Some(order), _) if order.step != "waiting" => Cell::new("being issued", Tone::Busy),
-            (Some(order), _) if order.problem.is_some() => Cell::new("none yet", Tone::Bad),
-            (Some(_), _) => Cell::new("on order", Tone::Busy),
-            (None, _) => Cell::dim("none yet"),
+        return match &domain.certificate_order {
+            Some(order) if order.step != "waiting" => Cell::new("being issued", Tone::Busy),
+            Some(order) if order.problem.is_some() => Cell::new("none yet", Tone::Bad),
+            Some(_) => Cell::new("on order", Tone::Busy),
+            // Below the platform's domain none is needed.
+            None => Cell::dim("-"),
         };
     };
     let days = (certificate.not_after - now).num_days();

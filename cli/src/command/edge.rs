@@ -35,7 +35,7 @@ pub enum Rules {
         file: PathBuf,
     },
     /// Explain what the rules make of a request; nothing is sent
-    Test(test::Arguments),
+    Test(Box<test::Arguments>),
     /// Make a long password for a rule with basic_auth, and its hash
     Password,
 }

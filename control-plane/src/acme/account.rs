@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Authority, Error,
+    authority::again,
     transport::{Patience, Transport},
 };
 use crate::{
@@ -42,6 +43,7 @@ pub async fn open(
         config: configured.clone(),
         account: opened.map_err(|source| of(configured, source))?,
         patience,
+        credentials: stored.ciphertext,
     })
 }
 
@@ -52,7 +54,6 @@ async fn make(
     secrets: &Sealer,
 ) -> Result<crate::secrets::Sealed, Error> {
     let directory = configured.directory.as_str();
-    let transport = Transport::new(configured, Patience::default())?;
     let contact: Vec<&str> = configured.contact.iter().map(String::as_str).collect();
     let wanted = NewAccount {
         contact: &contact,
@@ -60,10 +61,14 @@ async fn make(
         only_return_existing: false,
     };
     let external = external_account(configured)?;
-    let made = Account::builder_with_http(Box::new(transport))
-        .create(&wanted, directory.to_owned(), external.as_ref())
-        .await;
-    let (_, credentials) = made.map_err(|source| of(configured, source))?;
+    let made = again(|| async {
+        let transport = Transport::new(configured, Patience::default())?;
+        let made = Account::builder_with_http(Box::new(transport))
+            .create(&wanted, directory.to_owned(), external.as_ref())
+            .await;
+        made.map_err(|source| of(configured, source))
+    });
+    let (_, credentials) = made.await?;
     let credentials = Zeroizing::new(serde_json::to_vec(&credentials)?);
     let sealed = secrets
         .seal(&Label::acme_account(directory), &credentials)

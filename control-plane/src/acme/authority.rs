@@ -66,6 +66,8 @@ pub struct Authority {
     pub(super) config: config::Authority,
     pub(super) account: Account,
     pub(super) patience: Patience,
+    /// As sealed in the database: which account it is.
+    pub(super) credentials: Vec<u8>,
 }
 
 impl Authority {
@@ -82,7 +84,7 @@ impl Authority {
     }
 
     fn failed(&self) -> impl Fn(instant_acme::Error) -> Error {
-        |source| Error::Authority {
+        move |source| Error::Authority {
             authority: self.config.name.clone(),
             source,
         }
@@ -179,11 +181,11 @@ impl Authority {
     ///
     /// # Errors
     /// When it refuses, or can't be reached.
-    pub async fn begin(&self, placed: &Placed) -> Result<(), Error> {
-        again(|| self.begin_once(placed)).await
+    pub async fn begin(&self, placed: &Placed, kind: Kind) -> Result<(), Error> {
+        again(|| self.begin_once(placed, kind)).await
     }
 
-    async fn begin_once(&self, placed: &Placed) -> Result<(), Error> {
+    async fn begin_once(&self, placed: &Placed, kind: Kind) -> Result<(), Error> {
         let order = self.account.order(placed.url.clone()).await;
         let mut order = order.map_err(self.failed())?;
         let mut authorizations = order.authorizations();
@@ -192,14 +194,13 @@ impl Authority {
             if authorization.status != AuthorizationStatus::Pending {
                 continue;
             }
+            // Challenges of both kinds may have one token.
             let token = placed.challenge.as_ref().map(|challenge| &challenge.token);
-            let ours = authorization.challenges.iter();
-            let ours = ours.filter(|challenge| Some(&challenge.token) == token);
-            let kinds: Vec<ChallengeType> =
-                ours.map(|challenge| challenge.r#type.clone()).collect();
-            let kind = kinds
-                .into_iter()
-                .find(|kind| [ChallengeType::Http01, ChallengeType::TlsAlpn01].contains(kind));
+            let has = |kind: &ChallengeType| {
+                let mut challenges = authorization.challenges.iter();
+                challenges.any(|one| one.r#type == *kind && Some(&one.token) == token)
+            };
+            let kind = kind.order().into_iter().find(has);
             if let Some(mut challenge) = kind.and_then(|kind| authorization.challenge(kind)) {
                 challenge.set_ready().await.map_err(self.failed())?;
             }
@@ -316,7 +317,7 @@ pub struct Window {
 }
 
 /// Nonces are forgotten by authorities that have many: another one may do.
-async fn again<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Error>
+pub(super) async fn again<T, F>(mut ask: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {

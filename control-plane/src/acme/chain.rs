@@ -1,13 +1,19 @@
 //! A chain of certificates as an authority issues it or somebody uploads it: read, and held against the hostname and the
 //! key that it is to be served with.
 
-use chrono::{DateTime, Utc};
-use rcgen::{KeyPair, PublicKeyData as _};
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use chrono::{DateTime, TimeDelta, Utc};
+use rustls::{crypto::aws_lc_rs::default_provider, sign::CertifiedKey};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 /// Certificates of a chain; public ones have three or four.
 const LENGTH_MAX: usize = 10;
+/// Of a chain and of a key, so that no item of a feed becomes larger than a line of it may be.
+const CHAIN_BYTES_MAX: usize = 100_000;
+const KEY_BYTES_MAX: usize = 20_000;
+/// An issuer's clock may be so far ahead of ours.
+const CLOCKS: TimeDelta = TimeDelta::minutes(5);
 
 /// Why a chain can't be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,17 +50,20 @@ pub enum Error {
     },
 }
 
+/// From when to when a leaf is good.
+pub type Life = (DateTime<Utc>, DateTime<Utc>);
+
 /// A chain that can be served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// Leaf first.
+    /// Leaf first: the certificates alone, whatever lay between them.
     pub pem: String,
     pub not_before: DateTime<Utc>,
     pub not_after: DateTime<Utc>,
 }
 
 impl Chain {
-    /// Reads a chain and holds it against what it is to be served for, at `now`.
+    /// Reads a chain and holds it against what it is to be served for, at `now`, as an edge will.
     ///
     /// # Errors
     /// [`Error`].
@@ -67,23 +76,20 @@ impl Chain {
         let chain = certificates(pem)?;
         let parsed = chain.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         check_order(&parsed)?;
-        let leaf = parsed
-            .first()
-            .ok_or_else(|| Error::Pem("it is empty".to_owned()))?;
-        let key = KeyPair::from_pem(key_pem).map_err(|error| Error::Key(error.to_string()))?;
-        if leaf.public_key().raw != key.subject_public_key_info() {
-            return Err(Error::ForeignKey);
-        }
+        let leaf = parsed.first();
+        let leaf = leaf.ok_or_else(|| Error::Pem("it is empty".to_owned()))?;
         check_name(leaf, hostname)?;
         let (not_before, not_after) = validity(leaf)?;
-        if now < not_before || not_after <= now {
+        if now + CLOCKS < not_before || not_after <= now {
             return Err(Error::Time {
                 not_before,
                 not_after,
             });
         }
+        let pem = chain.iter().map(encode).collect();
+        check_key(chain, key_pem)?;
         Ok(Self {
-            pem: pem.trim().to_owned() + "\n",
+            pem,
             not_before,
             not_after,
         })
@@ -100,13 +106,8 @@ impl Chain {
         }
         Ok(chain.swap_remove(0))
     }
-}
 
-/// From when to when a leaf is good.
-pub type Life = (DateTime<Utc>, DateTime<Utc>);
-
-impl Chain {
-    /// That of the first certificate.
+    /// The life of the first certificate.
     ///
     /// # Errors
     /// When there is none.
@@ -116,7 +117,39 @@ impl Chain {
     }
 }
 
+/// By the very code that edges serve with: what they would refuse is refused here.
+fn check_key(chain: Vec<CertificateDer<'static>>, key_pem: &str) -> Result<(), Error> {
+    let unreadable = |reason: String| Error::Key(reason);
+    if key_pem.len() > KEY_BYTES_MAX {
+        return Err(unreadable(format!(
+            "it has more than {KEY_BYTES_MAX} bytes"
+        )));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes());
+    let key = key.map_err(|error| unreadable(error.to_string()))?;
+    match CertifiedKey::from_der(chain, key, &default_provider()) {
+        Ok(_) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(Error::ForeignKey),
+        Err(error) => Err(unreadable(error.to_string())),
+    }
+}
+
+fn encode(der: &CertificateDer<'_>) -> String {
+    let text = BASE64_STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let lines: Vec<_> = lines.collect();
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        lines.join("\n")
+    )
+}
+
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    if pem.len() > CHAIN_BYTES_MAX {
+        return Err(Error::Pem(format!(
+            "it has more than {CHAIN_BYTES_MAX} bytes"
+        )));
+    }
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes())
         .take(LENGTH_MAX + 1)
         .collect();
@@ -190,7 +223,7 @@ fn validity(leaf: &X509Certificate<'_>) -> Result<Life, Error> {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer};
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
     use super::*;
 
@@ -236,6 +269,15 @@ mod tests {
             let chain = checked(&pem, &made.key, hostname).unwrap();
             assert_eq!(chain.not_after, at("2026-03-01T00:00:00Z"));
         }
+    }
+
+    #[test]
+    fn whatever_lies_between_certificates_stays_with_its_owner() {
+        let made = made(&["a.test"]);
+        let pem = format!("a comment\n{}{}{}", made.leaf, made.key, made.ca);
+        let chain = checked(&pem, &made.key, "a.test").unwrap();
+        assert!(!chain.pem.contains("PRIVATE") && !chain.pem.contains("comment"));
+        assert_eq!(checked(&chain.pem, &made.key, "a.test").unwrap(), chain);
     }
 
     #[test]

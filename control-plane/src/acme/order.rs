@@ -17,8 +17,14 @@ pub const LOOK: Duration = Duration::from_secs(2);
 /// An order that has not got any further for so long begins anew.
 pub const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
+/// Characters of what an owner is told.
+const MESSAGE_MAX: usize = 500;
+
 /// A certificate that lives shorter than this is renewed at the half of its life.
 const SHORT_LIVED: TimeDelta = TimeDelta::days(10);
+
+/// No certificate is renewed sooner after its begin, or after the twentieth part of its life.
+const SOONEST: TimeDelta = TimeDelta::hours(6);
 
 /// One that is claimed.
 #[derive(Debug, Clone)]
@@ -33,7 +39,9 @@ pub struct Order {
     pub failures: u32,
     /// How long it has been at its step, by the database's clock.
     pub at_step_for: Duration,
-    /// The authority and the chain (PEM) of the certificate that it is to replace.
+    /// The hostname is served with a certificate already.
+    pub is_renewal: bool,
+    /// The authority and the chain (PEM) of that one, if it came by ACME.
     pub renews: Option<(String, String)>,
     pub step: Step,
 }
@@ -106,10 +114,13 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
+    /// In one line of a bearable length: some of it comes from elsewhere.
+    pub fn new(code: Code, message: impl AsRef<str>) -> Self {
+        let visible = message.as_ref().replace(char::is_control, " ");
+        let words: Vec<&str> = visible.split_whitespace().collect();
         Self {
             code,
-            message: message.into(),
+            message: words.join(" ").chars().take(MESSAGE_MAX).collect(),
         }
     }
 }
@@ -125,7 +136,7 @@ pub enum Code {
     Validation,
     /// The authority refuses for another reason.
     Refused,
-    /// The authority, or our own pacing below its limits, asks for patience.
+    /// The authority asks for patience.
     RateLimited,
     /// The authority can't be reached, or fails.
     Unavailable,
@@ -149,10 +160,9 @@ impl Code {
         }
     }
 
-    /// Whether it counts as a failure of the order: those rise the time until the next one, and lead to the next
-    /// authority. Patience is none.
-    pub const fn counts(self) -> bool {
-        !matches!(self, Self::RateLimited)
+    /// Whether the very step may do in a moment: the order itself stands.
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::RateLimited | Self::Unavailable)
     }
 }
 
@@ -203,8 +213,11 @@ pub fn renew_at(
         reason = "seconds of at most some years"
     )]
     let offset = (width as f64 * chance.clamp(0.0, 1.0)) as i64;
-    // Whatever a window says: not after the end, and not so late that a refused order is the last.
-    (from + TimeDelta::seconds(offset)).min(not_after - life / 10)
+    // Whatever a window says: not so late that a refused order is the last, and not again and again.
+    let soonest = not_before + (life / 20).min(SOONEST);
+    (from + TimeDelta::seconds(offset))
+        .min(not_after - life / 10)
+        .max(soonest)
 }
 
 #[cfg(test)]
@@ -224,11 +237,11 @@ mod tests {
     }
 
     #[test]
-    fn who_fails_again_and_again_waits_longer_and_patience_is_no_failure() {
+    fn who_fails_again_and_again_waits_longer() {
         let minutes = |failures| backoff(Code::Validation, failures).as_secs() / 60;
         assert_eq!([1, 2, 3, 4, 9].map(minutes), [1, 10, 100, 1_440, 1_440]);
         assert_eq!(backoff(Code::RateLimited, 0).as_secs(), 3_600);
-        assert!(!Code::RateLimited.counts() && Code::Dns.counts());
+        assert!(Code::RateLimited.passes() && !Code::Dns.passes());
     }
 
     fn at(seconds: i64) -> DateTime<Utc> {
@@ -254,7 +267,8 @@ mod tests {
             let renewed = renew_at((at(0), at(life)), Some((begin, end)), chance);
             prop_assert!(renewed <= at(life - life / 10));
             prop_assert!(renewed >= begin || renewed == at(life) - TimeDelta::seconds(life) / 10);
-            prop_assert!(renewed <= end);
+            prop_assert!(renewed > at(0));
+            prop_assert!(renewed <= end || renewed <= at(0) + SOONEST);
         }
     }
 }

@@ -38,6 +38,14 @@ pub enum Error {
         /// What it said.
         source: instant_acme::Error,
     },
+    /// It could not be opened a moment ago.
+    #[error("{authority}: {why}")]
+    NotOpened {
+        /// As the configuration calls it.
+        authority: String,
+        /// The reason.
+        why: String,
+    },
     /// It offers none of the ways by which this platform proves a hostname.
     #[error("{0} offers neither HTTP-01 nor TLS-ALPN-01 for this hostname")]
     NoChallenge(String),
@@ -64,6 +72,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Without the authority's name before it.
+    pub(super) fn reason(&self) -> String {
+        match self {
+            Self::Authority { source, .. } => source.to_string(),
+            other => other.to_string(),
+        }
+    }
+
     /// What an authority calls it.
     fn kind(&self) -> Option<&str> {
         match self {
@@ -85,12 +101,14 @@ impl Error {
         self.kind() == Some("alreadyReplaced")
     }
 
+    /// The platform has no account there any more.
+    pub(crate) fn is_of_no_account(&self) -> bool {
+        self.kind() == Some("accountDoesNotExist")
+    }
+
     /// The order is gone: it has expired, or was the one of another account.
     pub(super) fn is_of_no_order(&self) -> bool {
-        matches!(
-            self.kind(),
-            Some("malformed" | "unauthorized" | "accountDoesNotExist")
-        )
+        matches!(self.kind(), Some("malformed" | "unauthorized"))
     }
 }
 
@@ -114,8 +132,8 @@ pub(super) fn of_validation(authority: &str, problem: &instant_acme::Problem) ->
 /// What the order's owner is told of an error; none when it is no matter of the order.
 #[must_use]
 pub fn problem_of(error: &Error) -> Option<Problem> {
-    let code = match error {
-        Error::Store(_) | Error::Secrets(_) => return None,
+    match error {
+        Error::Store(_) | Error::Secrets(_) => None,
         Error::Authority {
             source: instant_acme::Error::Api(problem),
             authority,
@@ -124,19 +142,27 @@ pub fn problem_of(error: &Error) -> Option<Problem> {
             if told.code == Code::Validation {
                 told.code = Code::Refused;
             }
-            return Some(told);
+            Some(told)
         }
-        Error::Authority { .. } => Code::Unavailable,
+        Error::Authority { .. } | Error::NotOpened { .. } => {
+            Some(Problem::new(Code::Unavailable, error.to_string()))
+        }
+        Error::NoChallenge(_) | Error::Issued { .. } | Error::Request(_) => {
+            Some(Problem::new(Code::Refused, error.to_string()))
+        }
+        // With paths and addresses that are nobody's business.
         Error::NotConfigured(_)
         | Error::Root { .. }
         | Error::ExternalAccount { .. }
         | Error::Client(_)
-        | Error::NoChallenge(_)
-        | Error::Issued { .. }
-        | Error::Request(_)
-        | Error::Stored(_) => Code::Refused,
-    };
-    Some(Problem::new(code, error.to_string()))
+        | Error::Stored(_) => {
+            tracing::error!(%error, "a certificate authority can't be used as it is configured");
+            Some(Problem::new(
+                Code::Unavailable,
+                "the platform can't ask its certificate authority; its operator finds the reason in the control planes' logs",
+            ))
+        }
+    }
 }
 
 /// The sentence of its problem document; of a hostname's own, if it has one.
@@ -148,14 +174,7 @@ fn said(problem: &instant_acme::Problem) -> String {
     let detail = of_name
         .or(problem.detail.as_deref())
         .or(problem.r#type.as_deref());
-    // Whatever it says is shown to people, in one line.
-    let one_line = detail.unwrap_or("no reason given").split_whitespace();
-    one_line
-        .collect::<Vec<_>>()
-        .join(" ")
-        .chars()
-        .take(500)
-        .collect()
+    detail.unwrap_or("no reason given").to_owned()
 }
 
 #[cfg(test)]

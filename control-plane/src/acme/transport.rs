@@ -22,6 +22,9 @@ use crate::config;
 /// One request, its answer included.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long an authority may ask to be left alone.
+const PATIENCE_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Of an answer; a chain of certificates has a few kilobytes.
 const ANSWER_MAX: usize = 1 << 20;
 
@@ -46,6 +49,15 @@ impl Patience {
         if let Some(wait) = retry_after(headers, Utc::now()).filter(|_| refused.contains(&status)) {
             self.0.store(wait.as_secs().max(1), Ordering::Relaxed);
         }
+    }
+}
+
+/// The header with no more than anybody may ask for: others reckon with it, too.
+fn tame(headers: &mut HeaderMap) {
+    let wait = retry_after(headers, Utc::now()).filter(|wait| *wait <= PATIENCE_MAX);
+    if headers.contains_key(RETRY_AFTER) {
+        let seconds = wait.map_or(PATIENCE_MAX.as_secs(), |wait| wait.as_secs());
+        headers.insert(RETRY_AFTER, seconds.into());
     }
 }
 
@@ -114,6 +126,7 @@ async fn ask(
     let url = reqwest::Url::parse(&parts.uri.to_string())?;
     let asking = http.request(parts.method, url).headers(parts.headers);
     let mut answer = asking.body(body).send().await?;
+    tame(answer.headers_mut());
     patience.hear(answer.status(), answer.headers());
     let mut whole = BytesMut::new();
     while let Some(piece) = answer.chunk().await? {
@@ -149,6 +162,23 @@ mod tests {
         for (status, text) in [(200, "5"), (429, "soon"), (429, "-1")] {
             assert_eq!(heard(status, text), None, "{status} {text}");
         }
+    }
+
+    #[test]
+    fn nobody_asks_for_more_than_a_day() {
+        for (text, seconds) in [
+            ("60", "60"),
+            ("99999999999999999999", "86400"),
+            ("86401", "86400"),
+            ("x", "86400"),
+        ] {
+            let mut headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            tame(&mut headers);
+            assert_eq!(headers[RETRY_AFTER], seconds, "{text}");
+        }
+        let mut none = HeaderMap::new();
+        tame(&mut none);
+        assert!(none.is_empty());
     }
 
     #[test]

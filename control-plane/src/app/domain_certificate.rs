@@ -94,8 +94,9 @@ pub async fn delete(context: &Context, id: DomainId) -> Result<(), Error> {
     context.commit(tx, entry, &[Topic::Certificates]).await
 }
 
-/// A hostname that can have a certificate of its own.
+/// A hostname that can have a certificate of its own; nobody else gives it one until the transaction's end.
 async fn own(tx: &mut Mutation, id: DomainId) -> Result<Domain, Error> {
+    store::domain_certificate::lock(tx, id, &["automatic", "internal", "uploaded"]).await?;
     let found = store::domain::find(tx, id).await?;
     let found = found.ok_or_else(|| Error::not_found("domain", id))?;
     if found.kind == DomainKind::Default {

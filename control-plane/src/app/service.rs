@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::{
-    domain::{Domain, DomainKind},
+    domain::{Domain, DomainKind, DomainTls},
     page::Page,
     problem::{Code, FieldError},
     service::{CreateService, ScaleService, Service, UpdateService},

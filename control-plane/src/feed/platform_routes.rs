@@ -23,7 +23,7 @@ use super::{
 use crate::store::{Error, feed::Change, route::Certificate};
 
 /// What ids of the platform's items in `routes/global` begin with.
-pub const GLOBAL: [&str; 3] = ["edge/", "denied/", "challenge/"];
+pub const GLOBAL: [&str; 4] = ["edge/", "certificate/", "denied/", "challenge/"];
 /// Likewise in `routes/region/<region>`.
 pub const REGION: [&str; 1] = ["agent/"];
 
@@ -32,7 +32,7 @@ pub struct View<'a> {
     pub regions: &'a [Name],
     pub edges: &'a [EdgeItem],
     pub agents: &'a [(Name, AgentItem)],
-    /// Of the platform's own names. They never leave: an edge without them serves nobody.
+    /// Of the platform's own names.
     pub certificates: &'a [Certificate],
     /// What certificate authorities ask for.
     pub challenges: &'a [ChallengeItem],

@@ -194,7 +194,7 @@ fn put_certificates(view: &View<'_>, rings: &Rings, changes: &mut Changes) -> Re
         let (item, key) = platform_routes::certificate(one, Some(view.service.id));
         let (tier, id) = (
             FeedName::GlobalRoutes(Ring::All),
-            format!("certificate/{}", one.id),
+            format!("domain_certificate/{}", one.id),
         );
         rings.put(changes, &tier, &id, (&RouteItem::Global(item), &[key]))?;
     }
@@ -279,7 +279,10 @@ fn hostname_item(
         timeouts: item_timeouts(network),
         max_body: network.body_max(),
         path: None,
-        policy: RoutePolicy::of(network),
+        policy: RoutePolicy {
+            ruled: !release.spec.edge.rules.is_empty(),
+            ..RoutePolicy::of(network)
+        },
     }
 }
 

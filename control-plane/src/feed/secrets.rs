@@ -95,6 +95,10 @@ pub async fn resolve(
             tracing::warn!(key = reference.key, "a secret of a feed has been deleted");
             continue;
         };
+        // A newer one comes with a newer item: it is no pair with this one's chain.
+        if matches!(key, SecretKey::Certificate(_)) && label.version != reference.version {
+            continue;
+        }
         let value = match sealer.open_text(&label, &sealed).await {
             // Whoever needs it can't start, and says so; all others have what they need.
             Err(error @ SecretsError::Open(_)) => {

@@ -51,24 +51,68 @@ pub async fn insert(
     Ok(sealed(row))
 }
 
-/// Takes one order from the budget, which fills up again over time; false when there is none left, or the authority has
-/// asked to be left alone.
+/// What may be done at an authority now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// One more order.
+    Open,
+    /// None: so many were placed of late, or the authority has asked to be left alone.
+    Spent,
+    /// There is no account.
+    NoAccount,
+}
+
+/// Whether an order may be placed. The budget fills up again over time.
 ///
 /// # Errors
 /// When the database can't be reached.
-pub async fn spend(tx: &mut SystemTx, directory: &str, orders: Orders) -> Result<bool, Error> {
-    let spent = sqlx::query(
+pub async fn budget(tx: &mut SystemTx, directory: &str, orders: Orders) -> Result<Budget, Error> {
+    let open: Option<bool> = sqlx::query_scalar(
+        "select coalesce(paused_until <= now(), true)
+            and least($2, budget + $2 * extract(epoch from now() - budget_at)::float8 / $3) >= 1
+         from acme_account where directory = $1",
+    )
+    .bind(directory)
+    .bind(f64::from(orders))
+    .bind(PERIOD.as_secs_f64())
+    .fetch_optional(tx.executor())
+    .await?;
+    Ok(match open {
+        Some(true) => Budget::Open,
+        Some(false) => Budget::Spent,
+        None => Budget::NoAccount,
+    })
+}
+
+/// Takes one order from the budget.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn spend(tx: &mut SystemTx, directory: &str, orders: Orders) -> Result<(), Error> {
+    sqlx::query(
         "update acme_account set budget_at = now(),
             budget = least($2, budget + $2 * extract(epoch from now() - budget_at)::float8 / $3) - 1
-         where directory = $1 and coalesce(paused_until <= now(), true)
-           and least($2, budget + $2 * extract(epoch from now() - budget_at)::float8 / $3) >= 1",
+         where directory = $1",
     )
     .bind(directory)
     .bind(f64::from(orders))
     .bind(PERIOD.as_secs_f64())
     .execute(tx.executor())
     .await?;
-    Ok(spent.rows_affected() > 0)
+    Ok(())
+}
+
+/// The authority does not know these credentials any more.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn delete(tx: &mut SystemTx, directory: &str, sealed: &[u8]) -> Result<(), Error> {
+    sqlx::query("delete from acme_account where directory = $1 and sealed = $2")
+        .bind(directory)
+        .bind(sealed)
+        .execute(tx.executor())
+        .await?;
+    Ok(())
 }
 
 /// The authority has asked to be left alone for so long.

@@ -41,38 +41,51 @@ pub async fn open(tx: &mut SystemTx, platform_domain: &str, limit: i64) -> Resul
     Ok(opened.rows_affected())
 }
 
-/// Closes orders that nobody wants any more: the hostname is another organization's, or has another kind of certificate.
+/// Closes orders that nobody wants any more: the hostname is another organization's, has another kind of certificate, or
+/// there is no authority (`alone`).
 ///
 /// # Errors
 /// When the database can't be reached.
-pub async fn close_unwanted(tx: &mut SystemTx) -> Result<u64, Error> {
+pub async fn close_unwanted(tx: &mut SystemTx, alone: bool) -> Result<u64, Error> {
     let closed = sqlx::query(
         "delete from certificate_order o using domain d
-         where d.id = o.domain_id and (d.verified_at is null or d.tls <> 'automatic')",
+         where d.id = o.domain_id and ($1 or d.verified_at is null or d.tls <> 'automatic')",
     )
+    .bind(alone)
     .execute(tx.executor())
     .await?;
     Ok(closed.rows_affected())
 }
 
-/// Takes some of those that are due, for as long as `hold`: first what a certificate ends soon without, then what has
-/// none, then the other renewals.
+/// Takes some of those that are due, for as long as `hold`: first what is under way, then what a certificate ends soon
+/// without, what has none, and the other renewals; of each organization in its turn. A row that can't be read keeps no
+/// other from its turn.
 ///
 /// # Errors
 /// When the database can't be reached.
-pub async fn claim(tx: &mut SystemTx, hold: Duration, limit: i64) -> Result<Vec<Order>, Error> {
+pub async fn claim(
+    tx: &mut SystemTx,
+    hold: Duration,
+    limit: i64,
+) -> Result<Vec<Result<Order, Error>>, Error> {
     let rows = sqlx::query(
-        "with due as (
-            select o.domain_id,
+        "with turn as (
+            select o.domain_id, o.step = 'waiting' as waits, o.due_at,
                 case when c.not_after < now() + least(interval '7 days', (c.not_after - c.not_before) / 6) then 0
-                when c.domain_id is null then 1 else 2 end as rank
+                    when c.domain_id is null then 1 else 2 end as rank,
+                row_number() over (partition by o.organization_id order by o.due_at) as number
             from certificate_order o left join domain_certificate c on c.domain_id = o.domain_id
-            where o.due_at <= now() order by rank, o.due_at limit $1 for update of o skip locked)
+            where o.due_at <= now()
+         ), due as (
+            select o.domain_id from certificate_order o join turn on turn.domain_id = o.domain_id
+            where o.due_at <= now() order by turn.waits, turn.rank, turn.number, turn.due_at
+            limit $1 for update of o skip locked)
          update certificate_order o set version = o.version + 1, due_at = now() + make_interval(secs => $2)
          from due, domain d left join domain_certificate c on c.domain_id = d.id
          where o.domain_id = due.domain_id and d.id = o.domain_id
          returning o.domain_id, o.organization_id, o.version, o.step, o.step_at, o.failures, o.authority, o.url,
             o.token, o.key_authorization, o.key_sealed, o.key_wrapped, d.hostname, now() as now,
+            c.domain_id is not null as is_renewal,
             case when c.issuer = 'acme' then c.authority end as renews_authority,
             case when c.issuer = 'acme' then c.chain_pem end as renews_chain",
     )
@@ -80,7 +93,7 @@ pub async fn claim(tx: &mut SystemTx, hold: Duration, limit: i64) -> Result<Vec<
     .bind(hold.as_secs_f64())
     .fetch_all(tx.executor())
     .await?;
-    rows.iter().map(order).collect()
+    Ok(rows.iter().map(order).collect())
 }
 
 fn order(row: &PgRow) -> Result<Order, Error> {
@@ -96,6 +109,7 @@ fn order(row: &PgRow) -> Result<Order, Error> {
         version: row.value("version")?,
         failures: failures.unsigned_abs(),
         at_step_for: (now - since).to_std().unwrap_or_default(),
+        is_renewal: row.value("is_renewal")?,
         renews: authority.zip(chain),
         step: step(row)?,
     })
@@ -189,7 +203,7 @@ pub async fn fail(
 ) -> Result<bool, Error> {
     let query = sqlx::query(
         "update certificate_order set version = version + 1, step = 'waiting', step_at = now(),
-            due_at = now() + make_interval(secs => $3), failures = failures + $6,
+            due_at = now() + make_interval(secs => $3), failures = failures + 1,
             problem_code = $4, problem_message = $5, authority = null, url = null, token = null,
             key_authorization = null, key_sealed = null, key_wrapped = null
          where domain_id = $1 and version = $2",
@@ -198,8 +212,7 @@ pub async fn fail(
     .bind(order.version)
     .bind(wait.as_secs_f64())
     .bind(problem.code.word())
-    .bind(&problem.message)
-    .bind(i32::from(problem.code.counts()));
+    .bind(&problem.message);
     query::changed(tx, query).await
 }
 

@@ -57,6 +57,21 @@ pub struct New<'a> {
     pub renew_at: Option<DateTime<Utc>>,
 }
 
+/// The hostname is proven and gets its certificate so, until the transaction's end.
+///
+/// # Errors
+/// When the database can't be reached.
+pub async fn lock(tx: &mut impl Write, domain: DomainId, tls: &[&str]) -> Result<bool, Error> {
+    let found: Option<Uuid> = sqlx::query_scalar(
+        "select id from domain where id = $1 and verified_at is not null and tls = any($2) for update",
+    )
+    .bind(domain.uuid())
+    .bind(tls)
+    .fetch_optional(tx.executor())
+    .await?;
+    Ok(found.is_some())
+}
+
 /// Under which id and version the next certificate of a hostname is kept: a new one, or the next of the one that it has.
 ///
 /// # Errors
@@ -83,11 +98,10 @@ pub async fn put(tx: &mut impl Write, new: &New<'_>) -> Result<bool, Error> {
         "insert into domain_certificate (domain_id, organization_id, id, issuer, authority, chain_pem, key_sealed,
             key_wrapped, key_version, not_before, not_after, renew_at, window_due_at)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when $4 = 'acme' then now() end)
-         on conflict (domain_id) do update set issuer = excluded.issuer, authority = excluded.authority,
-            chain_pem = excluded.chain_pem, key_sealed = excluded.key_sealed, key_wrapped = excluded.key_wrapped,
-            key_version = excluded.key_version, not_before = excluded.not_before, not_after = excluded.not_after,
-            renew_at = excluded.renew_at, window_due_at = excluded.window_due_at
-         where domain_certificate.key_version < excluded.key_version",
+         on conflict (domain_id) do update set issuer = $4, authority = $5, chain_pem = $6, key_sealed = $7,
+            key_wrapped = $8, key_version = $9, not_before = $10, not_after = $11, renew_at = $12,
+            window_due_at = case when $4 = 'acme' then now() end
+         where domain_certificate.key_version < $9",
     )
     .bind(new.domain.uuid())
     .bind(new.organization.uuid())
@@ -169,7 +183,7 @@ pub async fn internal_due(
         "select d.id as domain_id, d.organization_id, d.hostname from domain d
          left join domain_certificate c on c.domain_id = d.id
          where d.kind = 'custom' and d.verified_at is not null and d.hostname not like '%.' || $3
-           and (d.tls = 'internal' or $1 and d.tls = 'automatic' and c.issuer is distinct from 'acme')
+           and (d.tls = 'internal' or $1 and d.tls = 'automatic')
            and (c.domain_id is null or c.renew_at <= now() or d.tls = 'internal' and c.issuer <> 'internal')
          order by d.id limit $2",
     )

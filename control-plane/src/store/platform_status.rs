@@ -154,11 +154,12 @@ pub async fn backlog(tx: &mut SystemTx) -> Result<Backlog, Error> {
              (select count(*) from workflow where finished_at is null and failures >= 3) as workflows_failing,
              (select count(*) from orphan_instance) as orphans,
              (select coalesce(problem, 'no reason was given') from rollout where state = 'stopped') as rollout_stopped,
-             (select count(*) from domain_certificate
-              where issuer <> 'uploaded' and not_after < now() + least(interval '7 days', (not_after - not_before) / 6))
+             (select count(*) from domain_certificate c join domain d on d.id = c.domain_id
+              where d.verified_at is not null and d.tls <> 'uploaded'
+                and c.not_after < now() + least(interval '7 days', (c.not_after - c.not_before) / 10))
                  as certificates_ending,
              (select min(o.problem_message) from certificate_order o join domain_certificate c on c.domain_id = o.domain_id
-              where c.not_after < now() + least(interval '7 days', (c.not_after - c.not_before) / 6)) as certificate_problem
+              where c.not_after < now() + least(interval '7 days', (c.not_after - c.not_before) / 10)) as certificate_problem
          from job",
     )
     .fetch_one(tx.executor())

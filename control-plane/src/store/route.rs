@@ -36,7 +36,7 @@ use super::{
 macro_rules! of_platform {
     () => {
         "id not like 'service/%' and id not like 'hostname/%' \
-         and id not like 'instance/%' and id not like 'build/%' and id not like 'certificate/%'"
+         and id not like 'instance/%' and id not like 'build/%' and id not like 'domain_certificate/%'"
     };
 }
 

@@ -148,7 +148,7 @@ pub struct Backlog {
     /// Why the rollout of a change of the platform's own was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout_stopped: Option<String>,
-    /// Tenants' hostnames whose certificate is in the last sixth of its life (the last week at most): it should have been
+    /// Tenants' hostnames whose certificate is in the last tenth of its life (the last week at most): it should have been
     /// renewed long ago.
     #[serde(default)]
     pub certificates_ending: i64,

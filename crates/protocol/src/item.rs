@@ -102,7 +102,7 @@ impl Item for GlobalRouteItem {
         match self {
             Self::Hostname(item) => Some(item.id()),
             Self::Rules(item) => Some(item.item_id()),
-            Self::Certificate(item) => Some(format!("certificate/{}", item.id)),
+            Self::Certificate(item) => Some(item.item_id()),
             Self::Edge(item) => Some(format!("edge/{}", item.node_id)),
             Self::Denied(item) => Some(format!("denied/{}", item.node_id)),
             Self::Challenge(item) => Some(format!("challenge/{}", item.hostname)),

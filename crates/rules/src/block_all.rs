@@ -73,7 +73,7 @@ fn is_blocked(
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     if !program.is_empty() {
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(*program));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(program));
     }
     let mut request = Request::new(method, path, host, &headers, *ip);
     request.place = Place::new(*country, *asn);

@@ -29,6 +29,8 @@ pub enum Refusal {
     FirstByteTimeout,
     /// The answer did not end in the time that the service allows.
     TotalTimeout,
+    /// The service has rules, and this edge can't use them: what they keep out may not come in.
+    RulesMissing,
     /// A rule of the service blocks it, with this status.
     Blocked(u16),
     /// A rule of the service allows no more.
@@ -43,7 +45,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::BadRequest,
         Self::HeaderTimeout,
         Self::HeaderTooLarge,
@@ -57,6 +59,7 @@ impl Refusal {
         Self::InstanceFailed,
         Self::FirstByteTimeout,
         Self::TotalTimeout,
+        Self::RulesMissing,
         Self::Blocked(403),
         Self::RateLimited,
         Self::Unauthorized,
@@ -75,7 +78,7 @@ impl Refusal {
             Self::Misdirected => 421,
             Self::UnknownHost | Self::UnknownPath => 404,
             Self::TooManyHops => 508,
-            Self::NoInstance | Self::OverCapacity | Self::Maintenance => 503,
+            Self::NoInstance | Self::OverCapacity | Self::RulesMissing | Self::Maintenance => 503,
             Self::InstanceFailed => 502,
             Self::FirstByteTimeout | Self::TotalTimeout => 504,
             Self::Blocked(status) => status,
@@ -102,6 +105,7 @@ impl Refusal {
             Self::InstanceFailed => "instance_failed",
             Self::FirstByteTimeout => "first_byte_timeout",
             Self::TotalTimeout => "total_timeout",
+            Self::RulesMissing => "rules_missing",
             Self::Blocked(_) => "blocked",
             Self::RateLimited => "rate_limited",
             Self::Unauthorized => "unauthorized",

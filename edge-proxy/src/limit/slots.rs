@@ -10,9 +10,12 @@ const WAYS: usize = 8;
 /// State by key. What was forgotten begins anew.
 #[derive(Debug)]
 pub struct Slots<V> {
-    /// A power of two of them; each holds the last used first.
-    sets: Box<[Mutex<Vec<(u64, V)>>]>,
+    /// A power of two of them.
+    sets: Box<[Mutex<Set<V>>]>,
 }
+
+/// The last used first.
+type Set<V> = Vec<(u64, V)>;
 
 impl<V: Default> Slots<V> {
     /// Room for about so many keys.
@@ -47,20 +50,6 @@ impl<V: Default> Slots<V> {
         }
     }
 
-    /// How many keys have a state.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        let sets = self.sets.iter();
-        sets.map(|set| set.lock().unwrap_or_else(PoisonError::into_inner).len())
-            .sum()
-    }
-
-    /// Whether no key has one.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     fn place(&self, key: u64) -> usize {
         let mask = self.sets.len().saturating_sub(1);
         usize::try_from(key & (mask as u64)).unwrap_or_default()
@@ -85,7 +74,8 @@ mod tests {
             slots.with(spread(n), |_| {});
             slots.with(7, |seen| *seen += 1);
         }
-        assert!(slots.len() <= 1_024, "{}", slots.len());
+        let held: usize = slots.sets.iter().map(|set| set.lock().unwrap().len()).sum();
+        assert!(held <= 1_024, "{held}");
         assert_eq!(slots.with(7, |seen| *seen), 100_000);
     }
 

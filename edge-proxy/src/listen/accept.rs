@@ -156,8 +156,9 @@ async fn serve_tls(tcp: TcpStream, peer: SocketAddr, front: &Front) {
     let deadline = Instant::now() + HANDSHAKE;
     let shaken = timeout_at(deadline, handshake(tcp, &front.state)).await;
     match shaken.unwrap_or(Err(Handshake::TimedOut)) {
-        Ok(Shaken::Challenge) => {}
-        Ok(Shaken::User(stream, tls)) => {
+        // A certificate authority, which has seen what it wanted to see.
+        Ok(None) => {}
+        Ok(Some((stream, tls))) => {
             let protocol = match stream.get_ref().1.alpn_protocol() {
                 Some(b"h2") => Protocol::Http2,
                 _ => Protocol::Http1,
@@ -181,13 +182,8 @@ async fn serve_tls(tcp: TcpStream, peer: SocketAddr, front: &Front) {
 
 type TlsStream = tokio_rustls::server::TlsStream<TcpStream>;
 
-/// A handshake that has come to its end.
-enum Shaken {
-    /// Somebody who wants to be served.
-    User(TlsStream, TlsInfo),
-    /// A certificate authority, which has seen what it wanted to see.
-    Challenge,
-}
+/// Somebody who wants to be served; none when there is nobody any more.
+type Shaken = Option<(TlsStream, TlsInfo)>;
 
 async fn handshake(tcp: TcpStream, state: &State) -> Result<Shaken, Handshake> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp)
@@ -215,7 +211,7 @@ async fn handshake(tcp: TcpStream, state: &State) -> Result<Shaken, Handshake> {
         names: Arc::clone(&certificate.names),
         version: version_of(&stream),
     };
-    Ok(Shaken::User(stream, tls))
+    Ok(Some((stream, tls)))
 }
 
 /// Over when the authority has the certificate: it asks for nothing else (RFC 8737 §3).
@@ -240,7 +236,7 @@ async fn answer_challenge(
     if let Err(error) = stream.shutdown().await {
         tracing::debug!(%error, "a certificate authority left at once");
     }
-    Ok(Shaken::Challenge)
+    Ok(None)
 }
 
 fn version_of(stream: &TlsStream) -> &'static str {

@@ -35,6 +35,10 @@ impl Edge {
         session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<bool> {
+        if self.lacks_rules(ctx) {
+            self.refuse(session, ctx, Refusal::RulesMissing).await?;
+            return Ok(true);
+        }
         let Some(ruled) = self.ask_rules(session, ctx) else {
             return Ok(false);
         };
@@ -42,6 +46,19 @@ impl Edge {
         let answered = self.carry_out_rules(session, ctx, &ruled).await;
         ctx.ruled = Some(Box::new(ruled));
         answered
+    }
+
+    /// The first edge of a request has to ask, and has nothing to ask: what came in its routes could not be used.
+    fn lacks_rules(&self, ctx: &RequestCtx) -> bool {
+        let is_first = ctx
+            .connection
+            .as_ref()
+            .is_some_and(|c| c.info.via.is_none());
+        let route = ctx.route.as_ref().filter(|route| route.ruled && is_first);
+        route.is_some_and(|route| {
+            let routes = self.state.routes.load();
+            routes.rules(route.service_id).is_none()
+        })
     }
 
     /// None when there is nobody to ask, or another edge has asked.

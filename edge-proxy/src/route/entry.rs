@@ -32,6 +32,8 @@ pub struct Route {
     pub retries: Retries,
     /// Largest body in bytes.
     pub max_body: Option<u64>,
+    /// Its service has rules: without them no request passes.
+    pub ruled: bool,
     /// Answers are compressed for clients that take it.
     pub compression: bool,
     /// `Strict-Transport-Security`.
@@ -53,6 +55,7 @@ impl Route {
             retries: item.policy.retries.unwrap_or_default(),
             timeouts: item.policy.timeouts(item.timeouts),
             max_body: item.max_body.map(|bytes| bytes.0),
+            ruled: item.policy.ruled,
             compression: item.policy.compression.unwrap_or(true),
             hsts: item.policy.hsts.and_then(hsts),
         }

@@ -4,7 +4,11 @@
 use std::sync::Arc;
 
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
-use rustls::{ServerConfig, crypto::aws_lc_rs};
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
 
@@ -33,10 +37,14 @@ pub fn challenge_config(host: &str, key_authorization: &str) -> Result<Arc<Serve
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let key = provider.key_provider.load_private_key(key)?;
+    // Not as any other certificate, which rustls would read: it refuses what says critically what it does not know.
+    let certified = CertifiedKey::new(vec![certificate.der().clone()], key);
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)?;
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Arc::new(config))
 }

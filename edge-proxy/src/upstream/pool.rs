@@ -136,7 +136,7 @@ impl ServicePool {
     }
 
     /// This deployment, and those beside it.
-    pub fn parts<'a>(self: &'a Arc<Self>) -> impl Iterator<Item = &'a Arc<Self>> {
+    pub fn parts(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
         let beside = self.splits.iter().map(|split| &split.pool);
         std::iter::once(self).chain(beside)
     }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use domain::spec::PasswordHash;
 use mmdb_writer::{Value, Writer};
-use protocol::join::Role;
+use protocol::{item::RoutePolicy, join::Role};
 use serde_json::json;
 
 use crate::{
@@ -34,7 +34,7 @@ async fn publish(region: &Region, rules: serde_json::Value) {
     edge.publish(&routes);
     until("the rules are there", async || {
         let routes = edge.running.state.routes.load();
-        routes.route(HOST).is_some() && routes.rules(region.service).is_some()
+        routes.route(HOST, "/").is_some() && routes.rules(region.service).is_some()
     })
     .await;
     edge.usable(region.service, &[&region.instance]).await;
@@ -257,4 +257,28 @@ async fn places_come_from_a_file_that_may_change() {
         status_of(USER).await == 451
     })
     .await;
+}
+
+#[tokio::test]
+async fn without_the_rules_that_a_service_has_nobody_passes() {
+    let region = Region::start().await;
+    let policy = RoutePolicy {
+        ruled: true,
+        ..RoutePolicy::default()
+    };
+    let routes = region.routes.clone();
+    let routes = routes.service(region.service, &[&region.instance]);
+    region
+        .edge
+        .publish(&routes.hostname_by("app.test", region.service, policy));
+    let client = client(&region.ca, region.edge.https);
+    let refused = async || {
+        let answer = client.get("https://app.test/").send().await.unwrap();
+        let code = answer.headers().get("x-railhead-error").cloned();
+        answer.status() == 503 && code.is_some_and(|code| code == "rules_missing")
+    };
+    until("the edge says what it lacks", async || refused().await).await;
+    let requests = region.instance.requests();
+    assert!(refused().await);
+    assert_eq!(region.instance.requests(), requests);
 }

@@ -139,12 +139,13 @@ impl World {
             tried.push(spec.instance_id);
             if self.answers(index, &endpoint) {
                 self.check_container(service, &endpoint);
-                endpoint.request_succeeded();
+                endpoint.request_succeeded(false);
                 return Some(spec.instance_id);
             }
             let edge = self.edges[index].edge.as_ref()?;
             if let Some(pool) = edge.table.service(service) {
-                pool.record_failure(&endpoint, Failure::Connect, clock::instant(self.now));
+                let now = clock::instant(self.now);
+                pool.record_failure(&endpoint, Failure::Connect, false, now);
             }
         }
         None

@@ -128,7 +128,7 @@ impl World {
         for (pool, endpoint) in &endpoints {
             self.ask(index, pool.service_id, endpoint);
             self.probe_endpoint(index, endpoint);
-            all_up &= endpoint.is_usable(clock::instant(now));
+            all_up &= endpoint.is_usable();
         }
         self.edges[index].keep_confirmed();
         let mut settling = false;

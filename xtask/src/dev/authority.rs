@@ -80,6 +80,7 @@ fn ensure_certificate(plan: &Plan) -> Result<()> {
             "/CN=authority",
         ])
         .args(["-addext", &format!("subjectAltName=IP:{}", plan.host())])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-keyout")
         .arg(&key)
         .arg("-out")

@@ -131,6 +131,7 @@ fn rendered(world: &World) -> (HostnameItem, ServiceItem) {
         service: &world.service,
         release: Some(&world.release),
         hostnames: &["web.test".to_owned()],
+        certificates: &[],
         instances: &[instance("eu-west", true)],
         existing: &[],
     };

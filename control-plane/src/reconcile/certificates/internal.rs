@@ -38,6 +38,10 @@ async fn issue_one(context: &Context, one: &Internal) -> Result<(), Error> {
         .authority
         .issue_server(std::slice::from_ref(&one.hostname))?;
     let mut tx = SystemTx::begin(&state.pools).await?;
+    // Its owner may have uploaded one meanwhile.
+    if !domain_certificate::lock(&mut tx, one.domain(), &["internal", "automatic"]).await? {
+        return Ok(());
+    }
     let (id, version) = domain_certificate::next(&mut tx, one.domain()).await?;
     let label = Label::certificate(id, version);
     let key = state

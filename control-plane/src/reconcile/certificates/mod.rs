@@ -5,18 +5,22 @@ mod metrics;
 mod orders;
 mod platform;
 mod preflight;
+mod record;
+mod step;
 mod windows;
 
 pub(super) use platform::ensure;
 
 use super::{Context, Error};
 
-/// Tenants' hostnames.
+/// Tenants' hostnames. What fails of one part keeps no other from its turn.
 pub(super) async fn run(context: Context) -> Result<(), Error> {
-    internal::issue(&context).await?;
-    if context.state.authorities.in_order().is_empty() {
-        return Ok(());
-    }
-    windows::ask(&context).await?;
-    orders::advance(&context).await
+    let internal = internal::issue(&context).await;
+    let alone = context.state.authorities.in_order().is_empty();
+    let orders = orders::advance(&context, alone).await;
+    let windows = match alone {
+        true => Ok(()),
+        false => windows::ask(&context).await,
+    };
+    internal.and(orders).and(windows)
 }

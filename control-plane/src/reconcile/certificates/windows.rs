@@ -1,8 +1,11 @@
 //! Asks authorities when they want their certificates to be renewed (RFC 9773): earlier than planned when one is to be
 //! revoked, and spread over time when many are due together.
 
+use std::panic::AssertUnwindSafe;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::id::DomainId;
+use futures::{FutureExt as _, future::join_all};
 
 use super::super::{Context, Error, Turn};
 use crate::{
@@ -14,7 +17,7 @@ use crate::{
 };
 
 /// Certificates of one turn.
-const BATCH: i64 = 50;
+const BATCH: i64 = 10;
 /// How soon an authority may want to be asked again, at the soonest and at the latest.
 const AGAIN: (TimeDelta, TimeDelta) = (TimeDelta::minutes(10), TimeDelta::days(1));
 
@@ -22,19 +25,29 @@ pub(super) async fn ask(context: &Context) -> Result<(), Error> {
     let mut tx = SystemTx::begin(&context.state.pools).await?;
     let due = domain_certificate::claim_windows(&mut tx, BATCH).await?;
     tx.commit().await?;
+    let asked = due.iter().map(|one| ask_for(context, one));
+    let done = join_all(asked).await;
     let mut turn = Turn::default();
-    for one in due {
-        turn.note(one.domain(), ask_for(context, &one).await)?;
+    for (one, done) in due.iter().zip(done) {
+        turn.note(one.domain(), done)?;
     }
     turn.end()
 }
 
 /// An authority that can't be reached is asked again in an hour: what was chosen before stands.
 async fn ask_for(context: &Context, one: &Windowed) -> Result<(), Error> {
-    let told = match told(context, one).await {
-        Ok(told) => told,
-        Err(error) => {
+    // What an authority says may be rubbish of a kind that its client does not survive.
+    let told = match AssertUnwindSafe(told(context, one)).catch_unwind().await {
+        Ok(Ok(told)) => told,
+        Ok(Err(error)) => {
             tracing::debug!(%error, authority = one.authority, "no renewal window");
+            return Ok(());
+        }
+        Err(_) => {
+            tracing::warn!(
+                authority = one.authority,
+                "a renewal window can't be understood"
+            );
             return Ok(());
         }
     };

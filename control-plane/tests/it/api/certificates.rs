@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use super::world::{Tenant, World};
 
-struct Pair {
+pub struct Pair {
     chain: String,
     key: String,
 }
 
-fn pair(names: &[&str]) -> Pair {
+pub fn pair(names: &[&str]) -> Pair {
     let key = KeyPair::generate().unwrap();
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).unwrap();
@@ -24,7 +24,7 @@ fn pair(names: &[&str]) -> Pair {
 }
 
 impl Pair {
-    fn body(&self) -> Value {
+    pub fn body(&self) -> Value {
         json!({ "chain": self.chain, "key": self.key })
     }
 }

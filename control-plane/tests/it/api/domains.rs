@@ -225,7 +225,7 @@ async fn an_organization_has_only_so_many_hostnames_waiting() {
     let (n, answer) = refused.expect("a limit");
     assert_eq!(
         (n, answer.code()),
-        (99, "limit_exceeded"),
+        (100, "limit_exceeded"),
         "{}",
         answer.body
     );

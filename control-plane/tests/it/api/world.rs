@@ -138,7 +138,8 @@ impl World {
 impl Server {
     /// Serves the public API; no background work.
     async fn start(config: &Config) -> Self {
-        let state = State::connect(config.clone()).await.unwrap();
+        let connecting = Box::pin(State::connect(config.clone()));
+        let state = connecting.await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut tasks = JoinSet::new();

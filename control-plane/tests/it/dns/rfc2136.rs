@@ -138,8 +138,8 @@ async fn a_name_of_somebody_else_is_named_and_left_alone_until_it_is_given() {
 async fn a_name_that_was_taken_away_since_it_was_read_is_not_changed() {
     let server = serving("").await;
     let zone = zone_of(&server).await;
-    let before = zone.repair(&[edge("eu-west", "192.0.2.1", true)]);
-    before.await.unwrap();
+    let edges = [edge("eu-west", "192.0.2.1", true)];
+    zone.repair(&edges).await.unwrap();
     let present = zone.provider().list().await.unwrap();
     let wanted: Vec<RecordSet> = present
         .iter()

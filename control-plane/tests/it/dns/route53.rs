@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_route53::types::{ResourceRecordSet, RrType};
+use aws_sdk_route53::types::{ResourceRecord, ResourceRecordSet, RrType};
 use control_plane::dns::{Zone, provider::Error, zone};
 
 use super::{edge, lines, moto::Moto};
@@ -37,7 +37,7 @@ async fn addresses(moto: &Moto) -> BTreeMap<String, String> {
 fn values(set: &ResourceRecordSet) -> Vec<&str> {
     set.resource_records()
         .iter()
-        .map(|record| record.value())
+        .map(ResourceRecord::value)
         .collect()
 }
 

@@ -154,7 +154,8 @@ impl Platform {
 
     async fn start(&self, listener: TcpListener, rendering: Rendering) -> Replica {
         let config = self.config.clone();
-        let state = State::connect_rendering(config, rendering).await.unwrap();
+        let connecting = Box::pin(State::connect_rendering(config, rendering));
+        let state = connecting.await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut tasks = JoinSet::new();
         let wakes = state.waker.clone();

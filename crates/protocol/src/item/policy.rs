@@ -35,6 +35,9 @@ pub struct RoutePolicy {
     /// `compression`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compression: Option<bool>,
+    /// The service has rules ([`super::RulesItem`]): without them no request passes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ruled: bool,
 }
 
 impl RoutePolicy {
@@ -51,6 +54,7 @@ impl RoutePolicy {
             protocol: unless_default(network.protocol),
             hsts: network.hsts,
             compression: (!network.compression).then_some(false),
+            ruled: false,
         }
     }
 

@@ -21,7 +21,7 @@ pub enum GlobalRouteItem {
     Hostname(HostnameItem),
     /// Id `service/<svc_…>/rules`.
     Rules(RulesItem),
-    /// Id `certificate/<crt_…>`.
+    /// Id `certificate/<crt_…>`; of a tenant's hostname `domain_certificate/<crt_…>`.
     Certificate(CertificateItem),
     /// Id `edge/<nod_…>`.
     Edge(EdgeItem),
@@ -87,6 +87,17 @@ pub struct CertificateItem {
     /// Whose hostname it is for; absent for the platform's own names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_id: Option<ServiceId>,
+}
+
+impl CertificateItem {
+    /// Its id in the feed.
+    #[must_use]
+    pub fn item_id(&self) -> String {
+        match self.service_id {
+            Some(_) => format!("domain_certificate/{}", self.id),
+            None => format!("certificate/{}", self.id),
+        }
+    }
 }
 
 /// What edges answer a certificate authority that asks whether a hostname leads here: over HTTP (RFC 8555 §8.3) and in

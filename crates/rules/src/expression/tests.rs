@@ -143,7 +143,7 @@ fn an_expression_has_limits() {
     let elements = vec!["1"; 120].join(",");
     let long = format!("[{elements}].exists(x, request.asn == x && request.asn != 0)");
     assert!(refusal(&long).contains("steps"), "{}", refusal(&long));
-    let patterns = vec![r#"request.path.matches("a")"#; 5].join("||");
+    let patterns = [r#"request.path.matches("a")"#; 5].join("||");
     assert!(refusal(&patterns).contains("patterns"));
 }
 

@@ -23,7 +23,7 @@ use protocol::{
     feed::{Commit, FeedName, SecretFrame},
     item::{
         ChallengeItem, EdgeItem, GlobalRouteItem, HostnameItem, RegionRouteItem, RoutePolicy,
-        RulesItem, ServiceItem, ServicePolicy,
+        RulesItem, ServiceItem, ServicePolicy, Split,
     },
     join::Role,
 };
@@ -252,7 +252,7 @@ fn global_id(item: &GlobalRouteItem) -> String {
     match item {
         GlobalRouteItem::Hostname(h) => h.id(),
         GlobalRouteItem::Rules(r) => r.item_id(),
-        GlobalRouteItem::Certificate(c) => format!("certificate/{}", c.id),
+        GlobalRouteItem::Certificate(c) => c.item_id(),
         GlobalRouteItem::Edge(e) => format!("edge/{}", e.node_id),
         GlobalRouteItem::Denied(d) => format!("denied/{}", d.node_id),
         GlobalRouteItem::Challenge(c) => format!("challenge/{}", c.hostname),

@@ -37,6 +37,10 @@ const DEMANDS: Demands = Demands {
 const CHANGING: [&str; 2] = ["us-east-agent", "us-east-edge"];
 const SERVING: &str = "eu-west";
 
+const CONTROL_PLANE: &str = "control-plane";
+/// What the last release does not know of a control plane's configuration: who goes back to it takes that out.
+const UNKNOWN_TO_THE_LAST_RELEASE: [&str; 1] = ["certificates"];
+
 /// Whose programs.
 #[derive(Debug, Clone, Copy)]
 enum Version {
@@ -115,6 +119,12 @@ async fn change(
     Ok(deployment)
 }
 
+fn forget_what_is_newer(config: &mut toml::Table) {
+    for key in UNKNOWN_TO_THE_LAST_RELEASE {
+        config.remove(key);
+    }
+}
+
 /// A folder of programs.
 fn last_release() -> Result<PathBuf> {
     let folder = env::var_os("RAILHEAD_LAST_RELEASE");
@@ -141,7 +151,7 @@ impl Programs {
             today: tempfile::tempdir()?,
             exchanged: BTreeMap::new(),
         };
-        for program in ["control-plane", "agent", "edge-proxy"] {
+        for program in [CONTROL_PLANE, "agent", "edge-proxy"] {
             copy(&programs.running, programs.today.path(), program)?;
         }
         Ok(programs)
@@ -162,9 +172,29 @@ impl Programs {
             Today => self.today.path(),
         };
         let given = identity(&copy(from, &self.running, program)?)?;
+        if program == CONTROL_PLANE {
+            self.configure(platform, process, version)?;
+        }
         self.exchanged.insert(process.to_owned(), (version, given));
         platform.bring_back(process).await?;
         copy(self.today.path(), &self.running, program).map(drop)
+    }
+
+    /// Has a control plane's configuration say no more than its version knows.
+    fn configure(&self, platform: &Platform, process: &str, version: Version) -> Result<()> {
+        let file = format!("{process}.toml");
+        let kept = self.today.path().join(&file);
+        let file = platform.data()?.join("secrets").join(file);
+        if !kept.exists() {
+            fs::copy(&file, &kept)?;
+        }
+        let mut config = fs::read_to_string(&kept)?;
+        if matches!(version, LastRelease) {
+            let mut older: toml::Table = config.parse()?;
+            forget_what_is_newer(&mut older);
+            config = older.to_string();
+        }
+        fs::write(&file, config).with_context(|| format!("writing {}", file.display()))
     }
 
     /// Who ended meanwhile was started again by the supervisor, and is of today.
@@ -198,7 +228,7 @@ fn program_of(process: &str) -> &'static str {
     match process {
         "us-east-agent" => "agent",
         "us-east-edge" => "edge-proxy",
-        _ => "control-plane",
+        _ => CONTROL_PLANE,
     }
 }
 

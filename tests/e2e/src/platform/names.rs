@@ -36,7 +36,8 @@ impl Platform {
         lock.lock().context("locking the zone")?;
         let file = folder.join(format!("{ZONE}.zone"));
         let zone = std::fs::read_to_string(&file).context("reading the zone")?;
-        std::fs::write(&file, format!("{zone}{records}")).context("writing the zone")?;
+        let zone = format!("{}{records}", with_the_next_serial(&zone));
+        std::fs::write(&file, zone).context("writing the zone")?;
         let mut reload = Command::new("/usr/sbin/knotc");
         reload
             .current_dir(&folder)
@@ -52,4 +53,19 @@ impl Platform {
         fetch.args(["-sS", "--fail", "--cacert"]).arg(root).arg(url);
         Ok(succeed(&mut fetch).await?.stdout)
     }
+}
+
+/// The server takes a zone that has a newer one.
+fn with_the_next_serial(zone: &str) -> String {
+    let begin = "@ SOA ns hostmaster ";
+    let lines = zone.lines().map(|line| {
+        let serial = line
+            .strip_prefix(begin)
+            .and_then(|rest| rest.split_once(' '));
+        match serial.and_then(|(serial, rest)| Some((serial.parse::<u32>().ok()?, rest))) {
+            Some((serial, rest)) => format!("{begin}{} {rest}\n", serial + 1),
+            None => format!("{line}\n"),
+        }
+    });
+    lines.collect()
 }

@@ -123,6 +123,7 @@ async fn publish(pools: &Pools, rows: &[Row]) -> Result<()> {
             service: &service,
             release: Some(&release),
             hostnames: &[hostname(usize::try_from(row.0)?)],
+            certificates: &[],
             instances: &[routed(row)?],
             existing: &[],
         };

@@ -61,6 +61,7 @@ impl World {
             edges: &rows.edges,
             agents: &rows.agents,
             certificates: &[],
+            challenges: &[],
             denied: &rows.denied,
             existing: &tables.platform_items(),
             denied_to: &tables.denied_in_feeds_of_agents(),

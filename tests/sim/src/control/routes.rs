@@ -71,6 +71,7 @@ impl World {
             service: &service,
             release,
             hostnames: &hostnames,
+            certificates: &[],
             instances,
             existing: &existing,
         };

@@ -8,7 +8,11 @@ use http::StatusCode;
 use link::follow::State;
 use protocol::item::{ChallengeItem, GlobalRouteItem};
 use rcgen::{CertificateParams, CustomExtension, KeyPair};
-use rustls::ServerConfig;
+use rustls::{
+    ServerConfig,
+    crypto::aws_lc_rs::sign::any_supported_type,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
 use testkit::fake_edge::FakeEdge;
@@ -92,10 +96,11 @@ async fn over_tls(routes: &Routes, tcp: TcpStream) {
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let key = any_supported_type(&key).unwrap();
+    let certified = CertifiedKey::new(vec![certificate.der().clone()], key);
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .unwrap();
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.alpn_protocols = vec![b"acme-tls/1".to_vec()];
     if let Ok(mut stream) = start.into_stream(Arc::new(config)).await {
         let _ = stream.shutdown().await;

@@ -16,7 +16,7 @@ use axum::{
     routing::{get, post},
 };
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, IsCa, Issuer,
     KeyPair,
@@ -34,10 +34,16 @@ const LIFE: std::time::Duration = std::time::Duration::from_secs(6 * 86_400);
 pub struct Script {
     /// The payloads of orders.
     pub orders: Vec<Value>,
+    /// How long ago the certificates began that it gives out.
+    pub age: TimeDelta,
     /// When each certificate is to be renewed.
     pub window: Option<(DateTime<Utc>, DateTime<Utc>)>,
-    /// Refuses orders, and asks for so many seconds of patience.
-    pub too_much: Option<u64>,
+    /// Refuses orders for this hostname, with this status, and asks for so many seconds of patience.
+    refused: Option<(String, u16, u64)>,
+    /// Does not know the account that asks, until another one is made.
+    forgotten: bool,
+    /// Fails so often before it gives a certificate out.
+    stumbles: u32,
     chains: Vec<Option<String>>,
 }
 
@@ -100,7 +106,24 @@ impl Stub {
         )
     }
 
-    /// So many orders were placed.
+    pub fn refuse(&self, hostname: &str, status: u16, seconds: u64) {
+        self.script.lock().unwrap().refused = Some((hostname.to_owned(), status, seconds));
+    }
+
+    pub fn forget_accounts(&self) {
+        self.script.lock().unwrap().forgotten = true;
+    }
+
+    /// It fails so often when it is asked for a certificate that it has made.
+    pub fn stumble(&self, times: u32) {
+        self.script.lock().unwrap().stumbles = times;
+    }
+
+    pub fn stumbles_left(&self) -> u32 {
+        self.script.lock().unwrap().stumbles
+    }
+
+    /// Those that were placed.
     pub fn orders(&self) -> Vec<Value> {
         self.script.lock().unwrap().orders.clone()
     }
@@ -165,6 +188,7 @@ async fn nonce() -> Response {
 }
 
 async fn account(State(shared): State<Shared>) -> Response {
+    shared.script.lock().unwrap().forgotten = false;
     let location = format!("{}/account/1", shared.base);
     answer(
         StatusCode::CREATED,
@@ -185,13 +209,22 @@ fn problem(status: StatusCode, kind: &str, detail: &str) -> Response {
 async fn new_order(State(shared): State<Shared>, body: String) -> Response {
     let wanted = payload(&body);
     let mut script = shared.script.lock().unwrap();
-    if let Some(seconds) = script.too_much {
-        let mut refused = problem(
-            StatusCode::TOO_MANY_REQUESTS,
-            "rateLimited",
-            "too many orders",
-        );
-        refused.headers_mut().insert("retry-after", seconds.into());
+    if script.forgotten {
+        let gone = StatusCode::BAD_REQUEST;
+        return problem(gone, "accountDoesNotExist", "no such account");
+    }
+    if let Some((hostname, status, seconds)) = &script.refused
+        && wanted["identifiers"][0]["value"] == hostname.as_str()
+    {
+        let kind = if *status == 429 {
+            "rateLimited"
+        } else {
+            "serverInternal"
+        };
+        let mut refused = problem(StatusCode::from_u16(*status).unwrap(), kind, "not today");
+        refused
+            .headers_mut()
+            .insert("retry-after", (*seconds).into());
         return refused;
     }
     if wanted["profile"] != "shortlived" {
@@ -258,19 +291,27 @@ async fn finalize(State(shared): State<Shared>, Path(n): Path<usize>, body: Stri
         .unwrap();
     let csr = CertificateSigningRequestDer::from(csr);
     let mut request = CertificateSigningRequestParams::from_der(&csr).unwrap();
-    let now = SystemTime::now();
-    request.params.not_before = now.into();
-    request.params.not_after = (now + LIFE).into();
+    let mut script = shared.script.lock().unwrap();
+    let begin = SystemTime::from(Utc::now() - script.age);
+    request.params.not_before = begin.into();
+    request.params.not_after = (begin + LIFE).into();
     request.params.use_authority_key_identifier_extension = true;
     let issued = request.signed_by(&shared.issuer).unwrap().pem();
-    let mut script = shared.script.lock().unwrap();
     script.chains[n] = Some(issued);
     answer(StatusCode::OK, None, Json(state(&shared.base, &script, n)))
 }
 
 async fn certificate(State(shared): State<Shared>, Path(n): Path<usize>) -> Response {
-    let chain = shared.script.lock().unwrap().chains[n].clone();
-    answer(StatusCode::OK, None, chain.unwrap())
+    let mut script = shared.script.lock().unwrap();
+    if script.stumbles > 0 {
+        script.stumbles -= 1;
+        return problem(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "serverInternal",
+            "a hiccup",
+        );
+    }
+    answer(StatusCode::OK, None, script.chains[n].clone().unwrap())
 }
 
 async fn renewal(State(shared): State<Shared>) -> Response {

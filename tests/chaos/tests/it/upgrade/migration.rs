@@ -29,7 +29,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::last_release;
+use super::{forget_what_is_newer, last_release};
 
 const DATABASES: [(&str, &str, &str); 2] = [
     ("railhead", "railhead_upgrade", "railhead_owner"),
@@ -211,6 +211,7 @@ impl Installed {
         for key in ["telemetry", "trusted_proxies"] {
             config.remove(key);
         }
+        forget_what_is_newer(&mut config);
         let file = folder.join(format!("{name}.toml"));
         fs::write(&file, config.to_string())?;
         Ok(Self {
