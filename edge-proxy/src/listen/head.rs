@@ -160,7 +160,7 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
         return Err(Refusal::BadRequest);
     };
     let visible = |b: &u8| b.is_ascii_graphic() && *b != b'#';
-    if !is_token(method) || target.is_empty() || !target.iter().all(visible) {
+    if !is_token(method) || !is_target(method, target) || !target.iter().all(visible) {
         return Err(Refusal::BadRequest);
     }
     match version {
@@ -168,6 +168,17 @@ fn request_line(line: &[u8]) -> Result<Version, Refusal> {
         b"HTTP/1.0" => Ok(Version::Http10),
         _ => Err(Refusal::BadRequest),
     }
+}
+
+/// The forms of RFC 9112 §3.2. What is none of them has no path for routes and rules, and goes on as it came: an instance
+/// may find one in it (`foo:/admin`).
+fn is_target(method: &[u8], target: &[u8]) -> bool {
+    let begins = |scheme: &[u8]| {
+        let begin = target.get(..scheme.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+    };
+    let is_absolute = begins(b"http://") || begins(b"https://");
+    target.starts_with(b"/") || target == b"*" || is_absolute || method == b"CONNECT"
 }
 
 fn is_token(text: &[u8]) -> bool {
@@ -284,6 +295,7 @@ mod tests {
             [
                 "GET / HTTP/1.1\r\n\r\n",
                 "GET /#x HTTP/1.1\r\nHost: a\r\n\r\n",
+                "GET foo:/admin HTTP/1.1\r\nHost: a\r\n\r\n",
                 "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
                 "GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
                 "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
