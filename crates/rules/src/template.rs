@@ -6,6 +6,9 @@ use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use crate::Request;
 
+/// Parts of the request in one address: a path may be as long as a head, and an edge keeps an answer until it is read.
+const FILLED_MAX: usize = 3;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Text(String),
@@ -42,6 +45,16 @@ impl Template {
         let has_brace = |part: &Part| matches!(part, Part::Text(text) if text.contains('}'));
         if parts.iter().any(has_brace) {
             return Err("a \"}\" has no \"{\"".to_owned());
+        }
+        if parts
+            .iter()
+            .filter(|part| !matches!(part, Part::Text(_)))
+            .count()
+            > FILLED_MAX
+        {
+            return Err(format!(
+                "{{path}}, {{query}} and {{host}} stand there more than {FILLED_MAX} times in all"
+            ));
         }
         parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
         Ok(Self(parts))
@@ -170,6 +183,12 @@ mod tests {
         for text in ["/{", "/}", "/{path", "/{pathx}", "/{}", "/{{path}}"] {
             assert!(Template::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_not_many_times_as_long_as_its_request() {
+        assert!(Template::parse("https://{host}{path}{query}").is_ok());
+        assert!(Template::parse("{path}{path}{path}{path}").is_err());
     }
 
     proptest! {
