@@ -72,6 +72,7 @@ pub fn goals(edges: &[Edge], names: &[String], shape: &Shape, ttl: u32) -> Vec<G
     let all: Vec<&Edge> = edges.iter().collect();
     let mut goals = Vec::new();
     for name in names {
+        let before = goals.len();
         match shape {
             Shape::Plain => goals.extend(whole(&all, name, &Routing::Simple, ttl)),
             Shape::ByPlace { has_default, .. } => {
@@ -80,6 +81,12 @@ pub fn goals(edges: &[Edge], names: &[String], shape: &Shape, ttl: u32) -> Vec<G
                 }
                 goals.extend(by_place(edges, name, shape, ttl));
             }
+        }
+        // A name that is wanted keeps what it has when nothing can be said of it.
+        if goals.len() == before {
+            goals.push(Goal::Keep(
+                set(name, Kind::A, &default_routing(), ttl).key(),
+            ));
         }
     }
     goals.extend(regions(edges, shape, ttl));

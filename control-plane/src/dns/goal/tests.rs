@@ -105,6 +105,12 @@ fn without_any_edge_everything_stays() {
     A apps.example.com (default) stays
     AAAA apps.example.com (default) stays
     ");
+    // Nobody is "everybody else" by latency: what there is of the name stays as a whole.
+    let mut by_latency = by_place();
+    if let Shape::ByPlace { has_default, .. } = &mut by_latency {
+        *has_default = false;
+    }
+    insta::assert_snapshot!(shown(&[], &by_latency), @"A apps.example.com (default) stays");
 }
 
 #[test]
